@@ -1,0 +1,28 @@
+"""What goes wrong because of what a user gave us: one sentence that names the file, the record and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that cannot be used. The command line prints the message alone and exits with code 2."""
+
+
+class MissingExtraError(ImportError):
+    """An optional part of the package is not installed; the message is the line that installs it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra {extra!r}: pip install 'gmmformer[{extra}]'")
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the nearest known one, or all of them.
+
+    >>> suggest("tvrr", ["tvr", "charades"])
+    "did you mean 'tvr'?"
+    >>> suggest("x", ["tvr", "charades"])
+    'known: charades, tvr'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(given, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

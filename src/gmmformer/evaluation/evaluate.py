@@ -1,0 +1,179 @@
+"""Evaluation of a model on one split of a collection, at any size of it."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from gmmformer.data import Captions, Collection
+from gmmformer.errors import InputError
+from gmmformer.evaluation.metrics import Metrics, metrics_of
+from gmmformer.evaluation.ranking import TopVideos, own_scores, rank_videos, top_videos
+from gmmformer.files import written_whole
+from gmmformer.model import GMMFormer
+
+VIDEO_BATCH, QUERY_BATCH = 100, 50
+"""The published batches; with window="batch" the first is part of the result."""
+
+_RESIDENT_BYTES = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `evaluate` found."""
+
+    metrics: Metrics
+    ranks: Int[np.ndarray, "queries"]
+    """The rank of each sentence's own video, 1 the best, in the order of the caption file."""
+    scores: Float[np.ndarray, "queries"]
+    """The score of each sentence against its own video."""
+    top: TopVideos
+    """The best videos of each sentence."""
+    captions: Captions
+    seconds: float
+    """Time it took."""
+
+    def as_dict(self) -> dict[str, float | int]:
+        """What `gmmformer evaluate --json` prints."""
+        return {**self.metrics.as_dict(), "seconds": round(self.seconds, 3)}
+
+    def write_ranks(self, path: Path) -> None:
+        """Write a JSON line per sentence: its rank, its score, the best videos and their winning clips."""
+        with written_whole(path) as beside, beside.open("w", encoding="utf-8") as file:
+            for record in self._records():
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        captions, ids = self.captions, self.captions.video_ids
+        top = zip(*(column.tolist() for column in self.top), strict=True)
+        for query, (videos, scores, clips) in enumerate(top):
+            yield {
+                "caption_id": captions.caption_ids[query],
+                "video": ids[captions.video_of_query[query]],
+                "rank": int(self.ranks[query]),
+                "score": float(self.scores[query]),
+                "top": [
+                    {"video": ids[video], "score": score, "clip": clip}
+                    for video, score, clip in zip(videos, scores, clips, strict=True)
+                ],
+            }
+
+
+@torch.inference_mode()
+def evaluate(
+    model: GMMFormer,
+    collection: Collection,
+    split: str,
+    *,
+    top: int = 10,
+    workers: int = 0,
+    progress: bool = False,
+) -> Evaluation:
+    """Rank every video of a split for every sentence of it.
+
+    Args:
+        model: The model, on the device to use; it is put into evaluation mode and back.
+        collection: Features of the kind that the model was trained on.
+        split: Name of a caption file of the collection, such as "test".
+        top: Best videos to keep for each sentence.
+        workers: Processes that read ahead.
+        progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        InputError: The features are not of the model's width, or the data are not whole.
+    """
+    started = time.perf_counter()
+    check_widths(model, collection)
+    captions = collection.captions(split)
+    video_of_query = torch.from_numpy(captions.video_of_query)
+    training = model.training
+    model.eval()
+    try:
+        with fused_space(len(captions.video_ids), model) as fused:
+            queries = embed_queries(model, collection, split, workers=workers, progress=progress)
+            embed_videos(model, collection, split, fused, workers=workers, progress=progress)
+            found = rank_videos(queries, fused, video_of_query).cpu().numpy()
+            scores = own_scores(queries, fused, video_of_query).cpu().numpy()
+            best = TopVideos(*(column.cpu() for column in top_videos(queries, fused, top)))
+    finally:
+        model.train(training)
+    return Evaluation(
+        metrics=metrics_of(found, len(captions.video_ids)),
+        ranks=found,
+        scores=scores,
+        top=best,
+        captions=captions,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def check_widths(model: GMMFormer, collection: Collection) -> None:
+    """Refuse features of another kind than the model's.
+
+    Raises:
+        InputError: A width differs.
+    """
+    for what, ours, theirs in (
+        (f"video features {collection.feature}", model.config.feature_dim, collection.frames.dim),
+        ("text features", model.config.query_dim, collection.text.dim),
+    ):
+        if ours != theirs:
+            raise InputError(
+                f"{collection.root / collection.name}: the {what} are {theirs}-dimensional, the model takes {ours}; "
+                "use the features it was trained on"
+            )
+
+
+def embed_queries(
+    model: GMMFormer, collection: Collection, split: str, *, workers: int = 0, progress: bool = False
+) -> Float[Tensor, "queries hidden"]:
+    """The unit vectors of all sentences of a split, in the order of its caption file, on the model's device."""
+    batches = collection.query_batches(split, model.config, batch_size=QUERY_BATCH, workers=workers)
+    total = len(collection.captions(split).caption_ids)
+    parts = []
+    with tqdm(total=total, desc="sentences", unit="sentence", disable=not progress, leave=False) as bar:
+        for batch in batches:
+            parts.append(F.normalize(model.encode_query(batch).float(), dim=-1))
+            bar.update(len(batch.lengths))
+    return torch.cat(parts)
+
+
+def embed_videos(
+    model: GMMFormer,
+    collection: Collection,
+    split: str,
+    into: Float[Tensor, "videos clips hidden"],
+    *,
+    workers: int = 0,
+    progress: bool = False,
+) -> None:
+    """Fill `into` with the fused vectors of all videos of a split, in the order of their first appearance."""
+    done = 0
+    with tqdm(total=len(into), desc="videos", unit="video", disable=not progress, leave=False) as bar:
+        for batch in collection.video_batches(split, model.config, batch_size=VIDEO_BATCH, workers=workers):
+            fused = model.fuse(model.encode_video(batch))
+            into[done : done + len(fused)] = fused
+            done += len(fused)
+            bar.update(len(fused))
+
+
+@contextmanager
+def fused_space(videos: int, model: GMMFormer) -> Iterator[Float[Tensor, "videos clips hidden"]]:
+    """Room for the fused vectors of `videos`: on the model's device, or in a mapped temporary file if they are many."""
+    shape = (videos, model.config.map_size, model.config.hidden)
+    if 4 * int(np.prod(shape)) <= _RESIDENT_BYTES:
+        yield torch.empty(shape, device=model.device)
+        return
+    with tempfile.TemporaryFile(prefix="gmmformer-") as file:
+        yield torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))

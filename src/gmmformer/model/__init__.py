@@ -1,0 +1,23 @@
+"""The network, its score and its losses; checkpoints in and out."""
+
+from gmmformer.model.inputs import QueryBatch, VideoBatch
+from gmmformer.model.loading import load_model
+from gmmformer.model.losses import Losses, objective
+from gmmformer.model.network import GMMFormer
+from gmmformer.model.published import PublishedCheckpoint, read_published
+from gmmformer.model.scoring import VideoEmbeddings, fuse, fused_clip_scores, similarity
+
+__all__ = [
+    "GMMFormer",
+    "Losses",
+    "PublishedCheckpoint",
+    "QueryBatch",
+    "VideoBatch",
+    "VideoEmbeddings",
+    "fuse",
+    "fused_clip_scores",
+    "load_model",
+    "objective",
+    "read_published",
+    "similarity",
+]

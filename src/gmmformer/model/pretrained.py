@@ -1,0 +1,151 @@
+"""Models on disk and on the Hugging Face Hub: config.json, model.safetensors and a model card, in one folder."""
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from gmmformer.config import ModelConfig
+from gmmformer.errors import InputError
+from gmmformer.files import write_bytes, write_text
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+MODEL_CARD = """---
+{{ card_data }}
+---
+
+# GMMFormer
+
+Finds the untrimmed video that contains a moment which a sentence describes (partially relevant video retrieval).
+Method: [GMMFormer, AAAI 2024](https://arxiv.org/abs/2310.05195).
+
+```python
+from gmmformer import GMMFormer
+
+model = GMMFormer.from_pretrained("{{ repo_id | default("this folder", true) }}")
+```
+
+Video features are {{ feature_dim }}-dimensional, token features {{ query_dim }}-dimensional; embed with the features
+that the model was trained on.
+"""
+
+
+class PretrainedModel(
+    nn.Module,
+    ModelHubMixin,
+    model_card_template=MODEL_CARD,
+    library_name="gmmformer",
+    license="mit",
+    pipeline_tag="video-text-to-text",
+    tags=["video-retrieval", "partially-relevant-video-retrieval", "gmmformer"],
+    paper_url="https://arxiv.org/abs/2310.05195",
+):
+    """Saves and loads a network that is built from one `ModelConfig`; loading is strict."""
+
+    config: ModelConfig
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the model to a folder; each file is whole or as it was.
+
+        Args:
+            save_directory: Folder to write to, made if missing.
+            **options: `push_to_hub=True` with `repo_id` also uploads it; see `push_to_hub`.
+
+        Returns:
+            The address of the commit if the model was uploaded.
+
+        Raises:
+            InputError: The folder cannot be written to.
+        """
+        folder = Path(save_directory)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: no folder can be made there ({error.strerror})") from error
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
+        write_bytes(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
+        write_text(folder / CONFIG, json.dumps(asdict(self.config), indent=2) + "\n")
+        if not (folder / CARD).exists():
+            card = self.generate_model_card(
+                repo_id=options.get("repo_id"), feature_dim=self.config.feature_dim, query_dim=self.config.query_dim
+            )
+            write_text(folder / CARD, str(card))
+        if options.pop("push_to_hub", False):
+            return str(self.push_to_hub(repo_id=options.pop("repo_id", folder.name), **_hub_options(options)))
+        return None
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """Load a model from a folder that `save_pretrained` wrote, or from the Hub.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or a hub id such as "name/gmmformer-tvr".
+            **options: `revision`, `token`, `cache_dir`, `force_download` and `local_files_only` for the Hub;
+                `map_location`, the device to load on; fields of `ModelConfig` (`window="batch"`) replace the saved.
+
+        Returns:
+            The model in evaluation mode.
+
+        Raises:
+            InputError: It is not there, or its files do not belong together.
+        """
+        source = str(pretrained_model_name_or_path)
+        device = options.pop("map_location", "cpu")
+        hub = {name: options.pop(name) for name in _HUB_OPTIONS if name in options}
+        config_file, weights_file = (_file(source, name, hub) for name in (CONFIG, WEIGHTS))
+        model = cls(_config(config_file, options))
+        try:
+            model.load_state_dict(load_file(weights_file, device=str(device)), strict=True)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{weights_file}: not a safetensors file ({error}); save the model again") from error
+        except RuntimeError as error:
+            reason = str(error).split("\n")[1].strip()
+            raise InputError(
+                f"{weights_file}: its weights do not fit {config_file.name} beside it: {reason}"
+            ) from error
+        return model.to(torch.device(device)).eval()
+
+
+_HUB_OPTIONS = ("force_download", "token", "cache_dir", "local_files_only", "revision")
+
+
+def _hub_options(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in ("config", "model_card_kwargs")}
+
+
+def _file(source: str, name: str, hub: dict[str, Any]) -> Path:
+    if Path(source).is_dir():
+        path = Path(source) / name
+        if not path.is_file():
+            raise InputError(f"{source}: not a saved model: it has no {name}")
+        return path
+    try:
+        return Path(hf_hub_download(source, name, **hub))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise InputError(
+            f"{source}: no such file or folder here; if it is a model on the Hugging Face Hub, add --allow-download"
+        ) from error
+    except (EntryNotFoundError, HfHubHTTPError) as error:
+        raise InputError(f"{source}: not to be had from the Hugging Face Hub ({str(error).splitlines()[0]})") from error
+    except ValueError as error:  # not the form of a hub id
+        raise InputError(f"{source}: no such file or folder, and no hub id (those look like name/model)") from error
+
+
+def _config(path: Path, replace: dict[str, Any]) -> ModelConfig:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(ModelConfig)}
+        unknown = sorted(set(saved) - known)
+        if unknown:
+            raise InputError(f"{path}: unknown setting {unknown[0]!r}; it was written by a newer version or by hand")
+        return ModelConfig(**(saved | replace))
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
+        raise InputError(f"{path}: not the config.json of a saved model ({error})") from error

@@ -1,0 +1,20 @@
+"""Training: the optimiser, the loop, what a run leaves on disk."""
+
+from gmmformer.training.loop import EpochEnd, TrainingEnd, new_model_config, resume, train
+from gmmformer.training.optimiser import BertAdam, learning_rate, optimiser_for
+from gmmformer.training.processes import find_device
+from gmmformer.training.run_folder import RunFolder, RunSettings
+
+__all__ = [
+    "BertAdam",
+    "EpochEnd",
+    "RunFolder",
+    "RunSettings",
+    "TrainingEnd",
+    "find_device",
+    "learning_rate",
+    "new_model_config",
+    "optimiser_for",
+    "resume",
+    "train",
+]

@@ -1,0 +1,315 @@
+"""Training: from a collection to the best epoch's model, through anything that interrupts it."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from gmmformer.config import ModelConfig
+from gmmformer.data import Collection, TrainingBatch
+from gmmformer.errors import InputError
+from gmmformer.evaluation import Metrics, check_widths, evaluate
+from gmmformer.model import GMMFormer, Losses, objective
+from gmmformer.training.optimiser import learning_rate, optimiser_for
+from gmmformer.training.processes import gather, launch, seed_step
+from gmmformer.training.run_folder import RunFolder, RunSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnd:
+    """What one epoch came to."""
+
+    epoch: int
+    """Counted from 0."""
+    losses: dict[str, float]
+    """Mean of each loss term over the epoch's steps."""
+    metrics: Metrics
+    """On the split that chooses the best epoch."""
+    best: bool
+    """Whether no earlier epoch had a SumR as high."""
+    videos_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEnd:
+    """How a call of `train` or `resume` ended."""
+
+    run: Path
+    stopped: str
+    """"done" (all epochs), "early" (no better SumR for long) or "interrupted" (resume goes on)."""
+    epochs: int
+    """Epochs that are over."""
+    best_epoch: int | None
+    """Counted from 0; None before the first epoch was over."""
+    best_sum_recall: float
+
+
+@dataclass
+class _Progress:
+    """Where a run stands; with the weights and the optimiser, all that resume needs."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_epoch: int | None = None
+    best_sum_recall: float = float("-inf")
+    loss_sums: tuple[float, ...] = (0.0,) * len(Losses._fields)
+    train_seconds: float = 0.0
+    finished: bool = False
+
+
+Report = Callable[[EpochEnd], None]
+
+
+def train(settings: RunSettings, path: Path, *, report: Report | None = None, progress: bool = False) -> TrainingEnd:
+    """Train a model into a new run folder.
+
+    Args:
+        settings: The data, the model and how to train it.
+        path: The run folder to make.
+        report: Called after every epoch, on the first process only.
+        progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        InputError: The data, a setting or the run folder is not usable; the message says what to do.
+    """
+    fabric = launch(settings.run)
+    collection = _open(settings)
+    folder = RunFolder.create(path, settings) if fabric.is_global_zero else RunFolder(path)
+    return _Training(fabric, settings, collection, folder, report, progress).run(resume=False)
+
+
+def resume(path: Path, *, report: Report | None = None, progress: bool = False, **machine: Any) -> TrainingEnd:
+    """Go on with the run at `path`, to the bit as if it had not stopped (on the CPU, in one process).
+
+    Args:
+        path: A run folder.
+        report: Called after every epoch, on the first process only.
+        progress: Whether to show a progress bar on stderr.
+        **machine: Fields of `RunConfig` that are different now, such as `device` or `workers`.
+    """
+    settings = RunSettings.read(path / "config.json")
+    settings = replace(settings, run=replace(settings.run, **machine))
+    fabric = launch(settings.run)
+    return _Training(fabric, settings, _open(settings), RunFolder(path), report, progress).run(resume=True)
+
+
+def new_model_config(collection: Collection, **settings: Any) -> ModelConfig:
+    """A model for the features of `collection`."""
+    return ModelConfig(feature_dim=collection.frames.dim, query_dim=collection.text.dim, **settings)
+
+
+def _open(settings: RunSettings) -> Collection:
+    collection = Collection.open(settings.root, settings.collection, feature=settings.feature)
+    for split in (settings.run.train_split, settings.run.val_split):
+        collection.captions(split)
+    return collection
+
+
+class _Training:
+    def __init__(
+        self,
+        fabric: Fabric,
+        settings: RunSettings,
+        collection: Collection,
+        folder: RunFolder,
+        report: Report | None,
+        progress: bool,
+    ) -> None:
+        self.fabric, self.settings, self.collection, self.folder = fabric, settings, collection, folder
+        self.report, self.show = report, progress and fabric.is_global_zero
+        config = settings.train
+        self.videos = len(collection.captions(settings.run.train_split).video_ids)
+        self.batches = -(-self.videos // config.batch_size)
+        torch.manual_seed(config.seed)
+        self.model = GMMFormer(settings.model)
+        check_widths(self.model, collection)
+        self.optimiser = optimiser_for(self.model, config)
+        self.at = _Progress()
+        self.interrupted = False
+
+    def run(self, *, resume: bool) -> TrainingEnd:
+        self.wrapped, self.wrapped_optimiser = self.fabric.setup(self.model, self.optimiser)
+        if resume and (state := self._load_state()):
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.at = _Progress(**state["progress"])
+        last, config = self.at, self.settings.train
+        with _stop_on_signal(self), self._bar() as bar:
+            while not self.at.finished and not self.interrupted:
+                self._epoch(bar)
+        if self.fabric.is_global_zero:
+            self.folder.close()
+        last = self.at
+        stopped = "interrupted" if not last.finished else "done" if last.epoch >= config.epochs else "early"
+        return TrainingEnd(
+            run=self.folder.path,
+            stopped=stopped,
+            epochs=last.epoch,
+            best_epoch=last.best_epoch,
+            best_sum_recall=last.best_sum_recall,
+        )
+
+    def _epoch(self, bar: "tqdm[Any]") -> None:
+        config, run, at = self.settings.train, self.settings.run, self.at
+        self.model.train()
+        bar.set_description(f"epoch {at.epoch + 1}/{config.epochs}")
+        sums = torch.tensor(at.loss_sums, dtype=torch.float64, device=self.fabric.device)
+        began, saved = time.perf_counter(), time.monotonic()
+        for batch in self._training_batches():
+            losses, stop = self._step(batch)
+            sums += torch.stack(losses).detach().double()
+            at.step, at.batch = at.step + 1, at.batch + 1
+            due = time.monotonic() - saved > 60 * run.save_minutes
+            if at.step % run.log_every == 0 or stop or due or at.batch == self.batches:
+                at.loss_sums = tuple(sums.tolist())
+                self._log_step(losses, bar)
+            bar.update()
+            if (stop and at.batch < self.batches) or due:
+                at.train_seconds += time.perf_counter() - began
+                began, saved = time.perf_counter(), time.monotonic()
+                self._save_state()
+            if stop:
+                self.interrupted = True
+                if at.batch < self.batches:
+                    return
+        at.train_seconds += time.perf_counter() - began
+        self._end_epoch(bar)
+        at.finished = at.epoch >= config.epochs or at.epoch - 1 - (at.best_epoch or 0) > config.patience
+        self._save_state()
+
+    def _step(self, batch: TrainingBatch) -> tuple[Losses, bool]:
+        config, at = self.settings.train, self.at
+        generator = seed_step(config.seed, at.step, self.fabric.global_rank)
+        rate = learning_rate(at.step, self.batches * config.epochs, config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        queries, videos = self.wrapped(batch.queries, batch.videos)
+        everyone = gather(self.fabric, queries, videos, batch.labels, self.interrupted)
+        hard = at.epoch >= config.hard_negative_start_epoch
+        losses = objective(everyone.queries, everyone.videos, everyone.labels, config, hard=hard, generator=generator)
+        self.wrapped_optimiser.zero_grad()
+        self.fabric.backward(losses.total)
+        self.wrapped_optimiser.step()
+        return losses, everyone.stop
+
+    def _training_batches(self) -> Iterator[TrainingBatch]:
+        config, run = self.settings.train, self.settings.run
+        return self.collection.training_batches(
+            run.train_split,
+            self.settings.model,
+            batch_size=config.batch_size,
+            order=epoch_order(self.videos, config.seed, self.at.epoch),
+            skip=self.at.batch,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+            workers=run.workers,
+        )
+
+    def _log_step(self, losses: Losses, bar: "tqdm[Any]") -> None:
+        total = losses.total.item()
+        if not np.isfinite(total):
+            raise InputError(
+                f"{self.folder.path}: the loss is {total} at step {self.at.step}; resume would meet it again: "
+                "start anew with a lower --lr, or with --precision 32-true"
+            )
+        bar.set_postfix(
+            loss=f"{total:.3f}",
+            SumR="-" if self.at.best_epoch is None else f"{self.at.best_sum_recall:.1f}",
+            refresh=False,
+        )
+        if self.fabric.is_global_zero:
+            terms = {name: value.item() for name, value in losses._asdict().items()}
+            rate = self.optimiser.param_groups[0]["lr"]
+            self.folder.log(
+                {"kind": "step", "step": self.at.step, "epoch": self.at.epoch, "lr": rate, **terms}, self.at.step
+            )
+
+    def _end_epoch(self, bar: "tqdm[Any]") -> None:
+        at, run = self.at, self.settings.run
+        bar.set_description(f"epoch {at.epoch + 1}: evaluating")
+        metrics = None
+        if self.fabric.is_global_zero:
+            found = evaluate(self.model, self.collection, run.val_split, workers=run.workers)
+            metrics = found.metrics
+        metrics = self.fabric.broadcast(metrics)
+        better = metrics.sum_recall > at.best_sum_recall
+        if better:
+            at.best_sum_recall, at.best_epoch = metrics.sum_recall, at.epoch
+        end = EpochEnd(
+            epoch=at.epoch,
+            losses=dict(zip(Losses._fields, (value / self.batches for value in at.loss_sums), strict=True)),
+            metrics=metrics,
+            best=better,
+            videos_per_second=self.videos / at.train_seconds,
+        )
+        if self.fabric.is_global_zero:
+            self._record(end)
+        at.epoch, at.batch, at.loss_sums, at.train_seconds = at.epoch + 1, 0, (0.0,) * len(Losses._fields), 0.0
+
+    def _record(self, end: EpochEnd) -> None:
+        record = {"kind": "epoch", "epoch": end.epoch, **end.losses, **end.metrics.as_dict(), "best": end.best}
+        self.folder.log({**record, "videos_per_second": round(end.videos_per_second, 1)}, self.at.step)
+        if end.best:
+            self.model.save_pretrained(self.folder.best)
+        self.folder.draw_curves(at_most_every=10)
+        if self.report:
+            self.report(end)
+
+    def _save_state(self) -> None:
+        if self.fabric.is_global_zero:
+            self.folder.save_state(
+                {
+                    "model": self.model.state_dict(),
+                    "optimiser": self.optimiser.state_dict(),
+                    "progress": asdict(self.at),
+                }
+            )
+
+    def _load_state(self) -> dict[str, Any] | None:
+        # The first process cuts metrics.jsonl back before any other could look.
+        state = self.folder.load_state() if self.fabric.is_global_zero else None
+        self.fabric.barrier()
+        return state if self.fabric.is_global_zero else self.folder.load_state()
+
+    def _bar(self) -> "tqdm[Any]":
+        total = self.batches * self.settings.train.epochs
+        return tqdm(
+            total=total, initial=self.at.step, unit="step", desc="training", disable=not self.show, smoothing=0.05
+        )
+
+
+def epoch_order(videos: int, seed: int, epoch: int) -> Int[np.ndarray, "videos"]:
+    """The order of the training videos in an epoch: drawn from (seed, epoch) alone."""
+    return np.random.default_rng([seed, epoch]).permutation(videos)
+
+
+@contextmanager
+def _stop_on_signal(training: _Training) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM end training after the step it falls in, all saved; the second is immediate."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        training.interrupted = True
+        signal.signal(number, previous[signal.Signals(number)])
+
+    previous = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, stop)
+    except ValueError:  # not the main thread: signals are somebody else's
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,97 @@
+"""BERT's Adam and its schedule, as the published training used them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gmmformer.config import TrainConfig
+
+
+class BertAdam(Optimizer):
+    """Adam without bias correction, with decoupled decay, clipping the gradient of each parameter tensor by itself.
+
+    update = m / (sqrt(v) + eps) + weight_decay * p, p -= lr * update; beta 0.9 and 0.999, eps 1e-6. All tensors are
+    updated by one kernel each ("foreach").
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.01,
+        clip_norm: float = 1.0,
+    ) -> None:
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "clip_norm": clip_norm}
+        )
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient; the gradients are clipped in place."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._update(params, group)
+        return loss
+
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for p in params:
+            if not self.state[p]:
+                self.state[p] = {"mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+        grads = [p.grad for p in params if p.grad is not None]
+        means = [self.state[p]["mean"] for p in params]
+        squares = [self.state[p]["square"] for p in params]
+        beta1, beta2 = group["betas"]
+
+        norms = torch.stack(torch._foreach_norm(grads))
+        factors = (group["clip_norm"] / (norms + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(grads, list(factors.unbind()))
+
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+
+        denominators = torch._foreach_sqrt(squares)
+        torch._foreach_add_(denominators, group["eps"])
+        updates = torch._foreach_div(means, denominators)
+        if group["weight_decay"]:
+            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+        torch._foreach_add_(params, updates, alpha=-group["lr"])
+
+
+def optimiser_for(model: nn.Module, config: TrainConfig) -> BertAdam:
+    """The optimiser of `model`: weights of Linear and Embedding layers decay; biases and LayerNorms do not."""
+    decayed: list[Tensor] = []
+    others: list[Tensor] = []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            decays = isinstance(module, nn.Linear | nn.Embedding) and name == "weight"
+            (decayed if decays else others).append(parameter)
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return BertAdam(groups, config.lr, clip_norm=config.clip_norm)
+
+
+def learning_rate(step: int, total: int, config: TrainConfig) -> float:
+    """The learning rate of a step counted from 0: linear from 0 to `lr` over the warm-up, then linear to 0 at `total`.
+
+    >>> config = TrainConfig(lr=1.0, warmup=0.1)
+    >>> [round(learning_rate(step, 20, config), 3) for step in (0, 1, 2, 11, 20)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    progress, warmup = step / total, config.warmup
+    share = progress / warmup if progress < warmup else max((progress - 1) / (warmup - 1), 0.0)
+    return config.lr * share

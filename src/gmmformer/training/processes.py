@@ -1,0 +1,111 @@
+"""One process or many: the device, the precision, and a batch whose videos several processes share.
+
+Each of N processes encodes its share of a batch; the embeddings are gathered from all, so that every process sees every
+negative and computes the loss of the whole batch.
+"""
+
+import logging
+import os
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from gmmformer.config import RunConfig
+from gmmformer.errors import InputError, suggest
+from gmmformer.model import VideoEmbeddings
+
+
+def find_device(name: str) -> str:
+    """The device that `name` means: "cpu", "cuda" or "mps"; "auto" is a GPU if there is one.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return "cuda" if here["cuda"] else "cpu"
+    if name not in here:
+        raise InputError(f"--device {name}: {suggest(name, ['auto', *here])}")
+    if not here[name]:
+        raise InputError(f"--device {name}: torch finds no such device here; take --device cpu")
+    return name
+
+
+def launch(config: RunConfig) -> Fabric:
+    """Join the processes that `torchrun` started, or be the only one.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = Fabric(
+        accelerator=find_device(config.device),
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp" if world > 1 else "auto",
+        precision=config.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+class Gathered(NamedTuple):
+    """The embeddings of a whole batch, on every process; gradients flow back to the process they came from."""
+
+    queries: Float[Tensor, "queries dim"]
+    videos: VideoEmbeddings
+    labels: Int[Tensor, "queries"]
+    """On the CPU."""
+    stop: bool
+    """Whether any process was asked to stop."""
+
+
+def gather(
+    fabric: Fabric,
+    queries: Float[Tensor, "queries dim"],
+    videos: VideoEmbeddings,
+    labels: Int[Tensor, "queries"],
+    stop: bool,
+) -> Gathered:
+    """Bring together what each process encoded of a batch, in the order of the processes.
+
+    The gradient of each embedding is the sum over the processes' equal losses; averaged over processes, as
+    data-parallel training does with the weights' gradients, that is the gradient of the one loss.
+    """
+    queries, videos = queries.float(), VideoEmbeddings(videos.clips.float(), videos.video.float())
+    if fabric.world_size == 1:
+        return Gathered(queries, videos, labels, stop)
+    counts = fabric.all_gather(torch.tensor([len(queries), len(videos.video), int(stop)], device=fabric.device)).cpu()
+    of_queries, of_videos = counts[:, 0].tolist(), counts[:, 1].tolist()
+    return Gathered(
+        _gather_rows(fabric, queries, of_queries),
+        VideoEmbeddings(_gather_rows(fabric, videos.clips, of_videos), _gather_rows(fabric, videos.video, of_videos)),
+        _gather_rows(fabric, labels.to(fabric.device), of_queries).cpu(),
+        bool(counts[:, 2].any()),
+    )
+
+
+def _gather_rows(fabric: Fabric, rows: Tensor, counts: list[int]) -> Tensor:
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded = torch.cat([rows, padded[len(rows) :]])
+    everyone = fabric.all_gather(padded, sync_grads=rows.is_floating_point())
+    return torch.cat([part[:count] for part, count in zip(everyone, counts, strict=True)])
+
+
+def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
+    """Seed what a step draws from (seed, step) alone, so that a resumed run draws what it would have drawn.
+
+    Dropout takes torch's own generators, seeded for this process; the returned CPU generator draws the negatives, the
+    same on every process.
+    """
+    torch.manual_seed(_mixed(seed, step, rank + 1))
+    return torch.Generator().manual_seed(_mixed(seed, step, 0))
+
+
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
