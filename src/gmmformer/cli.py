@@ -4,18 +4,20 @@ import functools
 import json as json_format
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from gmmformer.config import PRESETS, NetworkConfig, Preset, RunConfig, TrainConfig, Window, preset
+from gmmformer.config import PRESETS, DecodeConfig, NetworkConfig, Preset, RunConfig, TrainConfig, Window, preset
 from gmmformer.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from gmmformer.media.extract import ExtractStatus
     from gmmformer.training import EpochEnd, TrainingEnd
 
 
@@ -222,12 +224,112 @@ def simulate(
     return 0
 
 
+def extract(
+    films: Positional[tuple[Path, ...]],
+    *,
+    out: Path,
+    collection: str,
+    captions: tuple[str, ...] = (),
+    captions_format: str = "auto",
+    skip_broken: bool = False,
+    video_encoder: str = "builtin",
+    text_encoder: str = "builtin",
+    feature: str | None = None,
+    seed: int = 9527,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    batch: int = 32,
+    allow_download: bool = False,
+    ray: str | None = None,
+    json: bool = False,
+    decode: DecodeConfig = DecodeConfig(),
+) -> int:
+    """Turn films, and sentences about them, into a collection: gmmformer extract FILMS --out ROOT --collection NAME
+
+    The same command again does only what is missing or changed. Films that cannot be read are listed at the end and in
+    failures.jsonl. Exit code 1 if no film could be read.
+
+    Args:
+        films: Film files, and folders to search for them.
+        out: Folder of collections.
+        collection: Name of the collection, a folder in it.
+        captions: Files with sentences about the films; SPLIT=FILE where a file is one split (train=train.jsonl).
+        captions_format: auto, jsonl, csv, activitynet, charades, tvr or qvhighlights.
+        skip_broken: Leave out broken records of the captions, and say how many, rather than stop at the first.
+        video_encoder: "builtin", or a hub id or folder of CLIP, SigLIP, DINOv2 and the like.
+        text_encoder: "builtin", or a hub id or folder of RoBERTa, CLIP, a sentence encoder and the like.
+        feature: Folder of the features under FeatureData. Default: named after the video encoder.
+        seed: Draws train, val and test where the captions give no split.
+        device: "auto", "cpu", "cuda" or "mps": where the encoders run.
+        dtype: What the encoders compute in.
+        batch: Frames, or sentences, in one forward pass.
+        allow_download: Whether encoders may be fetched from the Hugging Face Hub.
+        ray: Address of a Ray cluster that does the work ("auto": the one running here).
+        json: Print one JSON object at the end, and nothing else, on stdout.
+        decode: How films are decoded.
+    """
+    from gmmformer.media import encoders
+    from gmmformer.media.annotations import read_captions_files
+    from gmmformer.media.extract import extract as extract_films
+
+    broken: list[InputError] = []
+    annotations = read_captions_files(captions, captions_format, on_broken=broken.append if skip_broken else None)
+    options: dict[str, Any] = {"device": device, "dtype": dtype, "batch": batch, "allow_download": allow_download}
+    source: dict[str, Any] = {}
+    if ray is not None:
+        from gmmformer.media.cluster import featurise_on
+
+        source["source"] = featurise_on(ray, functools.partial(encoders.frame_encoder, video_encoder, **options))
+    with _film_bar() as progress:
+        report = extract_films(
+            films,
+            out,
+            collection,
+            frames=encoders.frame_encoder(video_encoder, **options),
+            text=encoders.text_encoder(text_encoder, **options),
+            annotations=annotations,
+            feature=feature,
+            decode=decode,
+            seed=seed,
+            progress=progress,
+            **source,
+        )
+    if broken:
+        print(f"left out {len(broken):,} broken records of the captions, the first: {broken[0]}", file=sys.stderr)
+    print(json_format.dumps(report.as_dict()) if json else report.table())
+    return 0 if report.records else 1
+
+
+def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527) -> int:
+    """Render small films, extract, train, evaluate on films not seen, and draw what was found: gmmformer demo OUT
+
+    A few minutes on two cores. Nothing is downloaded.
+
+    Args:
+        out: Folder to work in.
+        films: Films to render.
+        seed: The world of the films, and the training.
+    """
+    from gmmformer.demo.run import run_demo
+    from gmmformer.evaluation import metrics_table
+
+    with _bars() as progress:
+        end = run_demo(out, films=films, seed=seed, progress=progress, say=print, report=_report_epoch)
+    print(metrics_table({"model": end.metrics, "chance": end.chance}))
+    times = end.metrics.recall[0] / end.chance.recall[0]
+    print(f"R@1 is {times:.0f} times chance, over {end.metrics.videos} films and {end.metrics.queries} sentences\n")
+    print(f"what was found   {end.contact_sheet}\ntraining curves  {end.curves}\nthe model        {end.model}")
+    return 0
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "convert": convert,
     "check-data": check_data,
     "simulate": simulate,
+    "extract": extract,
+    "demo": demo,
 }
 
 
@@ -289,6 +391,23 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
     finally:
         for bar in bars.values():
             bar.close()
+
+
+@contextmanager
+def _film_bar() -> Iterator[Callable[["ExtractStatus"], None]]:
+    """A progress bar on stderr of the films that are decoded."""
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    with tqdm(desc="films", unit="film", leave=False) as bar:
+
+        def show(status: "ExtractStatus") -> None:
+            bar.total = status.films
+            rate = status.frames / (time.perf_counter() - started)
+            bar.set_postfix_str(f"{rate:,.0f} frames/s, {status.failed} failed", refresh=False)
+            bar.update(status.done - bar.n)
+
+        yield show
 
 
 def _device(name: str) -> str:

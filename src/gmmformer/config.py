@@ -1,5 +1,6 @@
 """Every setting of the model and of its training, with the published values for the three collections."""
 
+import os
 from dataclasses import dataclass
 from typing import Literal, get_type_hints
 
@@ -151,6 +152,27 @@ class RunConfig:
             raise InputError(f"--precision {self.precision}: {suggest(self.precision, ['32-true', 'bf16-mixed'])}")
         if not self.save_minutes > 0:
             raise InputError(f"--save-minutes {self.save_minutes} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """How films are decoded."""
+
+    fps: float = 1.0
+    """Frames per second of film that are looked at."""
+    decoders: int = os.cpu_count() or 1
+    """Films decoded at a time, each in a process of its own."""
+    time_limit: float | None = None
+    """Seconds that decoding one film may take. Default: 120 s and 20 s for each second of film."""
+    memory_limit: float = 4.0
+    """GiB of memory that decoding one film may take."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, "decoders", 1)
+        for name in ("fps", "time_limit", "memory_limit"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"--{name.replace('_', '-')} {value} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

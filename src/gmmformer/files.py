@@ -1,7 +1,9 @@
 """Files that are either whole or not there: written beside their place, then renamed into it."""
 
 import errno
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +37,63 @@ def written_whole(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` in UTF-8, whole or not at all."""
     write_bytes(path, text.encode())
+
+
+@contextmanager
+def swapped_whole(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` to fill; it takes that place when the block ends, or goes if that fails.
+
+    A kill between the two renames leaves the old folder as `.NAME.old`: call `restore_swap` before looking at `folder`.
+
+    Raises:
+        InputError: The disk is full or the place cannot be written to; `folder` is as it was.
+    """
+    beside, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        yield beside
+        for file in beside.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def restore_swap(folder: Path) -> None:
+    """Put things right after a kill in the middle of `swapped_whole`."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists():
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(folder)
+
+
+@contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Hold the one right to change `folder`, which is made if missing; the system gives it up when the process dies.
+
+    Raises:
+        InputError: Another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("a")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{folder}: another process is {doing} there; wait until it is done") from error
+        yield
 
 
 def write_bytes(path: Path, data: bytes) -> None:

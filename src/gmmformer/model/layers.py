@@ -110,11 +110,11 @@ def gaussian_windows(
     x_j = j / (positions - 1), each row divided by its maximum. A width of None gives ones.
 
     >>> gaussian_windows([None, 0.5], 2)
-    tensor([[[1.0000, 1.0000],
-             [1.0000, 1.0000]],
+    tensor([[[1., 1.],
+             [1., 1.]],
     <BLANKLINE>
-            [[1.0000, 0.0000],
-             [1.0000, 1.0000]]])
+            [[1., 0.],
+             [1., 1.]]])
     """
     # Float32 throughout, as published: the windows of a wide embedding differ in the sixth digit otherwise.
     centres = torch.arange(positions, device=device)[:, None] / positions
@@ -214,7 +214,9 @@ class MixtureBlock(nn.Module):
         scale = (gaussians / width**0.5).to(projected.dtype)  # windows, positions, positions
 
         attended = torch.cat([self._attend(projected[group.rows], group, scale) for group in layout.groups], dim=1)
-        attended = attended.view(len(blocks), self.heads, -1, width).transpose(1, 2).flatten(2)  # windows, rows, hidden
+        attended = (
+            attended.view(len(blocks), self.heads, len(rows), width).transpose(1, 2).flatten(2)
+        )  # windows, rows, hidden
 
         outputs = torch.baddbmm(
             torch.stack([block.output.bias for block in blocks])[:, None].to(attended.dtype),
@@ -233,10 +235,10 @@ class MixtureBlock(nn.Module):
     ) -> Float[Tensor, "heads group_rows width"]:
         """softmax(window * QK^T / sqrt(width)) V over the rows of one group, all windows and heads at once."""
         padded = pad(projected.transpose(0, 1), group)
-        query, key, value = padded.view(3, -1, *padded.shape[1:])  # heads, sequences, longest, width
+        query, key, value = padded.view(3, len(padded) // 3, *padded.shape[1:])  # heads, sequences, longest, width
         logits = query @ key.transpose(-1, -2)  # heads, sequences, longest, longest
         window = scale[:, None, None, : group.longest, : group.longest]
-        logits = (logits.view(len(scale), -1, *logits.shape[1:]) * window).view_as(logits)
+        logits = (logits.view(len(scale), len(logits) // len(scale), *logits.shape[1:]) * window).view_as(logits)
         if group.padding is not None:
             logits = logits.masked_fill(group.padding, float("-inf"))
         return unpad(self.dropout(logits.softmax(-1)) @ value, group)

@@ -90,7 +90,7 @@ class GMMFormer(PretrainedModel):
         hidden: Tensor = self.clip_input(clips.flatten(0, 1), place.position)
         for block in self.clip_encoder:
             hidden = block(hidden, place, windows)
-        return hidden.view(videos, count, -1)
+        return hidden.view(videos, count, self.config.hidden)
 
     def _encode_frames(
         self, frames: Float[Tensor, "rows dim"], lengths: Int[Tensor, "videos"]

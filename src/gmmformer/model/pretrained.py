@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
@@ -15,6 +15,8 @@ from torch import nn
 from gmmformer.config import ModelConfig
 from gmmformer.errors import InputError
 from gmmformer.files import write_bytes, write_text
+
+Model = TypeVar("Model", bound="PretrainedModel")
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
@@ -74,16 +76,30 @@ class PretrainedModel(
         write_bytes(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
         write_text(folder / CONFIG, json.dumps(asdict(self.config), indent=2) + "\n")
         if not (folder / CARD).exists():
+            named = {"repo_id": options.get("repo_id"), **(options.get("model_card_kwargs") or {})}
             card = self.generate_model_card(
-                repo_id=options.get("repo_id"), feature_dim=self.config.feature_dim, query_dim=self.config.query_dim
+                feature_dim=self.config.feature_dim, query_dim=self.config.query_dim, **named
             )
             write_text(folder / CARD, str(card))
         if options.pop("push_to_hub", False):
-            return str(self.push_to_hub(repo_id=options.pop("repo_id", folder.name), **_hub_options(options)))
+            return self.push_to_hub(repo_id=options.pop("repo_id", folder.name), **_hub_options(options))
         return None
 
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model to the Hugging Face Hub, its card with the address that loads it.
+
+        Args:
+            repo_id: Where to, such as "name/gmmformer-tvr"; made if missing.
+            **options: `private`, `token`, `commit_message`, `branch` and the others of huggingface_hub's mixin.
+
+        Returns:
+            The address of the commit.
+        """
+        named = {"repo_id": repo_id, **(options.pop("model_card_kwargs", None) or {})}
+        return str(super().push_to_hub(repo_id, model_card_kwargs=named, **options))
+
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+    def from_pretrained(cls: type[Model], pretrained_model_name_or_path: str | Path, **options: Any) -> Model:
         """Load a model from a folder that `save_pretrained` wrote, or from the Hub.
 
         Args:

@@ -4,6 +4,7 @@ Such a file is a zip of a pickle and of raw storages. The pickle names classes o
 torch's safe loader refuses it; this reader answers the few names that occur with inert stand-ins and refuses the rest.
 """
 
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -208,6 +209,8 @@ class _Storages(pickle.Unpickler):
 
 
 def _strided(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    if math.prod(size) > len(storage):  # a stride of 0 would spread one number over all memory
+        raise InputError("asks for more numbers than it holds; it is damaged")
     return storage.as_strided(size, stride, offset)  # torch refuses what reaches beyond the storage
 
 

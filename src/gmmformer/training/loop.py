@@ -171,8 +171,11 @@ class _Training:
             sums += torch.stack(losses).detach().double()
             at.step, at.batch = at.step + 1, at.batch + 1
             due = time.monotonic() - saved > 60 * run.save_minutes
-            if at.step % run.log_every == 0 or stop or due or at.batch == self.batches:
+            regular = at.step % run.log_every == 0 or at.batch == self.batches
+            if regular or stop or due:
                 at.loss_sums = tuple(sums.tolist())
+                self._see_finite(losses)
+            if regular:  # and only then: an interrupted run logs what an uninterrupted one does
                 self._log_step(losses, bar)
             bar.update()
             if (stop and at.batch < self.batches) or due:
@@ -216,15 +219,17 @@ class _Training:
             workers=run.workers,
         )
 
-    def _log_step(self, losses: Losses, bar: "tqdm[Any]") -> None:
+    def _see_finite(self, losses: Losses) -> None:
         total = losses.total.item()
         if not np.isfinite(total):
             raise InputError(
                 f"{self.folder.path}: the loss is {total} at step {self.at.step}; resume would meet it again: "
                 "start anew with a lower --lr, or with --precision 32-true"
             )
+
+    def _log_step(self, losses: Losses, bar: "tqdm[Any]") -> None:
         bar.set_postfix(
-            loss=f"{total:.3f}",
+            loss=f"{losses.total.item():.3f}",
             SumR="-" if self.at.best_epoch is None else f"{self.at.best_sum_recall:.1f}",
             refresh=False,
         )

@@ -93,5 +93,5 @@ def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     progress, warmup = step / total, config.warmup
-    share = progress / warmup if progress < warmup else max((progress - 1) / (warmup - 1), 0.0)
+    share = progress / warmup if progress < warmup else max((1 - progress) / (1 - warmup), 0.0)
     return config.lr * share

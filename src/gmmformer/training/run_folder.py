@@ -10,7 +10,7 @@ import time
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 
@@ -42,7 +42,7 @@ class RunSettings:
         return {"format": FORMAT, **asdict(self), "root": str(self.root)}
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path) -> "RunSettings":
         """The settings in a run's config.json.
 
         Raises:
@@ -74,7 +74,7 @@ class RunFolder:
         self._drawn = 0.0
 
     @classmethod
-    def create(cls, path: Path, settings: RunSettings) -> Self:
+    def create(cls, path: Path, settings: RunSettings) -> "RunFolder":
         """A new run folder.
 
         Raises:
