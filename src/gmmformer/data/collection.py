@@ -1,0 +1,187 @@
+"""A collection in the MS-SL layout: its captions, its features, and the batches made of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from gmmformer.config import PRESETS, ModelConfig
+from gmmformer.data.batches import TrainingBatch, query_batch, video_batch
+from gmmformer.data.captions import Captions, read_captions
+from gmmformer.data.features import FrameFeatures
+from gmmformer.data.pooling import concatenated_ranges
+from gmmformer.data.read_ahead import read_ahead
+from gmmformer.data.text_features import TextFeatures
+from gmmformer.errors import InputError, suggest
+from gmmformer.model.inputs import QueryBatch, VideoBatch
+
+
+class Collection:
+    """Videos and sentences on disk. Nothing is ever written there.
+
+    Every batch iterator keeps the order of the files (or the one asked for), whatever the number of `workers`:
+    threads that read ahead, 0 for none.
+    """
+
+    def __init__(self, root: Path, name: str, feature: str, frames: FrameFeatures, text: TextFeatures) -> None:
+        """Use `open`."""
+        self.root, self.name, self.feature = root, name, feature
+        self.frames, self.text = frames, text
+        self._captions: dict[str, Captions] = {}
+
+    @classmethod
+    def open(cls, root: Path, name: str, *, feature: str | None = None) -> "Collection":
+        """The collection ROOT/NAME.
+
+        Without `feature`, the video features are the published ones of that collection if they are there, else the
+        only ones there are.
+
+        Raises:
+            InputError: A folder or file is missing or broken, or there are several features to choose from.
+        """
+        root = Path(root)
+        feature = feature_of(root, name, feature)
+        frames = FrameFeatures.open(root / name / "FeatureData" / feature)
+        return cls(root, name, feature, frames, TextFeatures.open(text_path(root, name)))
+
+    def captions(self, split: str) -> Captions:
+        """The captions of a split, such as "train", "val" or "test"; read once.
+
+        Raises:
+            InputError: There is no such split, or its file is broken.
+        """
+        if split not in self._captions:
+            paths = caption_paths(self.root, self.name)
+            if split not in paths:
+                raise InputError(
+                    f"{self.root / self.name / 'TextData' / f'{self.name}{split}.caption.txt'}: there is no such split;"
+                    f" {suggest(split, paths) if paths else 'there is no caption file in that folder'}"
+                )
+            self._captions[split] = read_captions(paths[split])
+        return self._captions[split]
+
+    def video_batches(
+        self, split: str, config: ModelConfig, *, batch_size: int = 100, workers: int = 0
+    ) -> Iterator[VideoBatch]:
+        """The split's videos in the order of its file.
+
+        Raises:
+            InputError: A video has no rows, or the features are not those of `config`; NaN is found on the way.
+        """
+        video_ids = self._checked(split, config).video_ids
+        starts = range(0, len(video_ids), batch_size)
+        return read_ahead(lambda k: self._videos(video_ids[k : k + batch_size], config), starts, workers)
+
+    def query_batches(
+        self, split: str, config: ModelConfig, *, batch_size: int = 50, workers: int = 0
+    ) -> Iterator[QueryBatch]:
+        """The split's sentences in the order of its file.
+
+        Raises:
+            InputError: The features are not those of `config`; missing sentences are found on the way.
+        """
+        caption_ids = self._checked(split, config).caption_ids
+        starts = range(0, len(caption_ids), batch_size)
+        return read_ahead(lambda k: self._queries(caption_ids[k : k + batch_size], config), starts, workers)
+
+    def training_batches(
+        self,
+        split: str,
+        config: ModelConfig,
+        *,
+        batch_size: int,
+        order: Int[np.ndarray, "videos"],
+        skip: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 2,
+    ) -> Iterator[TrainingBatch]:
+        """Batches of `batch_size` videos with all their sentences, the short last one kept.
+
+        Batch k holds the videos order[k * batch_size : (k + 1) * batch_size]. The first `skip` batches are left out
+        without being read. Of each batch, process `rank` of `world` reads only its share, a contiguous run of videos,
+        which may be empty; labels still count videos over the whole batch.
+
+        Raises:
+            InputError: As for `video_batches` and `query_batches`.
+        """
+        captions = self._checked(split, config)
+        starts = range(skip * batch_size, len(order), batch_size)
+        firsts = np.cumsum(captions.queries_per_video) - captions.queries_per_video
+
+        def make(start: int) -> TrainingBatch:
+            batch = order[start : start + batch_size]
+            shares = np.array_split(np.arange(len(batch)), world)
+            share = shares[rank]
+            videos, counts = batch[share], captions.queries_per_video[batch[share]]
+            queries = captions.queries_by_video[concatenated_ranges(firsts[videos], counts)]
+            return TrainingBatch(
+                self._videos([captions.video_ids[video] for video in videos], config),
+                self._queries([captions.caption_ids[query] for query in queries], config),
+                torch.from_numpy(np.repeat(share, counts)),
+                len(batch),
+            )
+
+        return read_ahead(make, starts, workers)
+
+    def _videos(self, video_ids: tuple[str, ...] | list[str], config: ModelConfig) -> VideoBatch:
+        return video_batch(self.frames.views_of(video_ids), config, names=video_ids)
+
+    def _queries(self, caption_ids: tuple[str, ...] | list[str], config: ModelConfig) -> QueryBatch:
+        return query_batch([self.text.tokens_of(caption) for caption in caption_ids], config, names=caption_ids)
+
+    def _checked(self, split: str, config: ModelConfig) -> Captions:
+        """The split's captions, when everything fits that can be seen without reading features."""
+        for what, dim, wanted in (
+            (self.frames.folder, self.frames.dim, config.feature_dim),
+            (self.text.path, self.text.dim, config.query_dim),
+        ):
+            if dim != wanted:
+                raise InputError(
+                    f"{what}: has features of {dim} dims, but the model takes {wanted}; use those it was made for"
+                )
+        captions = self.captions(split)
+        for video_id in captions.video_ids:
+            self.frames.rows_of(video_id)
+        return captions
+
+
+def feature_of(root: Path, name: str, feature: str | None) -> str:
+    """The folder under FeatureData to read: `feature`, else the published one, else the only one.
+
+    Raises:
+        InputError: It is not there, or there are several.
+    """
+    folder = root / name / "FeatureData"
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder; ROOT/COLLECTION/FeatureData/FEATURE/feature.bin is where features are expected"
+        )
+    known = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    if feature is None and name in PRESETS and PRESETS[name].feature in known:
+        return PRESETS[name].feature
+    if feature is None and len(known) == 1:
+        return known[0]
+    if not known:
+        raise InputError(
+            f"{folder}: holds no features; put a folder with feature.bin, id.txt, shape.txt, video2frames.txt there"
+        )
+    if feature is None:
+        raise InputError(f"{folder}: holds several kinds of features ({', '.join(known)}); say which with --feature")
+    if feature not in known:
+        raise InputError(f"{folder / feature}: there are no such features; {suggest(feature, known)}")
+    return feature
+
+
+def caption_paths(root: Path, name: str) -> dict[str, Path]:
+    """The caption file of each split that is there."""
+    end = ".caption.txt"
+    files = sorted((root / name / "TextData").glob(f"*{end}"))
+    return {path.name[len(name) : -len(end)]: path for path in files if path.name.startswith(name)}
+
+
+def text_path(root: Path, name: str) -> Path:
+    """Where the text features of ROOT/NAME are expected."""
+    return root / name / "TextData" / f"roberta_{name}_query_feat.hdf5"

@@ -1,0 +1,126 @@
+"""Text features: one small matrix of token vectors per sentence, in an HDF5 file."""
+
+import mmap
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float
+
+from gmmformer.errors import InputError
+
+
+class TextFeatures:
+    """The token features of every sentence of a collection.
+
+    HDF5 reads one dataset at a time, whatever the number of threads, and takes 0.2 ms for each. So a sentence's place
+    in the file is asked for once; from then on its tokens come from the mapped file. Compressed or chunked files, and
+    those that are not float32, are read through HDF5 each time. Objects may be used from several threads; each
+    process opens the file for itself, whether it was forked or spawned.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        """Use `open`, which reads `dim` from the file."""
+        self.path = path
+        self.dim = dim
+        self._opened: _Opened | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> "TextFeatures":
+        """The features in an HDF5 file with one (tokens, dim) dataset per caption id.
+
+        Raises:
+            InputError: The file is missing, is no HDF5 file, or holds no such dataset.
+        """
+        text = cls(path, 0)
+        shape = text._handle().first_shape()
+        if shape is None or len(shape) != 2 or shape[1] < 1:
+            raise InputError(f"{path}: holds no (tokens, dim) dataset; it must have one for each caption id")
+        text.dim = shape[1]
+        return text
+
+    def tokens_of(self, caption_id: str) -> Float[np.ndarray, "tokens dim"]:
+        """The sentence's token vectors, float32, read-only, as they are on disk (not normalised, not cut).
+
+        Raises:
+            InputError: They are missing, not two-dimensional, of another width than the others, or there is no token.
+        """
+        tokens = self.tokens_or_fault(caption_id)
+        if isinstance(tokens, str):
+            raise InputError(
+                f"{self.path}: the text features of caption {caption_id!r} {tokens}; extract them or remove the caption"
+                " (`gmmformer check-data` lists all such captions)"
+            )
+        return tokens
+
+    def tokens_or_fault(self, caption_id: str) -> Float[np.ndarray, "tokens dim"] | str:
+        """As `tokens_of`, but what is wrong with the features is returned, not raised."""
+        opened = self._handle()
+        place = opened.places.get(caption_id)
+        tokens = opened.mapped(*place) if place else opened.read(caption_id)
+        if isinstance(tokens, str):
+            return tokens
+        if tokens.ndim != 2 or tokens.shape[1] != self.dim or not len(tokens):
+            return f"have shape {tokens.shape}, not (tokens, {self.dim}) with at least one token"
+        return tokens
+
+    def _handle(self) -> "_Opened":
+        """The file as this process has it open; a forked child must not use its parent's."""
+        if self._opened is None or self._opened.process != os.getpid():
+            self._opened = _Opened(self.path)
+        return self._opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "dim": self.dim}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+class _Opened:
+    """An open HDF5 file beside its mapped bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = os.getpid()
+        self.places: dict[str, tuple[int, tuple[int, int]]] = {}
+        self._lock = threading.Lock()
+        try:
+            self._file = h5py.File(path, "r", locking="best-effort")
+            with path.open("rb") as file:
+                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise InputError(f"{path}: missing; it holds the token features, one dataset for each caption id") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read as HDF5 ({error}); copy it again") from error
+        self._mappable = not self._file.userblock_size
+
+    def first_shape(self) -> tuple[int, ...] | None:
+        """The shape of the first dataset."""
+        with self._lock:
+            found = self._file.visititems(lambda _, item: item.shape if isinstance(item, h5py.Dataset) else None)
+        return None if found is None else tuple(found)
+
+    def mapped(self, offset: int, shape: tuple[int, int]) -> Float[np.ndarray, "tokens dim"]:
+        return np.frombuffer(self._bytes, dtype="<f4", count=shape[0] * shape[1], offset=offset).reshape(shape)
+
+    def read(self, caption_id: str) -> Float[np.ndarray, "..."] | str:
+        """The dataset, and its place noted if its bytes lie in the file as they are; else what is wrong with it."""
+        with self._lock:
+            try:
+                dataset = h5py.h5d.open(self._file.id, caption_id.encode())
+            except (KeyError, ValueError, TypeError, OSError):
+                return "are missing" if caption_id not in self._file else "are not a dataset"
+            shape, dtype = dataset.shape, dataset.dtype
+            if dtype.kind not in "fiu" or shape is None:
+                return f"are of type {dtype}, not float32"
+            offset = dataset.get_offset() if self._mappable and dtype == "<f4" and len(shape) == 2 else None
+            if offset is not None and offset + 4 * shape[0] * shape[1] <= len(self._bytes) and shape[0]:
+                self.places[caption_id] = (offset, shape)
+                return self.mapped(offset, shape)
+            try:
+                return h5py.Dataset(dataset)[()].astype(np.float32)  # type: ignore[no-any-return]
+            except OSError as error:
+                return f"cannot be read ({error})"

@@ -1,0 +1,54 @@
+"""The MS-SL layout on its way to disk: what `Collection` reads back."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import h5py
+import numpy as np
+from jaxtyping import Float
+
+
+def video_id(name: str) -> str:
+    """A video id for any film name: what would break the layout's files is percent-encoded.
+
+    White space, `#`, quotes, backslashes and whatever Latin-1 lacks are encoded, so that an id is one word in id.txt
+    and one literal in video2frames.txt.
+
+    >>> video_id("my trip/day #2.mp4")
+    'my%20trip/day%20%232.mp4'
+    """
+    return "".join(c if c.isprintable() and ord(c) < 256 and c not in " #'\"\\%\xa0" else quote(c, "") for c in name)
+
+
+def write_row_names(folder: Path, rows_of: Mapping[str, int]) -> None:
+    """Write id.txt and video2frames.txt for videos whose rows follow one another in feature.bin."""
+    with (
+        (folder / "id.txt").open("w", encoding="latin-1") as ids,
+        (folder / "video2frames.txt").open("w", encoding="latin-1") as frames,
+    ):
+        frames.write("{")
+        for position, (video, rows) in enumerate(rows_of.items()):
+            names = [f"{video}_{row}" for row in range(rows)]
+            ids.write((" " if position else "") + " ".join(names))
+            frames.write((", " if position else "") + f"'{video}': ['" + "', '".join(names) + "']")
+        frames.write("}")
+
+
+def write_captions(path: Path, caption_ids: Iterable[str], sentences: Iterable[str]) -> None:
+    """Write a caption file: CAPTION_ID SPACE SENTENCE on each line."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(
+            f"{caption} {' '.join(sentence.split())}\n"
+            for caption, sentence in zip(caption_ids, sentences, strict=True)
+        )
+
+
+def write_tokens(
+    file: h5py.File, caption_ids: Sequence[str], tokens: Sequence[Float[np.ndarray, "tokens dim"]]
+) -> None:
+    """Add one float32 dataset for each sentence; h5py's own create_dataset takes four times as long."""
+    for name, array in zip(caption_ids, tokens, strict=True):
+        space = h5py.h5s.create_simple(array.shape)
+        dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.IEEE_F32LE, space)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array, dtype=np.float32))
