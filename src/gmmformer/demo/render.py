@@ -1,0 +1,184 @@
+"""Films as files: the demo's plans drawn, encoded and written, each whole or not at all."""
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from gmmformer.demo import drawing
+from gmmformer.demo.world import FilmPlan
+from gmmformer.errors import InputError, MissingExtraError
+from gmmformer.files import unwritable, write_text, written_whole
+
+__all__ = ["Rendered", "film_path", "render_film", "render_films", "write_captions"]
+
+_LOOK = 1
+"""Raised whenever films of the same plan come out differently, so that those rendered before are replaced."""
+_TITLE = "gmmformer demo film "
+_KEY_FRAME_SECONDS = 2
+
+
+class Rendered(NamedTuple):
+    """What `render_films` did."""
+
+    paths: list[Path]
+    """A file for each plan, in the order of the plans."""
+    kept: int
+    """Films that were there already."""
+    removed: int
+    """Films of other plans, rendered before, that are gone now."""
+
+
+def film_path(folder: Path, plan: FilmPlan) -> Path:
+    """Where a plan's film lies."""
+    return folder / f"{plan.name}.mp4"
+
+
+def render_film(plan: FilmPlan, path: Path) -> None:
+    """Draw a film and write it as H.264 in MP4, 192 x 144 pixels, 12 frames per second, a key frame every 2 s.
+
+    The same plan gives the same bytes with the same version of the encoder. The plan's fingerprint is the file's title.
+
+    Raises:
+        InputError: The file cannot be written, or the disk is full; `path` is as it was.
+        MissingExtraError: PyAV is not installed.
+    """
+    av = _pyav()
+    try:
+        with written_whole(path) as beside:
+            _encode(av, plan, beside)
+    except (av.FFmpegError, OSError) as error:
+        raise unwritable(path, OSError(error.errno, error.strerror)) from error
+
+
+def render_films(
+    plans: Sequence[FilmPlan],
+    folder: Path,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Rendered:
+    """Render films into a folder, which is made if need be, as `film_0042.mp4` and so on.
+
+    Films that are there and whose plan has not changed are kept. Films in the folder that this function rendered from
+    plans not among these are removed; nothing else in the folder is touched.
+
+    Args:
+        plans: The films, each of another name.
+        folder: Where they go.
+        workers: Processes that render at the same time; 1 renders in this one.
+        progress: Called with the number of films done and of all films, first before anything is rendered.
+
+    Raises:
+        InputError: The folder cannot be written to, the disk is full, or a process was killed; the films that were
+            done are kept, so that the same call goes on from there.
+        MissingExtraError: PyAV is not installed.
+    """
+    av = _pyav()
+    paths = [film_path(folder, plan) for plan in plans]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {path: _title(av, path) for path in folder.glob("film_*.mp4") if path.is_file()}
+        stale = [path for path in there.keys() - set(paths) if there[path].startswith(_TITLE)]
+        for path in stale:
+            path.unlink()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    missing = [
+        (plan, path) for plan, path in zip(plans, paths, strict=True) if there.get(path) != _TITLE + _fingerprint(plan)
+    ]
+    kept = len(plans) - len(missing)
+    tell = progress or (lambda done, films: None)
+    tell(kept, len(plans))
+    for done, _ in enumerate(_rendered(missing, workers), start=kept + 1):
+        tell(done, len(plans))
+    return Rendered(paths, kept, len(stale))
+
+
+def write_captions(plans: Iterable[FilmPlan], path: Path) -> None:
+    """Write one line of JSON per sentence: video (the film's name), sentence, start and end (seconds), split.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    lines = [
+        json.dumps(
+            {"video": plan.name, "sentence": sentence, "start": scene.start, "end": scene.end, "split": plan.split}
+        )
+        for plan in plans
+        for scene in plan.scenes
+        for sentence in scene.sentences
+    ]
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _rendered(missing: list[tuple[FilmPlan, Path]], workers: int) -> Iterator[None]:
+    """Yield once for every film that is done."""
+    if workers == 1 or len(missing) < 2:
+        for plan, path in missing:
+            render_film(plan, path)
+            yield
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(missing)), mp_context=spawn) as pool:
+        films = [pool.submit(render_film, plan, path) for plan, path in missing]
+        try:
+            for film in as_completed(films):
+                film.result()
+                yield
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process that renders films was killed, perhaps for want of memory; run the same command again"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _encode(av: ModuleType, plan: FilmPlan, path: Path) -> None:
+    options = {"fflags": "+bitexact", "movflags": "+faststart"}
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        container.metadata["title"] = _TITLE + _fingerprint(plan)
+        stream = container.add_stream("libx264", rate=drawing.FPS, options={"preset": "ultrafast", "crf": "26"})
+        stream.width, stream.height, stream.pix_fmt = drawing.WIDTH, drawing.HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = _KEY_FRAME_SECONDS * drawing.FPS
+        stream.codec_context.thread_count = 1
+        for number, image in enumerate(_frames(plan)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _frames(plan: FilmPlan) -> Iterator[drawing.Image]:
+    for scene in plan.scenes:
+        yield from drawing.frames(scene.scene, scene.end - scene.start)
+
+
+def _fingerprint(plan: FilmPlan) -> str:
+    """What the pixels depend on, as 32 hexadecimal digits."""
+    seen = [(scene.start, scene.end, scene.scene) for scene in plan.scenes]
+    text = repr((_LOOK, drawing.WIDTH, drawing.HEIGHT, drawing.FPS, seen))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _title(av: ModuleType, path: Path) -> str:
+    """The title of a film, "" if it has none or is no film."""
+    try:
+        with av.open(str(path)) as container:
+            return str(container.metadata.get("title", ""))
+    except (av.FFmpegError, OSError):
+        return ""
+
+
+def _pyav() -> ModuleType:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("rendering films", "films") from error
+    module: ModuleType = av
+    return module

@@ -1,0 +1,227 @@
+"""What the demo's films show and the sentences about them: everything but the pixels."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal, TypeVar
+
+from gmmformer.demo.scenes import (
+    BACKGROUND_COLOURS,
+    COLOURS,
+    COUNTS,
+    MOVEMENTS,
+    PATTERNS,
+    RESIZED,
+    SHAPES,
+    SIZES,
+    VERTICAL,
+    Background,
+    Band,
+    Group,
+    Movement,
+    Scene,
+    possible,
+)
+from gmmformer.demo.sentences import Topic, claims, full_claim, is_true, topic, topics, worded
+from gmmformer.errors import InputError
+
+Split = Literal["train", "val", "test"]
+
+DEFAULT_FILMS = 240
+"""Films of the demo: 156 to train on, 36 to stop by, 48 to test with, so that chance finds 2 % of the sentences."""
+MOST_FILMS = 2000
+"""Up to this many, scenes that differ are found at once."""
+SHORTEST, LONGEST = 20.0, 90.0
+"""Seconds of a film."""
+
+_SHARES: dict[Split, float] = {"val": 0.15, "test": 0.2}
+_SCENES = {3: 50, 4: 28, 5: 13, 6: 6, 7: 3}
+_SCENE_SECONDS = (6.0, 15.0)
+_WAITING = 0.45
+_TWINS = 0.35
+_SECOND_SENTENCE = 0.6
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenePlan:
+    """A scene of a film and the sentences that are true of it and of no other scene of the same plan."""
+
+    start: float
+    """Seconds from the film's beginning; a multiple of 0.5."""
+    end: float
+    """Where the next scene or nothing begins."""
+    scene: Scene
+    sentences: tuple[str, ...]
+    """One or two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmPlan:
+    """A film: scenes one after another, with hard cuts."""
+
+    name: str
+    """`film_0042`; the file is called so too."""
+    split: Split
+    scenes: tuple[ScenePlan, ...]
+
+    @property
+    def duration(self) -> float:
+        """Seconds, 20 to 90."""
+        return self.scenes[-1].end
+
+
+def plan_films(count: int = DEFAULT_FILMS, seed: int = 0) -> list[FilmPlan]:
+    """Draw the films of a small world; the same count and seed give the same films.
+
+    About a third of the scenes are near twins: they differ in one detail from a scene of another film of the same
+    split. A sentence is true of one scene only, so that a search for it has one right answer.
+
+    Args:
+        count: Films, 3 to 2,000, over all splits.
+        seed: Where the drawing starts from.
+
+    Raises:
+        InputError: `count` is out of its range.
+    """
+    if not 3 <= count <= MOST_FILMS:
+        raise InputError(f"--films {count} must be at least 3, one for each split, and at most {MOST_FILMS}")
+    rng = random.Random(seed)
+    splits = _splits(count, rng)
+    cast = _Cast()
+    films = [[(start, end, cast.add(film, splits[film], rng)) for start, end in _cuts(rng)] for film in range(count)]
+    return [
+        FilmPlan(
+            name=f"film_{number:04d}",
+            split=split,
+            scenes=tuple(
+                ScenePlan(start=start, end=end, scene=scene, sentences=cast.sentences(scene, rng))
+                for start, end, scene in scenes
+            ),
+        )
+        for number, (split, scenes) in enumerate(zip(splits, films, strict=True))
+    ]
+
+
+class _Cast:
+    """All scenes drawn so far, no two of which the same full description fits."""
+
+    def __init__(self) -> None:
+        self._untwinned: dict[Split, list[tuple[int, Scene]]] = defaultdict(list)
+        self._of_topic: dict[Topic, list[Scene]] = defaultdict(list)
+
+    def add(self, film: int, split: Split, rng: random.Random) -> Scene:
+        """Draw a scene for a film: a new one, or the near twin of one in another film of the split."""
+        models = [drawn for drawn in self._untwinned[split] if drawn[0] != film] if rng.random() < _TWINS else []
+        if models:
+            model = rng.choice(models)
+            self._untwinned[split].remove(model)
+        while True:
+            scene = _near_twin(model[1], rng) if models else _fresh(rng)
+            if possible(scene) and self._is_new(scene):
+                break
+        self._untwinned[split].append((film, scene))
+        for about in topics(scene):
+            self._of_topic[about].append(scene)
+        return scene
+
+    def sentences(self, scene: Scene, rng: random.Random) -> tuple[str, ...]:
+        """One or two sentences that are true of this scene alone."""
+        about = self._of_topic[topic(scene.main)]
+        wanted = 2 if rng.random() < _SECOND_SENTENCE else 1
+        found: list[str] = []
+        while len(found) < wanted:
+            claim = next(claim for claim in claims(scene, rng) if sum(is_true(claim, other) for other in about) == 1)
+            sentence = worded(claim, rng)
+            if sentence not in found:
+                found.append(sentence)
+        return tuple(found)
+
+    def _is_new(self, scene: Scene) -> bool:
+        near = [other for about in topics(scene) for other in self._of_topic[about]]
+        claim = full_claim(scene)
+        return not any(is_true(claim, other) or is_true(full_claim(other), scene) for other in near)
+
+
+def _fresh(rng: random.Random) -> Scene:
+    movement = rng.choice(MOVEMENTS)
+    main = Group(
+        count=rng.choice(COUNTS),
+        size="large" if movement in RESIZED else rng.choice(SIZES),
+        colour=rng.choice(list(COLOURS)),
+        shape=rng.choice(SHAPES),
+        movement=movement,
+    )
+    waiting = None
+    if rng.random() < _WAITING:
+        waiting = Group(
+            count=rng.choice(COUNTS),
+            size="small",
+            colour=rng.choice(list(COLOURS)),
+            shape=rng.choice([shape for shape in SHAPES if shape != main.shape]),
+            movement="waits",
+        )
+    background = Background(pattern=rng.choice(PATTERNS), colour=rng.choice(list(BACKGROUND_COLOURS)))
+    return Scene(
+        main=main, waiting=waiting, background=background, band=_band(movement, rng), place=(rng.random(), rng.random())
+    )
+
+
+def _near_twin(scene: Scene, rng: random.Random) -> Scene:
+    """A scene that differs in one detail; it need not be a possible one."""
+    main, background, waiting = scene.main, scene.background, scene.waiting
+    details = ["count", "size", "colour", "shape", "movement", "pattern", "ground"]
+    match rng.choice(details if waiting is None else [*details, "waiting"]):
+        case "count":
+            main = replace(main, count=_another(COUNTS, main.count, rng))
+        case "size":
+            main = replace(main, size=_another(SIZES, main.size, rng))
+        case "colour":
+            main = replace(main, colour=_another(list(COLOURS), main.colour, rng))
+        case "shape":
+            main = replace(main, shape=_another(SHAPES, main.shape, rng))
+        case "movement":
+            main = replace(main, movement=_another(MOVEMENTS, main.movement, rng))
+        case "pattern":
+            background = replace(background, pattern=_another(PATTERNS, background.pattern, rng))
+        case "ground":
+            background = replace(background, colour=_another(list(BACKGROUND_COLOURS), background.colour, rng))
+        case "waiting" if waiting is not None:
+            waiting = replace(waiting, colour=_another(list(COLOURS), waiting.colour, rng))
+    return Scene(
+        main=main,
+        waiting=waiting,
+        background=background,
+        band=_band(main.movement, rng),
+        place=(rng.random(), rng.random()),
+    )
+
+
+def _another(words: Sequence[T], word: T, rng: random.Random) -> T:
+    return rng.choice([other for other in words if other != word])
+
+
+def _band(movement: Movement, rng: random.Random) -> Band:
+    return rng.choice(("left", "right")) if movement in VERTICAL else rng.choice(("top", "bottom"))
+
+
+def _cuts(rng: random.Random) -> list[tuple[float, float]]:
+    """Start and end of each scene of a film; shorter scenes are likelier."""
+    shortest, longest = _SCENE_SECONDS
+    while True:
+        (scenes,) = rng.choices(list(_SCENES), weights=list(_SCENES.values()))
+        edges = [0.0]
+        for _ in range(scenes):
+            edges.append(edges[-1] + round(2 * rng.triangular(shortest, longest, shortest + 1)) / 2)
+        if SHORTEST <= edges[-1] <= LONGEST:
+            return list(pairwise(edges))
+
+
+def _splits(count: int, rng: random.Random) -> list[Split]:
+    splits: list[Split] = [split for split, share in _SHARES.items() for _ in range(max(1, round(share * count)))]
+    splits += ["train"] * (count - len(splits))
+    rng.shuffle(splits)
+    return splits

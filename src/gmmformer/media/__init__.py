@@ -1,0 +1,1 @@
+"""Films to frame features with their seconds, sentences to token features."""

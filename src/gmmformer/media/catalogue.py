@@ -1,0 +1,35 @@
+"""Which film stands behind each video of an extracted collection."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from gmmformer.errors import InputError
+
+
+class FilmRecord(NamedTuple):
+    """A film in the collection."""
+
+    video: str
+    """Its id in the collection."""
+    film: Path
+    fingerprint: str
+    rows: int
+    duration: float
+    """Length in seconds."""
+
+
+def read_film_records(folder: Path) -> list[FilmRecord]:
+    """The films behind the features in `folder` (ROOT/COLLECTION/FeatureData/FEATURE), as `extract` noted them.
+
+    Raises:
+        InputError: They did not come from `extract`.
+    """
+    try:
+        lines = (folder / "films.jsonl").read_text(encoding="utf-8").splitlines()
+        saved = [json.loads(line) for line in lines]
+        return [FilmRecord(**{**record, "film": Path(record["film"])}) for record in saved]
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: has no films.jsonl, so its films are not known; extract it again") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{folder / 'films.jsonl'}: damaged ({error}); remove the folder and extract again") from error

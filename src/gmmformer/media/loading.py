@@ -1,0 +1,166 @@
+"""Getting a model: from a folder or the hub's cache, and from the hub only if that is allowed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gmmformer.errors import InputError, MissingExtraError, suggest
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Which model, and how it is to run."""
+
+    name: str
+    """A folder or a hub id."""
+    device: str = "auto"
+    dtype: str = "float32"
+    batch: int = 32
+    allow_download: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise InputError(f"dtype {self.dtype}: {suggest(self.dtype, _DTYPES)}")
+        if self.batch < 1:
+            raise InputError(f"batch {self.batch} must be at least 1")
+        if Path(self.name).is_dir():
+            object.__setattr__(self, "name", str(Path(self.name).resolve()))
+        elif Path(self.name).is_absolute() or self.name.startswith((".", "~")) or self.name.count("/") > 1:
+            raise InputError(
+                f"{self.name}: there is no such folder; give the folder that a model was saved to, or a hub id"
+            )
+
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype to run in."""
+        return _DTYPES[self.dtype]
+
+    def place(self) -> torch.device:
+        """The device to run on.
+
+        Raises:
+            InputError: There is no such device here.
+        """
+        if self.device == "auto":
+            found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+            return torch.device(found)
+        try:
+            return torch.empty(0, device=self.device).device
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise InputError(f"device {self.device}: it cannot be used here; try auto or cpu") from error
+
+    def fetch(self, what: Callable[..., Any], **more: Any) -> Any:
+        """What a `from_pretrained` of transformers returns; runs no code of the model's and downloads only if allowed.
+
+        Raises:
+            InputError: It is not there, or cannot be read; the message gives the remedy.
+            MissingExtraError: It needs something that is not installed.
+        """
+        from transformers.utils import logging
+
+        told = logging.get_verbosity()
+        logging.set_verbosity_error()  # its report of missing weights is checked in `model`
+        try:
+            return what(self.name, local_files_only=not self.allow_download, trust_remote_code=False, **more)
+        except ImportError as error:
+            raise MissingExtraError(f"{self.name}", "films") from error
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise InputError(self._reason(error)) from error
+        finally:
+            logging.set_verbosity(told)
+
+    def _reason(self, error: Exception) -> str:
+        said = " ".join(str(error).split())[:200]
+        if Path(self.name).is_dir():
+            return (
+                f"{self.name}: not a complete model for this ({said}); save one there with save_pretrained, weights "
+                "as safetensors, its image processor or tokenizer beside them"
+            )
+        if not self.allow_download and isinstance(error, OSError):
+            return (
+                f"{self.name}: neither a folder here nor in the hub's cache; add --allow-download to fetch it, or give "
+                "the folder that it was saved to"
+            )
+        return f"{self.name}: cannot be loaded ({said}); check the name, and the connection if it is to be downloaded"
+
+    def library(self) -> Any:
+        """The module `transformers`.
+
+        Raises:
+            MissingExtraError: It is not installed.
+        """
+        try:
+            import transformers
+        except ImportError as error:
+            raise MissingExtraError(f"the encoder {self.name}", "films") from error
+        return transformers
+
+    def model(self, unused: tuple[str, ...] = ()) -> Any:
+        """The model with its weights, ready to run.
+
+        Args:
+            unused: Starts of the names of weights that may be missing.
+
+        Raises:
+            InputError: It is not there, or lacks weights.
+        """
+        loader = self.library().AutoModel.from_pretrained
+        model, report = self.fetch(loader, dtype=_DTYPES[self.dtype], use_safetensors=True, output_loading_info=True)
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+        if missing:
+            raise InputError(
+                f"{self.name}: its weights lack {len(missing)} tensors, {missing[0]!r} among them; take a checkpoint "
+                f"saved from {type(model).__name__}"
+            )
+        return model.to(self.place()).eval().requires_grad_(False)
+
+    def identity(self, config: Any) -> str:
+        """Name, version of the weights, and dtype if it is not float32.
+
+        A hub model's version is its commit, a folder's a hash of its settings and of the ends of its weight files.
+        """
+        version = getattr(config, "_commit_hash", None)
+        name, folder = self.name, Path(self.name)
+        if folder.is_dir():
+            name, digest = folder.name, blake2b(digest_size=6)
+            for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.safetensors")]):
+                digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
+                digest.update(_ends(path))
+            version = digest.hexdigest()
+        return f"{name}@{(version or 'unknown')[:12]}" + ("" if self.dtype == "float32" else f":{self.dtype}")
+
+    def settings(self, file: str) -> Any:
+        """A JSON file of the model; None if it has none.
+
+        Raises:
+            InputError: It is not JSON.
+        """
+        from transformers.utils import cached_file
+
+        path = cached_file(
+            self.name,
+            file,
+            local_files_only=not self.allow_download,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if path is None:
+            return None
+        try:
+            return json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.name}: its {file} is not JSON; save or fetch the model again") from error
+
+
+def _ends(path: Path, length: int = 2**20) -> bytes:
+    """The first and the last MiB of a file."""
+    with path.open("rb") as file:
+        first = file.read(length)
+        file.seek(max(0, path.stat().st_size - length))
+        return first + file.read(length)

@@ -1,0 +1,80 @@
+"""Small films with a number drawn in every frame."""
+
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+BITS = 16
+ROWS = COLUMNS = 4
+WIDTH, HEIGHT = 128, 64
+
+
+def drawn(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """A picture with `number` in binary: 4 x 4 blocks, white for 1, the highest bit first."""
+    bits = np.array([number >> place & 1 for place in reversed(range(BITS))], dtype=np.uint8).reshape(ROWS, COLUMNS)
+    blocks = bits.repeat(height // ROWS, axis=0).repeat(width // COLUMNS, axis=1)
+    return np.repeat(blocks[..., None] * np.uint8(255), 3, axis=-1)
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., np.ndarray]:
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def read_number() -> Callable[[np.ndarray], int]:
+    """The number drawn in a picture of any size."""
+
+    def read(image: np.ndarray) -> int:
+        height, width = image.shape[:2]
+        rows = (np.arange(ROWS) * 2 + 1) * height // (2 * ROWS)
+        columns = (np.arange(COLUMNS) * 2 + 1) * width // (2 * COLUMNS)
+        values = image[np.ix_(rows, columns)].astype(int).mean(axis=-1).ravel()
+        assert (np.abs(values - 127.5) > 60).all(), values
+        return int("".join("1" if value > 127 else "0" for value in values), 2)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def make_film() -> Callable[..., Path]:
+    """Writes a film; by default frame i has the number i and is shown at times[i], in units of time_base."""
+
+    def make(
+        path: Path,
+        times: Sequence[int],
+        *,
+        time_base: Fraction = Fraction(1, 25),
+        codec: str = "libx264",
+        pixel_format: str = "yuv420p",
+        options: dict[str, str] | None = None,
+        pictures: Iterable[np.ndarray] | None = None,
+        picture_format: str = "rgb24",
+        format: str | None = None,  # noqa: A002
+        prepare: Callable[[Any], None] | None = None,
+    ) -> Path:
+        pictures = pictures if pictures is not None else (drawn(number) for number in range(len(times)))
+        with av.open(str(path), "w", format=format) as container:
+            stream = None
+            for time, picture in zip(times, pictures, strict=True):
+                if stream is None:
+                    stream = container.add_stream(codec, rate=round(1 / time_base) if time_base < 1 else 1)
+                    stream.height, stream.width = picture.shape[:2]
+                    stream.pix_fmt = pixel_format
+                    stream.codec_context.time_base = time_base
+                    stream.options = {"preset": "ultrafast", "threads": "1"} if "264" in codec else {"threads": "1"}
+                    stream.options |= options or {}
+                    if prepare:
+                        prepare(stream)
+                frame = av.VideoFrame.from_ndarray(picture, format=picture_format)
+                frame.pts, frame.time_base = time, time_base
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return make
