@@ -385,6 +385,8 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         if what not in bars:
             bars[what] = tqdm(total=total, desc=what, unit_scale=True, leave=False)
         bars[what].update(done - bars[what].n)
+        if done >= total:
+            bars.pop(what).close()
 
     try:
         yield show

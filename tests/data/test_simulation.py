@@ -43,7 +43,7 @@ def test_the_layout(tmp_path):
 
 def test_a_sentence_names_what_its_moment_shows(tmp_path):
     """Without noise a moment's rows are sums of concepts, and the named ones among them."""
-    simulate(tmp_path, difficulty=0, **SMALL)
+    simulate(tmp_path, difficulty=0.0, **SMALL)
     collection = Collection.open(tmp_path, "tvr")
     captions, moments = collection.captions("train"), moments_of(collection)
     words = sorted({word for sentence in captions.sentences for word in sentence.split() if word.startswith("concept")})
@@ -74,9 +74,9 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path, monke
 
 
 def test_many_blocks_and_few_have_the_same_scenes(tmp_path, monkeypatch):
-    simulate(tmp_path / "few", difficulty=0, **SMALL)
+    simulate(tmp_path / "few", difficulty=0.0, **SMALL)
     monkeypatch.setattr("gmmformer.data.simulation._BLOCK_BYTES", 7 * 48 * 4)
-    simulate(tmp_path / "many", difficulty=0, **SMALL)
+    simulate(tmp_path / "many", difficulty=0.0, **SMALL)
     few, many = (Collection.open(tmp_path / name, "tvr") for name in ("few", "many"))
     assert few.frames.rows == many.frames.rows
     for video in few.captions("val").video_ids:

@@ -28,7 +28,7 @@ class TrainingBatch(NamedTuple):
 
 
 def video_batch(
-    features: Sequence[Float[np.ndarray, "frames dim"]], config: ModelConfig, *, names: Sequence[str] | None = None
+    features: Sequence[Float[np.ndarray, "_frames dim"]], config: ModelConfig, *, names: Sequence[str] | None = None
 ) -> VideoBatch:
     """Videos, each given by its feature rows in the order of the film, pooled, L2-normalised and packed.
 
@@ -52,7 +52,7 @@ def video_batch(
 
 
 def query_batch(
-    tokens: Sequence[Float[np.ndarray, "tokens dim"]], config: ModelConfig, *, names: Sequence[str] | None = None
+    tokens: Sequence[Float[np.ndarray, "_tokens dim"]], config: ModelConfig, *, names: Sequence[str] | None = None
 ) -> QueryBatch:
     """Sentences, each given by its token features, cut to `max_desc_l` tokens, L2-normalised and packed.
 
@@ -78,7 +78,7 @@ def _cut_to(
 
 
 def _packed(
-    arrays: Sequence[Float[np.ndarray, "rows dim"]], dim: int, what: str, names: Sequence[str] | None
+    arrays: Sequence[Float[np.ndarray, "_rows _dim"]], dim: int, what: str, names: Sequence[str] | None
 ) -> tuple[Float[np.ndarray, "rows dim"], Int[np.ndarray, "arrays"]]:
     """All rows one after the other, as a float32 copy, and how many each array has."""
     for index, array in enumerate(arrays):

@@ -90,7 +90,7 @@ class FrameFeatures:
         """
         return np.array(self._matrix[self.rows_of(video_id)])
 
-    def views_of(self, video_ids: Iterable[str]) -> list[Float[np.ndarray, "frames dim"]]:
+    def views_of(self, video_ids: Iterable[str]) -> list[Float[np.ndarray, "_frames dim"]]:
         """The rows of several videos, still in the mapped file where they follow each other there.
 
         The system is asked at once for all the pages that are not in memory yet, which more than doubles the speed

@@ -25,8 +25,8 @@ def pool_segments(
 
     `lengths` are the rows of each video, at least 1 each. The result has the dtype of `rows`.
 
-    Segments are taken some megabytes at a time, the longest first, and grow by one row per step; those that are complete
-    drop out at the end. Several times as fast as `np.add.reduceat` at TVR's widths (benchmarks/data.py). A sparse
+    Segments are taken a megabyte at a time, the longest first, and grow by one row per step; complete ones
+    drop out. Several times as fast as `np.add.reduceat` at TVR's widths (benchmarks/data.py). A sparse
     product or an embedding bag of torch is as fast on an idle machine, but makes its threads wait for each other
     while the model computes in others.
     """

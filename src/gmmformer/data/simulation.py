@@ -14,6 +14,7 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.data.sizes import SIZES, Sizes
 from gmmformer.data.world import Plan, World, plan_split
+from gmmformer.data.writing import write_captions, write_row_names, write_tokens
 from gmmformer.errors import InputError, suggest
 from gmmformer.files import unwritable
 
@@ -121,11 +122,7 @@ def _write_text(folder: Path, name: str, world: World, plans: dict[str, Plan], s
         for number, (split, plan) in enumerate(plans.items()):
             rng = np.random.default_rng([seed, 3, number])
             caption_ids = plan.caption_ids()
-            with (text / f"{name}{split}.caption.txt").open("w", encoding="utf-8") as file:
-                file.writelines(
-                    f"{caption} {sentence}\n"
-                    for caption, sentence in zip(caption_ids, world.sentences(plan), strict=True)
-                )
+            write_captions(text / f"{name}{split}.caption.txt", caption_ids, world.sentences(plan))
             spans = zip(caption_ids, *(column.tolist() for column in plan.moments()), strict=True)
             moments.writelines(f"{caption}\t{start}\t{stop}\t{rows}\n" for caption, start, stop, rows in spans)
             step = max(1, _BLOCK_BYTES // (4 * world.query_dim * 16))
@@ -133,17 +130,9 @@ def _write_text(folder: Path, name: str, world: World, plans: dict[str, Plan], s
                 counts = plan.token_counts[start : start + step]
                 first = int(plan.token_counts[:start].sum())
                 tokens = world.token_features(plan.tokens[first : first + int(counts.sum())], rng)
-                _write_datasets(features, caption_ids[start : start + step], np.split(tokens, np.cumsum(counts)[:-1]))
+                write_tokens(features, caption_ids[start : start + step], np.split(tokens, np.cumsum(counts)[:-1]))
                 done += len(counts)
                 progress("text features", done, total)
-
-
-def _write_datasets(file: h5py.File, names: list[str], arrays: list[np.ndarray]) -> None:
-    """One dataset per name; h5py's own create_dataset takes four times as long."""
-    for name, array in zip(names, arrays, strict=True):
-        space = h5py.h5s.create_simple(array.shape)
-        dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.IEEE_F32LE, space)
-        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array))
 
 
 def _write_features(folder: Path, world: World, plans: dict[str, Plan], seed: int, progress: Progress) -> None:
@@ -151,16 +140,10 @@ def _write_features(folder: Path, world: World, plans: dict[str, Plan], seed: in
     folder.mkdir(parents=True)
     total, done = sum(plan.rows for plan in plans.values()), 0
     (folder / "shape.txt").write_text(f"{total} {world.feature_dim}")
-    with (folder / "id.txt").open("w") as ids, (folder / "video2frames.txt").open("w") as frames:
-        before = "{"
-        for plan in plans.values():
-            for video, length in enumerate(plan.lengths.tolist()):
-                video_id = plan.video_id(video)
-                names = [f"{video_id}_{row}" for row in range(length)]
-                ids.write(("" if before == "{" else " ") + " ".join(names))
-                frames.write(f"{before}'{video_id}': ['" + "', '".join(names) + "']")
-                before = ", "
-        frames.write("}")
+    lengths = {
+        plan.video_id(video): length for plan in plans.values() for video, length in enumerate(plan.lengths.tolist())
+    }
+    write_row_names(folder, lengths)
     step = max(1, _BLOCK_BYTES // (4 * world.feature_dim))
     blocks = [
         (number, split, start) for number, split in enumerate(plans) for start in range(0, plans[split].rows, step)

@@ -121,6 +121,6 @@ class _Opened:
                 self.places[caption_id] = (offset, shape)
                 return self.mapped(offset, shape)
             try:
-                return h5py.Dataset(dataset)[()].astype(np.float32)  # type: ignore[no-any-return]
+                return np.asarray(h5py.Dataset(dataset)[()], dtype=np.float32)
             except OSError as error:
                 return f"cannot be read ({error})"
