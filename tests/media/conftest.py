@@ -78,3 +78,34 @@ def make_film() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def short_film(make_film: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a film of 64 x 48 pixels and 5 frames per second whose frames have the numbers from `first` on."""
+
+    def make(path: Path, *, first: int = 0, seconds: int = 2) -> Path:
+        frames = range(seconds * 5)
+        pictures = (drawn(first + number, 64, 48) for number in frames)
+        return make_film(path, frames, time_base=Fraction(1, 5), pictures=pictures)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def films_folder(tmp_path_factory: pytest.TempPathFactory, short_film: Callable[..., Path]) -> Path:
+    """a.mp4, b.mp4 and c.mp4 of 2, 3 and 4 seconds; read them, do not change them."""
+    folder = tmp_path_factory.mktemp("short")
+    for number, name in enumerate("abc"):
+        short_film(folder / f"{name}.mp4", first=1000 * number, seconds=2 + number)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def another_film(films_folder: Path) -> Callable[..., bytes]:
+    """The bytes of a film that shows what a.mp4 shows but is another file: a box that players skip holds `mark`."""
+
+    def make(mark: int) -> bytes:
+        return (films_folder / "a.mp4").read_bytes() + b"\0\0\0\x10free" + mark.to_bytes(8, "big")
+
+    return make

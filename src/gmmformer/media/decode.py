@@ -78,7 +78,7 @@ def sampled_frames(
         size: Length of the shorter side; a smaller film is never enlarged; None for the film's own size.
         start: Seconds; None for 0.
         end: Seconds, not included; None for the film's end.
-        threads: Threads of the decoder; 0 for one per core.
+        threads: Threads of the decoder; 0 for one per core. With more than one, a damaged film may lose other frames.
         report: Filled while the frames are taken.
 
     Raises:

@@ -84,9 +84,7 @@ def _decode(path: str, settings: dict[str, Any], sender: _Sender) -> None:
     try:
         promised = probe(path).duration
         sender.send({"kind": "begin", "duration": promised})
-        sampled = sampled_frames(
-            path, fps=settings["fps"], size=settings["size"], threads=settings["threads"], report=report
-        )
+        sampled = sampled_frames(path, fps=settings["fps"], size=settings["size"], report=report)
         for chunk in _chunks(sampled):
             shape = [len(chunk), *chunk[0].image.shape]
             seconds = [frame.seconds for frame in chunk]

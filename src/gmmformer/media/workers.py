@@ -86,7 +86,8 @@ def decode_films(
         paths: Films; taken one by one as workers become free.
         fps: See gmmformer.media.decode.sampled_frames.
         size: See there.
-        workers: Films decoded at a time; the machine's cores are shared out among them.
+        workers: Films decoded at a time, each with one thread: what comes of a damaged film depends on the number of
+            threads, and must not depend on the machine.
         time_limit: Seconds that decoding one film may take, not counting the time its frames wait to be taken. None:
             120 s and 20 s for each second of film. A film of which nothing is read or decoded for 60 s always fails.
         memory_limit: Bytes that a worker may allocate beyond its own start, in address space (Linux only).
@@ -104,8 +105,7 @@ def decode_films(
         raise InputError(f"memory_limit {memory_limit} must be at least 64 MiB")
     if importlib.util.find_spec("av") is None:
         raise MissingExtraError("Decoding films", "films")
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    settings = {"fps": fps, "size": size, "threads": threads, "memory_limit": memory_limit}
+    settings = {"fps": fps, "size": size, "memory_limit": memory_limit}
     return _Pool(paths, settings, workers, time_limit).results()
 
 
