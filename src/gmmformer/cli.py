@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gmmformer.media.extract import ExtractStatus
     from gmmformer.training import EpochEnd, TrainingEnd
 
+OF_THE_MACHINE = ("device", "workers", "save_minutes")
+"""Settings of a run that may differ when it is resumed."""
+
 
 def train(
     *,
@@ -60,14 +63,11 @@ def train(
     if resume is not None:
         given = {"--data": data, "--collection": collection, "--out": out, "--feature": feature, "--preset": preset}
         extra = [flag for flag, value in given.items() if value is not None]
-        extra += _changed(network, NetworkConfig()) + _changed(training, TrainConfig())
+        machine = {name: value for name, value in _changed(run).items() if name in OF_THE_MACHINE}
+        changed = {**_changed(network), **_changed(training), **_changed(run)}
+        extra += [f"--{name.replace('_', '-')}" for name in changed if name not in machine]
         if extra:
             raise InputError(f"{extra[0]}: a resumed run keeps its own settings; leave it out, or start a new run")
-        machine = {
-            name: getattr(run, name)
-            for name in ("device", "workers")
-            if getattr(run, name) != getattr(RunConfig(), name)
-        }
         end = resume_run(resume, report=report, progress=True, **machine)
     else:
         for flag, value in (("--data", data), ("--collection", collection), ("--out", out)):
@@ -370,8 +370,9 @@ def _train_from(start: Preset | None) -> Callable[..., int]:
     return functools.partial(train, network=start.network, training=start.train) if start else train
 
 
-def _changed(given: NetworkConfig | TrainConfig, default: NetworkConfig | TrainConfig) -> list[str]:
-    return [f"--{name.replace('_', '-')}" for name, value in vars(given).items() if value != getattr(default, name)]
+def _changed(config: NetworkConfig | TrainConfig | RunConfig) -> dict[str, Any]:
+    default = type(config)()
+    return {name: value for name, value in vars(config).items() if value != getattr(default, name)}
 
 
 @contextmanager

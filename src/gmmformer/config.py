@@ -71,6 +71,12 @@ class ModelConfig(NetworkConfig):
     """Width of a video's feature rows (3072 for TVR's i3d_resnet, 1024 for i3d)."""
     query_dim: int
     """Width of a sentence's token features (768 for TVR, 1024 for the other collections)."""
+    video_encoder: str | None = None
+    """The frame encoder whose features it was trained on, where `gmmformer extract` made them: so films can be added."""
+    text_encoder: str | None = None
+    """The text encoder of its token features, where `gmmformer extract` made them."""
+    fps: float | None = None
+    """Feature rows per second of film, where `gmmformer extract` made them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

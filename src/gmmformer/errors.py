@@ -4,8 +4,11 @@ import difflib
 from collections.abc import Iterable
 
 
-class InputError(ValueError):
-    """Input that cannot be used. The command line prints the message alone and exits with code 2."""
+class InputError(Exception):
+    """Input that cannot be used. The command line prints the message alone and exits with code 2.
+
+    Not a ValueError: the parser of the command line dresses those of a setting up as its own.
+    """
 
 
 class MissingExtraError(ImportError):

@@ -43,7 +43,7 @@ def write_text(path: Path, text: str) -> None:
 def swapped_whole(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder` to fill; it takes that place when the block ends, or goes if that fails.
 
-    A kill between the two renames leaves the old folder as `.NAME.old`: call `restore_swap` before looking at `folder`.
+    A kill between the two renames leaves the old folder as `.NAME.old`: call `recover` before looking at `folder`.
 
     Raises:
         InputError: The disk is full or the place cannot be written to; `folder` is as it was.
@@ -58,7 +58,12 @@ def swapped_whole(folder: Path) -> Iterator[Path]:
                 os.fsync(opened.fileno())
         if folder.exists():
             folder.rename(old)
-        beside.rename(folder)
+        try:
+            beside.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -66,14 +71,22 @@ def swapped_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def restore_swap(folder: Path) -> None:
-    """Put things right after a kill in the middle of `swapped_whole`."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.exists():
-        if folder.exists():
+def recover(folder: Path) -> None:
+    """Put right what a kill in the middle of `written_whole` or `swapped_whole` left in `folder`, if it is there.
+
+    Whoever calls this is the only one who writes there (see `locked`).
+    """
+    for old in folder.glob(".*.old"):
+        place = folder / old.name.removeprefix(".").removesuffix(".old")
+        if place.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
-            old.rename(folder)
+            old.rename(place)
+    for part in folder.glob(".*.part"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink()
 
 
 @contextmanager
@@ -107,6 +120,11 @@ def unwritable(path: Path, error: OSError) -> InputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(
             f"{path}: the disk is full; nothing was changed there. Free some space and run the same command again"
+        )
+    if error.errno == errno.EFBIG:
+        return InputError(
+            f"{path}: the file is larger than the disk or this account (ulimit -f) allows; nothing was changed there. "
+            "Choose another place or raise the limit"
         )
     return InputError(
         f"{path}: cannot be written ({error.strerror or error}); choose another place or mend its permissions"

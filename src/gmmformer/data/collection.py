@@ -1,7 +1,9 @@
 """A collection in the MS-SL layout: its captions, its features, and the batches made of them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +18,18 @@ from gmmformer.data.read_ahead import read_ahead
 from gmmformer.data.text_features import TextFeatures
 from gmmformer.errors import InputError, suggest
 from gmmformer.model.inputs import QueryBatch, VideoBatch
+
+ORIGIN = "extraction.json"
+"""File beside features, and beside captions, that says what `gmmformer extract` made them with."""
+
+
+class Origin(NamedTuple):
+    """What made the features of a collection; None where that is not known."""
+
+    video_encoder: str | None
+    text_encoder: str | None
+    fps: float | None
+    """Rows per second of film."""
 
 
 class Collection:
@@ -45,6 +59,16 @@ class Collection:
         feature = feature_of(root, name, feature)
         frames = FrameFeatures.open(root / name / "FeatureData" / feature)
         return cls(root, name, feature, frames, TextFeatures.open(text_path(root, name)))
+
+    def origin(self) -> Origin:
+        """What made the features, where `gmmformer extract` did.
+
+        Raises:
+            InputError: The file that says so is damaged.
+        """
+        video = _origin(self.frames.folder / ORIGIN)
+        text = _origin(self.text.path.with_name(ORIGIN))
+        return Origin(video.get("name"), text.get("name"), video.get("fps"))
 
     def captions(self, split: str) -> Captions:
         """The captions of a split, such as "train", "val" or "test"; read once.
@@ -146,6 +170,15 @@ class Collection:
         for video_id in captions.video_ids:
             self.frames.rows_of(video_id)
         return captions
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}); remove it, or extract the collection again") from error
 
 
 def feature_of(root: Path, name: str, feature: str | None) -> str:

@@ -1,7 +1,9 @@
 """The MS-SL layout on its way to disk: what `Collection` reads back."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import h5py
@@ -45,6 +47,51 @@ def write_captions(path: Path, caption_ids: Iterable[str], sentences: Iterable[s
             f"{caption} {' '.join(sentence.split())}\n"
             for caption, sentence in zip(caption_ids, sentences, strict=True)
         )
+
+
+@contextmanager
+def tokens_file(path: Path) -> Iterator[h5py.File]:
+    """Yield an HDF5 file to write; what the system refuses to write is raised at the end.
+
+    HDF5 itself cannot be closed, nor forgotten, after a write that failed.
+
+    Raises:
+        OSError: The file could not be written: the disk is full, say.
+    """
+    with path.open("w+b") as raw:
+        sink = _Sink(raw)
+        try:
+            with h5py.File(sink, "w") as file:
+                yield file
+        finally:
+            if sink.error is not None:
+                raise sink.error
+
+
+class _Sink:
+    """A file that keeps the first error to itself and takes everything after it without writing."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.error: OSError | None = None
+        self._file = file
+        self.seek, self.tell, self.read = file.seek, file.tell, file.read
+
+    def write(self, data: memoryview) -> int:
+        return self._kept(lambda: self._file.write(data), len(data))
+
+    def truncate(self, size: int) -> int:
+        return self._kept(lambda: self._file.truncate(size), size)
+
+    def flush(self) -> None:
+        self._kept(lambda: self._file.flush() or 0, 0)
+
+    def _kept(self, work: Callable[[], int], otherwise: int) -> int:
+        if self.error is None:
+            try:
+                return work()
+            except OSError as error:
+                self.error = error
+        return otherwise
 
 
 def write_tokens(

@@ -105,8 +105,9 @@ def resume(path: Path, *, report: Report | None = None, progress: bool = False, 
 
 
 def new_model_config(collection: Collection, **settings: Any) -> ModelConfig:
-    """A model for the features of `collection`."""
-    return ModelConfig(feature_dim=collection.frames.dim, query_dim=collection.text.dim, **settings)
+    """A model for the features of `collection`, and for films encoded as its were."""
+    origin = collection.origin()._asdict()
+    return ModelConfig(feature_dim=collection.frames.dim, query_dim=collection.text.dim, **origin, **settings)
 
 
 def _open(settings: RunSettings) -> Collection:
@@ -267,7 +268,7 @@ class _Training:
         self.folder.log({**record, "videos_per_second": round(end.videos_per_second, 1)}, self.at.step)
         if end.best:
             self.model.save_pretrained(self.folder.best)
-        self.folder.draw_curves(at_most_every=10)
+        self.folder.draw_curves(at_most_every=10.0)
         if self.report:
             self.report(end)
 
@@ -290,7 +291,13 @@ class _Training:
     def _bar(self) -> "tqdm[Any]":
         total = self.batches * self.settings.train.epochs
         return tqdm(
-            total=total, initial=self.at.step, unit="step", desc="training", disable=not self.show, smoothing=0.05
+            total=total,
+            initial=self.at.step,
+            unit="step",
+            desc="training",
+            disable=not self.show,
+            smoothing=0.05,
+            leave=False,
         )
 
 

@@ -7,17 +7,18 @@ to where the state was saved.
 import errno
 import json
 import time
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 
 from gmmformer.config import ModelConfig, RunConfig, TrainConfig
 from gmmformer.errors import InputError
 from gmmformer.evaluation import plot_curves
-from gmmformer.files import unwritable, write_text, written_whole
+from gmmformer.files import recover, unwritable, write_text, written_whole
 from gmmformer.model.loading import BEST
 
 FORMAT = 1
@@ -104,13 +105,16 @@ class RunFolder:
         Raises:
             InputError: The state is damaged or of a newer version.
         """
+        recover(self.path)
+        recover(self.best)
         if not self._state.exists():
             self._cut_metrics(0)
             return None
         try:
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{self._state}: damaged ({error}); remove it to start over, keeping {BEST}/") from error
+        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, BadZipFile) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{self._state}: damaged ({reason}); remove it to start over, keeping {BEST}/") from error
         if state["format"] > FORMAT:
             raise InputError(
                 f"{self._state}: written by a newer version of gmmformer; update it to go on with this run"

@@ -1,0 +1,118 @@
+"""Ranks and best videos in blocks, against the whole score matrix."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gmmformer.evaluation import rank_videos, ranking, ranks, top_videos
+from gmmformer.evaluation.ranking import own_scores
+from gmmformer.model import similarity
+
+SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(0, 999))
+"""Queries, videos, clips of a video, a seed."""
+
+
+@pytest.fixture(params=[1, 200, 2**25], ids=["one video a block", "a few", "all in one"])
+def block_bytes(request, monkeypatch) -> Iterator[int]:
+    monkeypatch.setattr(ranking, "_BLOCK_BYTES", request.param)
+    return request.param
+
+
+def drawn(queries: int, videos: int, clips: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Unit queries along an axis and vectors of a coarse grid, so that many scores are exactly equal."""
+    generator = torch.Generator().manual_seed(seed)
+    axes = torch.randint(0, 3, (queries,), generator=generator)
+    fused = torch.randint(-2, 3, (videos, clips, 3), generator=generator) / 4
+    return F.one_hot(axes, 3).float(), fused, torch.randint(0, videos, (queries,), generator=generator)
+
+
+given_sizes = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@given_sizes
+@given(SIZES)
+def test_ranks_are_those_of_the_whole_matrix(block_bytes, size):
+    queries, fused, own = drawn(*size)
+    whole = similarity(queries, fused)
+    assert rank_videos(queries, fused, own).tolist() == ranks(whole.numpy(), own.numpy()).tolist()
+    torch.testing.assert_close(own_scores(queries, fused, own), whole[torch.arange(len(own)), own])
+
+
+@given_sizes
+@given(SIZES, st.integers(1, 12))
+def test_top_videos_are_those_of_a_sort(block_bytes, size, k):
+    queries, fused, _ = drawn(*size)
+    whole = similarity(queries, fused)
+    expected = whole.sort(dim=1, descending=True, stable=True)
+    found = top_videos(queries, fused, k)
+    assert found.videos.shape == (len(queries), min(k, len(fused)))
+    assert found.videos.tolist() == expected.indices[:, :k].tolist()
+    torch.testing.assert_close(found.scores, expected.values[:, :k])
+    for query in range(len(queries)):
+        for video, score, clip in zip(*(column[query] for column in found), strict=True):
+            assert (fused[video, clip] @ queries[query]).item() == pytest.approx(score.item())
+
+
+@given_sizes
+@given(SIZES, st.randoms(use_true_random=False))
+def test_the_order_of_the_videos_does_not_matter(size, random):
+    queries, fused, own = drawn(*size)
+    order = list(range(len(fused)))
+    random.shuffle(order)
+    place = torch.tensor(order).argsort()
+    assert rank_videos(queries, fused[order], place[own]).tolist() == rank_videos(queries, fused, own).tolist()
+
+
+def test_a_constant_model_ranks_last(block_bytes):
+    vectors = F.normalize(torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(0)), dim=-1)
+    queries = F.normalize(torch.randn(1, 64, generator=torch.Generator().manual_seed(1)), dim=-1)
+    found = rank_videos(queries.expand(30, -1), vectors.expand(37, -1, -1), torch.arange(30))
+    assert (found == 37).all()
+
+
+@pytest.mark.parametrize("videos", [37, 1001])
+def test_equal_videos_tie_wherever_they_lie_in_a_block(block_bytes, videos):
+    # matrix products of other shapes may round otherwise in the last digit
+    generator = torch.Generator().manual_seed(2)
+    fused = 0.99 * F.normalize(torch.randn(1, 32, 384, generator=generator), dim=-1).repeat(videos, 1, 1)
+    queries = F.normalize(torch.randn(7, 384, generator=generator), dim=-1)
+    assert (rank_videos(queries, fused, torch.arange(7) * 5) == videos).all()
+
+
+def test_more_queries_than_a_block_of_them(monkeypatch):
+    monkeypatch.setattr(ranking, "_BLOCK_BYTES", 3000)
+    queries, fused, own = drawn(1200, 40, 2, 5)
+    whole = similarity(queries, fused)
+    assert rank_videos(queries, fused, own).tolist() == ranks(whole.numpy(), own.numpy()).tolist()
+    assert top_videos(queries, fused, 5).scores.tolist() == whole.sort(dim=1, descending=True).values[:, :5].tolist()
+
+
+def test_from_a_mapped_file_in_half_precision(tmp_path):
+    queries, fused, own = drawn(5, 8, 3, 1)
+    mapped = np.memmap(tmp_path / "fused", dtype=np.float16, mode="w+", shape=fused.shape)
+    mapped[:] = fused.numpy()
+    found = rank_videos(queries, torch.from_numpy(mapped), own)
+    assert found.tolist() == rank_videos(queries, fused, own).tolist()
+    assert top_videos(queries, torch.from_numpy(mapped), 3).scores.dtype == torch.float32
+
+
+def test_the_score_matrix_is_never_whole(monkeypatch):
+    largest = 0
+    original = ranking.fused_clip_scores
+
+    def watched(queries: torch.Tensor, fused: torch.Tensor) -> torch.Tensor:
+        nonlocal largest
+        scores = original(queries, fused)
+        largest = max(largest, 4 * scores.numel())
+        return scores
+
+    monkeypatch.setattr(ranking, "fused_clip_scores", watched)
+    monkeypatch.setattr(ranking, "_BLOCK_BYTES", 2**16)
+    queries, fused, own = drawn(600, 400, 4, 3)
+    rank_videos(queries, fused, own)
+    assert 0 < largest <= 2**16

@@ -1,0 +1,318 @@
+"""A whole run: what it leaves, when it stops, and that a resumed one is, to the bit, one that never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gmmformer.errors import InputError
+from gmmformer.evaluation import Metrics
+from gmmformer.model import load_model
+from gmmformer.training import EpochEnd, RunSettings, resume, train
+from gmmformer.training.loop import epoch_order
+from gmmformer.training.processes import seed_step
+
+STEPS = 9  # 3 epochs of 3 batches
+
+
+def metrics_of_run(run: Path) -> list[dict[str, object]]:
+    """The lines of metrics.jsonl without what depends on the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "videos_per_second"} for line in lines]
+
+
+def assert_equal_runs(ours: Path, theirs: Path) -> None:
+    assert metrics_of_run(ours) == metrics_of_run(theirs)
+    for name in ("model.safetensors", "config.json"):
+        assert (ours / "best" / name).read_bytes() == (theirs / "best" / name).read_bytes()
+    mine, other = (torch.load(run / "state.pt", weights_only=True) for run in (ours, theirs))
+    for state in (mine, other):
+        del state["metrics_bytes"]
+    assert torch.equal(*(torch.cat([w.flatten() for w in state.pop("model").values()]) for state in (mine, other)))
+    for key, moments in mine["optimiser"]["state"].items():
+        for name, moment in moments.items():
+            assert torch.equal(moment, other["optimiser"]["state"][key][name])
+    assert mine["progress"] == other["progress"]
+    assert not list(ours.glob("**/*.part"))
+
+
+@pytest.fixture(scope="module")
+def whole(make_settings, tmp_path_factory) -> Path:
+    """A run that nothing interrupted."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    end = train(make_settings(), run)
+    assert (end.stopped, end.epochs, end.run) == ("done", 3, run)
+    return run
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> None:
+    """Call `act` as the step begins, in a run of this process."""
+
+    def seed(number: int, at: int, rank: int) -> torch.Generator:
+        if at == step:
+            act()
+        return seed_step(number, at, rank)
+
+    monkeypatch.setattr("gmmformer.training.loop.seed_step", seed)
+
+
+def test_what_a_run_leaves(whole):
+    names = {path.name for path in whole.iterdir()}
+    assert {"config.json", "metrics.jsonl", "curves.png", "state.pt", "best"} <= names
+    assert not load_model(whole).training
+    lines = metrics_of_run(whole)
+    steps = [line for line in lines if line["kind"] == "step"]
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
+    assert [line["epoch"] for line in steps] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [line["epoch"] for line in epochs] == [0, 1, 2]
+    assert steps[0]["lr"] == 0  # the first step is at x = 0
+    for number, epoch in enumerate(epochs):
+        mean = np.mean([line["total"] for line in steps[3 * number : 3 * number + 3]])
+        assert epoch["total"] == pytest.approx(mean)
+    best = max(line["SumR"] for line in epochs)
+    first_best = next(line["epoch"] for line in epochs if line["SumR"] == best)
+    assert [line["epoch"] for line in epochs if line["best"]][-1] == first_best
+
+
+def test_the_same_seed_gives_the_same_run(whole, make_settings, tmp_path):
+    reports: list[EpochEnd] = []
+    train(make_settings(run={"workers": 2}), tmp_path / "again", report=reports.append)
+    assert_equal_runs(tmp_path / "again", whole)
+    assert [report.epoch for report in reports] == [0, 1, 2]
+    assert isinstance(reports[0].metrics, Metrics)
+    train(make_settings(train={"seed": 1}), tmp_path / "other")
+    assert metrics_of_run(tmp_path / "other") != metrics_of_run(whole)
+
+
+@pytest.mark.parametrize("step", [1, 4, 8])
+def test_resumed_after_ctrl_c(whole, make_settings, tmp_path, monkeypatch, step):
+    run, handler = tmp_path / "run", signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, lambda: signal.raise_signal(signal.SIGINT))
+        end = train(make_settings(), run)
+    assert end.stopped == ("interrupted" if step < STEPS - 1 else "done")
+    assert end.epochs == (step + 1) // 3
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert resume(run).stopped == "done"
+    assert_equal_runs(run, whole)
+
+
+def test_a_line_of_metrics_is_not_logged_because_of_the_interruption(make_settings, tmp_path, monkeypatch):
+    settings = make_settings(run={"log_every": 4})
+    train(settings, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1, lambda: signal.raise_signal(signal.SIGINT))
+        train(settings, tmp_path / "run")
+    resume(tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+    settings = make_settings(run={"log_every": 4, "save_minutes": 1e-9})
+    train(settings, tmp_path / "often")
+    assert metrics_of_run(tmp_path / "often") == metrics_of_run(tmp_path / "whole")
+
+
+def test_the_second_ctrl_c_is_immediate_and_loses_nothing_that_was_saved(whole, make_settings, tmp_path, monkeypatch):
+    def twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, twice)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_settings(), tmp_path / "run")
+    resume(tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def test_resumed_after_a_full_disk(whole, make_settings, tmp_path, monkeypatch):
+    run, saves, whole_save = tmp_path / "run", [], torch.save
+
+    def save(contents: object, path: Path) -> None:
+        saves.append(path)
+        if len(saves) == 2:
+            path.write_bytes(b"half of it")
+            raise RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file data/1")
+        whole_save(contents, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        with pytest.raises(InputError, match=r"state\.pt: the disk is full; nothing was changed there\."):
+            train(make_settings(), run)
+    assert torch.load(run / "state.pt", weights_only=True)["progress"]["epoch"] == 1
+    assert not list(run.glob(".*.part"))
+    resume(run)
+    assert_equal_runs(run, whole)
+
+
+def test_resuming_a_finished_run_changes_nothing(whole, tmp_path):
+    def contents() -> dict[str, bytes]:
+        return {
+            str(path): path.read_bytes()
+            for path in whole.rglob("*")
+            if path.is_file() and path.name != "curves.png" and "tensorboard" not in path.parts
+        }
+
+    before = contents()
+    end = resume(whole)
+    assert (end.stopped, end.epochs) == ("done", 3)
+    assert contents() == before
+
+
+def test_resume_takes_this_machine_s_settings(whole, make_settings, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
+        train(make_settings(), tmp_path / "run")
+    resume(tmp_path / "run", workers=1)
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def test_a_run_killed_before_its_first_state_starts_anew(whole, make_settings, tmp_path, monkeypatch):
+    def die() -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, die)
+        with pytest.raises(MemoryError):
+            train(make_settings(), tmp_path / "run")
+    assert not (tmp_path / "run" / "state.pt").exists()
+    resume(tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def test_early_stop(make_settings, tmp_path, monkeypatch):
+    sums = iter([10.0, 30.0, 30.0, 20.0, 25.0, 99.0])
+
+    def evaluate(*_: object, **__: object) -> object:
+        value = next(sums) / 4
+        metrics = Metrics(recall=(value,) * 4, median_rank=1.0, mean_reciprocal_rank=1.0, queries=1, videos=1)
+        return type("Found", (), {"metrics": metrics})()
+
+    monkeypatch.setattr("gmmformer.training.loop.evaluate", evaluate)
+    end = train(make_settings(train={"epochs": 50, "patience": 2}), tmp_path / "run")
+    # the best is epoch 1; epochs 2, 3 and 4 are more than two without a better one
+    assert (end.stopped, end.epochs, end.best_epoch, end.best_sum_recall) == ("early", 5, 1, 30.0)
+    assert resume(tmp_path / "run") == end
+    assert [line["best"] for line in metrics_of_run(tmp_path / "run") if line["kind"] == "epoch"] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(make_settings, tmp_path):
+    with pytest.raises(InputError, match=r"the loss is nan at step \d+.*lower --lr"):
+        train(make_settings(train={"lr": 1e30, "warmup": 0.0}), tmp_path / "run")
+
+
+def test_bfloat16(make_settings, tmp_path):
+    end = train(make_settings(run={"precision": "bf16-mixed"}, train={"epochs": 1}), tmp_path / "run")
+    assert end.stopped == "done"
+    assert all(weight.dtype == torch.float32 for weight in load_model(tmp_path / "run").state_dict().values())
+    assert all(np.isfinite(line["total"]) for line in metrics_of_run(tmp_path / "run"))
+
+
+def test_it_learns(make_settings, tmp_path):
+    settings = make_settings(
+        network={"hidden": 32, "drop": 0.0, "input_drop": 0.0},
+        train={"epochs": 30, "lr": 0.003, "batch_size": 24, "patience": 50, "hard_negative_start_epoch": 100},
+        run={"val_split": "train"},
+    )
+    end = train(settings, tmp_path / "run")
+    assert end.best_sum_recall > 230  # chance is 4.2 + 20.8 + 41.7 + 100
+
+
+def test_a_split_that_is_not_there(make_settings, tmp_path):
+    with pytest.raises(InputError, match="there is no such split; did you mean 'val'"):
+        train(make_settings(run={"val_split": "vall"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_epoch_has_its_own_order():
+    first, second = epoch_order(50, 9527, 0), epoch_order(50, 9527, 1)
+    assert sorted(first) == list(range(50))
+    assert first.tolist() != second.tolist()
+    assert first.tolist() == epoch_order(50, 9527, 0).tolist()
+    assert first.tolist() != epoch_order(50, 1, 0).tolist()
+
+
+KILLED = """
+import os, pickle, random, resource, signal, sys, time
+import matplotlib.figure, torch
+from pathlib import Path
+from gmmformer.errors import InputError
+from gmmformer.training import resume, train
+
+try:
+    import torch.utils.tensorboard
+except ImportError:
+    pass
+
+settings, folder = pickle.load(open(sys.argv[1], "rb")), Path(sys.argv[2])
+
+def child(work, limit=None):
+    if pid := os.fork():
+        return pid
+    try:
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        work()
+        os._exit(0)
+    except InputError as error:
+        print(error, flush=True)
+        os._exit(2)
+
+def go_on(run):
+    if (run / "config.json").exists():
+        resume(run)
+    else:
+        train(settings, run)
+
+def lines(run):
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\\n") if path.exists() else 0
+
+os.waitpid(child(lambda: train(settings, folder / "whole")), 0)
+kills, chance = 0, random.Random(0)
+while True:
+    pid = child(lambda: go_on(folder / "killed"))
+    least = lines(folder / "killed") + chance.randint(1, 3) if kills < 5 else 10**9
+    while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and lines(folder / "killed") < least:
+        time.sleep(0.001)
+    if ended[0]:
+        break
+    time.sleep(chance.uniform(0, 0.02))  # into a step, a save, an evaluation
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    kills += 1
+print(kills, "kills;", ended[1], flush=True)
+pid = child(lambda: train(settings, folder / "full"), limit=12000)
+print("full:", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+os.waitpid(child(lambda: go_on(folder / "full")), 0)
+"""
+
+
+def test_resumed_after_kill_9_and_after_a_disk_that_was_full(make_settings, tmp_path):
+    import pickle
+
+    settings: RunSettings = make_settings(train={"epochs": 6}, run={"save_minutes": 1e-6})  # after every step
+    (tmp_path / "settings").write_bytes(pickle.dumps(settings))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "settings"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+    kills, full, code = done.stdout.splitlines()
+    assert int(kills.split()[0]) >= 2, done.stdout
+    assert kills.endswith("; 0")
+    assert full.startswith(str(tmp_path / "full"))
+    assert code == "full: 2"
+    assert_equal_runs(tmp_path / "killed", tmp_path / "whole")
+    assert_equal_runs(tmp_path / "full", tmp_path / "whole")
