@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gmmformer.config import ModelConfig
 from gmmformer.data import Collection, query_batch, simulate, video_batch
 from gmmformer.evaluation import embed_queries, embed_videos, evaluate, rank_videos, ranks
-from gmmformer.evaluation.evaluate import fused_space
+from gmmformer.evaluation.evaluating import fused_space
 from gmmformer.model import GMMFormer, VideoEmbeddings
 from simplest import SimplestGMMFormer
 from training import matrix_rate

@@ -120,7 +120,7 @@ def evaluate(
         ranks: File to write a JSON line to for each sentence: its rank, its score, the best videos.
         json: Print one JSON object, and nothing else, on stdout.
         device: "auto", "cpu", "cuda" or "mps".
-        workers: Processes that read features ahead.
+        workers: Threads that read features ahead.
         allow_download: Whether MODEL may be fetched from the Hugging Face Hub.
     """
     from gmmformer.data import Collection

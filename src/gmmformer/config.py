@@ -141,7 +141,7 @@ class RunConfig:
     precision: Precision = "32-true"
     """"32-true" is float32; "bf16-mixed" multiplies matrices in bfloat16: much faster where the hardware has it."""
     workers: int = 2
-    """Processes that read features ahead; 0 reads in the training process."""
+    """Threads that read features ahead; 0 reads between the steps."""
     train_split: str = "train"
     """Caption file that is trained on."""
     val_split: str = "val"

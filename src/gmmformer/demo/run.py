@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gmmformer.config import DecodeConfig, RunConfig, TrainConfig
@@ -93,7 +93,7 @@ def run_demo(
         collection=COLLECTION,
         feature=collection.feature,
         model=new_model_config(collection, **NETWORK),
-        train=TRAINING,
+        train=replace(TRAINING, seed=seed),
         run=RunConfig(),
     )
     train(settings, out / "run", report=report, progress=True)
@@ -122,7 +122,7 @@ def _rows(found: Evaluation, collection: Collection, model: GMMFormer, count: in
     film_of = {record.video: record.film for record in read_film_records(collection.frames.folder)}
     step = max(1, len(captions.caption_ids) // count)
     rows = []
-    for query in range(0, step * count, step):
+    for query in range(0, len(captions.caption_ids), step)[:count]:
         pictures = []
         for rank, (video, clip) in enumerate(
             zip(found.top.videos[query].tolist(), found.top.clips[query].tolist(), strict=True)

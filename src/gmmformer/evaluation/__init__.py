@@ -1,11 +1,20 @@
 """How good a model is: ranks, recalls, tables and curves."""
 
-from gmmformer.evaluation.evaluate import Evaluation, check_widths, embed_queries, embed_videos, evaluate
+from gmmformer.evaluation.evaluating import (
+    VIDEO_BATCH,
+    Evaluation,
+    check_widths,
+    embed_queries,
+    embed_videos,
+    evaluate,
+    fused_space,
+)
 from gmmformer.evaluation.metrics import Metrics, chance, metrics_of, ranks
 from gmmformer.evaluation.ranking import TopVideos, rank_videos, top_videos
 from gmmformer.evaluation.report import metrics_table, plot_curves
 
 __all__ = [
+    "VIDEO_BATCH",
     "Evaluation",
     "Metrics",
     "TopVideos",
@@ -14,6 +23,7 @@ __all__ = [
     "embed_queries",
     "embed_videos",
     "evaluate",
+    "fused_space",
     "metrics_of",
     "metrics_table",
     "plot_curves",

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from gmmformer.data import FrameFeatures
-from gmmformer.data.writing import write_captions, write_tokens
+from gmmformer.data.collection import ORIGIN
+from gmmformer.data.writing import tokens_file, write_captions, write_tokens
 from gmmformer.errors import InputError
-from gmmformer.files import restore_swap, swapped_whole
+from gmmformer.files import swapped_whole
 from gmmformer.media.annotations import Annotation
 from gmmformer.media.assignment import draw_splits, match_films
 from gmmformer.media.catalogue import FilmRecord
@@ -59,26 +59,25 @@ def write_text_data(
         without_film=match.missing,
     )
     target = folder / "TextData"
-    restore_swap(target)
     what = [
         [identifier, a.sentence, splits[v], a.start, a.end] for identifier, v, a in zip(ids, videos, kept, strict=True)
     ]
     state = json.dumps([encoder.identity, [[record.video, record.fingerprint] for record in records], what])
     digest = hashlib.blake2b(state.encode()).hexdigest()
-    mark = target / ".made-of"
-    if mark.exists() and mark.read_text() == digest:
+    made = json.dumps({"encoder": encoder.identity, "name": encoder.name, "made_of": digest}, indent=2) + "\n"
+    if (target / ORIGIN).exists() and (target / ORIGIN).read_text(encoding="utf-8") == made:
         return report
     with swapped_whole(target) as beside:
         for split in report.sentences:
             chosen = [i for i, video in enumerate(videos) if splits[video] == split]
             path = beside / f"{collection}{split}.caption.txt"
             write_captions(path, [ids[i] for i in chosen], [kept[i].sentence for i in chosen])
-        with h5py.File(beside / f"roberta_{collection}_query_feat.hdf5", "w") as file:
+        with tokens_file(beside / f"roberta_{collection}_query_feat.hdf5") as file:
             for start in range(0, len(kept), _BATCH):
                 some = kept[start : start + _BATCH]
                 write_tokens(file, ids[start : start + _BATCH], encoder.encode([a.sentence for a in some]))
         _write_moments(beside / "moments.tsv", ids, videos, kept, FrameFeatures.open(features))
-        (beside / ".made-of").write_text(digest)
+        (beside / ORIGIN).write_text(made, encoding="utf-8")
     return report
 
 

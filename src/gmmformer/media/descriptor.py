@@ -77,6 +77,13 @@ def compare(now: Scene, before: Scene, first: Bool[np.ndarray, "frames"]) -> Flo
     return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=1)
 
 
+def _each(
+    rows: Float[np.ndarray, "frames inner"], matrix: Float[np.ndarray, "inner columns"]
+) -> Float[np.ndarray, "frames columns"]:
+    """`rows @ matrix`, each row by itself: a product of all at once rounds with their number."""
+    return np.asarray((rows[:, None] @ matrix)[:, 0])
+
+
 def shrink(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "channels rows columns"]:
     """A frame averaged to GRID, each colour a plane of its own."""
     height, width, _ = image.shape
@@ -136,7 +143,7 @@ def _soft_colours(codes: Int[np.ndarray, "frames height width"]) -> Float[np.nda
     frames, height, width = codes.shape
     numbered = codes + 4096 * np.arange(frames)[:, None, None]
     counts = np.bincount(numbered.ravel(), minlength=4096 * frames).reshape(frames, 4096)
-    return np.asarray(counts.astype(np.float32) @ _colour_bins() / np.float32(height * width))
+    return np.asarray(_each(counts.astype(np.float32), _colour_bins()) / np.float32(height * width))
 
 
 def _shares(
@@ -200,14 +207,14 @@ def _pattern(
     field = (pixels * main).sum(1)
     contrast = np.sqrt((field**2).sum(1) / seen[:, 0, 0])
     light = _LUMINANCE @ pixels
-    slopes = light @ _slopes() / np.float32(GRID[0] * GRID[1])
-    slope = np.square(field @ _slopes()).sum(1) / np.maximum(np.square(field).sum(1) * GRID[0] * GRID[1], 1e-6)
+    slopes = _each(light, _slopes()) / np.float32(GRID[0] * GRID[1])
+    slope = np.square(_each(field, _slopes())).sum(1) / np.maximum(np.square(field).sum(1) * GRID[0] * GRID[1], 1e-6)
     bins, angle, window = _waves()
     power = np.abs(np.fft.rfft2(field.reshape(frames, *GRID) * window)).reshape(frames, -1)
     power = np.square(power).astype(np.float32)[:, 1:]
     power /= power.sum(1, keepdims=True) + np.float32(10)
-    spectrum = power @ bins
-    gathered = power @ angle
+    spectrum = _each(power, bins)
+    gathered = _each(power, angle)
     sizes = np.abs(gathered[:, :3] + 1j * gathered[:, 3:])
     strongest = -np.partition(-power, (4, 16, 64), axis=1)[:, :64]
     few = np.stack([strongest[:, :count].sum(1) for count in (4, 16, 64)], axis=1)

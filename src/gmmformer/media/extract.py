@@ -1,12 +1,13 @@
 """A folder of films, and sentences about them, into a collection that training, evaluation and indexing read.
 
-Each film's features are kept in a file of their own as soon as they are there, so a killed run loses one film at most;
-when all are there they are put together into the MS-SL layout, which takes its place whole.
+Each film's features are kept in a file of their own as soon as they are there, so a killed run loses the films it was
+at and no other; when all are there they are put together into the MS-SL layout, which takes its place whole.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,9 +20,10 @@ import numpy as np
 
 from gmmformer.config import DecodeConfig
 from gmmformer.data import FrameFeatures
+from gmmformer.data.collection import ORIGIN
 from gmmformer.data.writing import video_id, write_row_names
 from gmmformer.errors import InputError
-from gmmformer.files import locked, restore_swap, swapped_whole, write_text, written_whole
+from gmmformer.files import locked, recover, swapped_whole, write_text, written_whole
 from gmmformer.media.annotations import Annotation
 from gmmformer.media.captioning import TextReport, check_annotations, write_text_data
 from gmmformer.media.catalogue import FilmRecord, read_film_records
@@ -159,18 +161,18 @@ def extract(
         progress: Told how far it is.
 
     Raises:
-        InputError: A path does not exist, the collection was made with other settings or is being written to, or the
-            disk is full.
+        InputError: A path does not exist or holds no film, the collection was made with other settings or is being
+            written to, or the disk is full.
     """
     started = time.perf_counter()
-    folder = Path(out) / video_id(collection)
-    if folder.name != collection or "/" in collection:
-        raise InputError(f"--collection {collection}: a name takes letters, digits, '-' and '_' only")
-    feature = feature or frames.name.rstrip("/").rpartition("/")[2]
-    target = folder / "FeatureData" / feature
-    settings = {"encoder": frames.identity, "fps": decode.fps, "dim": frames.dim}
+    if feature is None:
+        feature = re.sub(r"[^\w.-]|^\.", "_", frames.name.rstrip("/").rpartition("/")[2], flags=re.ASCII)
+    folder = Path(out) / _checked("--collection", collection)
+    target = folder / "FeatureData" / _checked("--feature", feature)
+    settings = {"encoder": frames.identity, "name": frames.name, "fps": decode.fps, "dim": frames.dim}
     with locked(folder, "extracting"):
-        restore_swap(target)
+        recover(folder)
+        recover(target.parent)
         before = _records_of(target, settings)
         work = _survey(films)
         check_annotations(annotations, [film for film, _ in work.films.values()])
@@ -180,8 +182,7 @@ def extract(
         report_text = None
         if annotations and records:
             report_text = write_text_data(folder, collection, annotations, records, target, text, seed)
-        lines = [json.dumps({"film": str(film), "reason": reason}) + "\n" for film, reason in work.failures]
-        write_text(folder / "failures.jsonl", "".join(lines))
+        _write_failures(folder / "failures.jsonl", work.failures)
         kept.clear()
     return ExtractReport(
         folder=folder,
@@ -197,12 +198,28 @@ def extract(
     )
 
 
+def _checked(flag: str, name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+        raise InputError(f"{flag} {name!r}: a name takes letters, digits, '-', '_' and, but for the first, '.'")
+    return name
+
+
+def _write_failures(path: Path, failures: Iterable[FilmFailure]) -> None:
+    text = "".join(json.dumps({"film": str(film), "reason": reason}) + "\n" for film, reason in failures)
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_text(path, text)
+
+
 def _records_of(target: Path, settings: dict[str, Any]) -> list[FilmRecord]:
     """The films already in the collection; they were extracted with the same settings."""
     if not target.exists():
         return []
     records = read_film_records(target)
-    saved = json.loads((target / "extraction.json").read_text(encoding="utf-8"))
+    path = target / ORIGIN
+    try:
+        saved = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: missing or damaged ({error}); remove the folder and extract again") from error
     for name, value in settings.items():
         if saved.get(name) != value:
             raise InputError(
@@ -215,13 +232,18 @@ def _records_of(target: Path, settings: dict[str, Any]) -> list[FilmRecord]:
 def _survey(paths: Sequence[str | os.PathLike[str]]) -> _Work:
     """Name the films and take their fingerprints; those that cannot be read are failures."""
     named: dict[str, Path] = {}
+    seen: set[Path] = set()
     for given in paths:
         for film in find_films([given]):
-            short = film.relative_to(given) if Path(given).is_dir() else Path(film.name)
-            plain = video_id(_text(short.with_suffix("")))
-            if film in named.values():
+            if film in seen:
                 continue
-            named[plain if plain not in named else _unused(named, video_id(_text(short)))] = film
+            seen.add(film)
+            name = _text(film.relative_to(given) if Path(given).is_dir() else Path(film.name))
+            plain = video_id(os.path.splitext(name)[0])  # noqa: PTH122
+            named[plain if plain not in named else _unused(named, video_id(name))] = film
+    if not named:
+        given = ", ".join(map(printable, paths)) or "nothing"
+        raise InputError(f"{given}: there is no film in it; films are known by endings such as .mp4, .mkv or .avi")
     failures, films = [], {}
     with ThreadPoolExecutor(8) as pool:
         for (video, film), found in zip(named.items(), pool.map(_fingerprint, named.values()), strict=True):
@@ -327,7 +349,7 @@ def _assemble(
     target: Path, work: _Work, before: list[FilmRecord], kept: _Kept, settings: dict[str, Any]
 ) -> list[FilmRecord]:
     """Put the films' features together, in the order of the films; nothing is written if nothing changed."""
-    wanted = [(video, film.resolve(), print_) for video, (film, print_) in work.films.items()]
+    wanted = [(video, film.absolute(), print_) for video, (film, print_) in work.films.items()]
     if wanted == [(record.video, record.film, record.fingerprint) for record in before]:
         return before
     if not wanted:
@@ -352,7 +374,7 @@ def _assemble(
         np.save(beside / "times.npy", np.concatenate(times).astype(np.float64))
         lines = [json.dumps({**record._asdict(), "film": str(record.film)}) + "\n" for record in records]
         (beside / "films.jsonl").write_text("".join(lines), encoding="utf-8")
-        (beside / "extraction.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        (beside / ORIGIN).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return records
 
 

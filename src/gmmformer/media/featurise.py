@@ -1,7 +1,7 @@
 """Films in, frame features out: decoding in worker processes, encoding here in batches that several films share."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from gmmformer.media.encoders import FrameEncoder
 from gmmformer.media.workers import GIB, FilmChunk, FilmEnd, decode_films
 
 Image = UInt8[np.ndarray, "height width 3"]
+NO_FRAME = "no frame could be decoded"
+"""Why a film fails that the decoder took for whole and gave no frame of."""
 
 
 class FilmFeatures(NamedTuple):
@@ -38,8 +40,8 @@ def featurise(
 ) -> Iterator[FilmFeatures | FilmEnd]:
     """Decode and encode films; a film that fails gives its `FilmEnd` and costs nothing else.
 
-    Films come out as they are finished, which is not the order they went in. A film's features do not depend on the
-    films beside it.
+    Films come out as they are finished, which is not the order they went in; short ones wait for each other until they
+    fill a batch. A film's features do not depend on the films beside it.
 
     Args:
         films: Their files.
@@ -57,17 +59,21 @@ def featurise(
         memory_limit=int(settings.memory_limit * GIB),
     )
     gathering = _Gathering(encoder)
+    ended: list[FilmEnd] = []
     for part in chunks:
         if isinstance(part, FilmChunk):
             gathering.add(part)
-            if gathering.waiting >= batch:
-                on_frames(gathering.encode())
-        elif part.ok:
-            on_frames(gathering.encode())
-            yield gathering.finished(part)
+        elif part.ok and part.frames:
+            ended.append(part)
         else:
             gathering.forget(part.path)
-            yield part
+            yield replace(part, reason=part.reason or NO_FRAME)
+        if gathering.waiting >= batch:
+            on_frames(gathering.encode())
+            yield from map(gathering.finished, ended)
+            ended = []
+    on_frames(gathering.encode())
+    yield from map(gathering.finished, ended)
 
 
 @dataclass

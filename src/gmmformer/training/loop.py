@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from gmmformer.config import ModelConfig
 from gmmformer.data import Collection, TrainingBatch
 from gmmformer.errors import InputError
 from gmmformer.evaluation import Metrics, check_widths, evaluate
+from gmmformer.files import locked
 from gmmformer.model import GMMFormer, Losses, objective
 from gmmformer.training.optimiser import learning_rate, optimiser_for
 from gmmformer.training.processes import gather, launch, seed_step
@@ -86,7 +87,8 @@ def train(settings: RunSettings, path: Path, *, report: Report | None = None, pr
     fabric = launch(settings.run)
     collection = _open(settings)
     folder = RunFolder.create(path, settings) if fabric.is_global_zero else RunFolder(path)
-    return _Training(fabric, settings, collection, folder, report, progress).run(resume=False)
+    with _held(fabric, path):
+        return _Training(fabric, settings, collection, folder, report, progress).run(resume=False)
 
 
 def resume(path: Path, *, report: Report | None = None, progress: bool = False, **machine: Any) -> TrainingEnd:
@@ -101,13 +103,19 @@ def resume(path: Path, *, report: Report | None = None, progress: bool = False, 
     settings = RunSettings.read(path / "config.json")
     settings = replace(settings, run=replace(settings.run, **machine))
     fabric = launch(settings.run)
-    return _Training(fabric, settings, _open(settings), RunFolder(path), report, progress).run(resume=True)
+    with _held(fabric, path):
+        return _Training(fabric, settings, _open(settings), RunFolder(path), report, progress).run(resume=True)
 
 
 def new_model_config(collection: Collection, **settings: Any) -> ModelConfig:
     """A model for the features of `collection`, and for films encoded as its were."""
     origin = collection.origin()._asdict()
     return ModelConfig(feature_dim=collection.frames.dim, query_dim=collection.text.dim, **origin, **settings)
+
+
+def _held(fabric: Fabric, path: Path) -> AbstractContextManager[None]:
+    """The run folder, for this run alone; its first process writes there."""
+    return locked(path, "training") if fabric.is_global_zero else nullcontext()
 
 
 def _open(settings: RunSettings) -> Collection:
@@ -145,14 +153,14 @@ class _Training:
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.at = _Progress(**state["progress"])
-        last, config = self.at, self.settings.train
         with _stop_on_signal(self), self._bar() as bar:
             while not self.at.finished and not self.interrupted:
                 self._epoch(bar)
         if self.fabric.is_global_zero:
             self.folder.close()
         last = self.at
-        stopped = "interrupted" if not last.finished else "done" if last.epoch >= config.epochs else "early"
+        over = last.epoch >= self.settings.train.epochs
+        stopped = "interrupted" if not last.finished else "done" if over else "early"
         return TrainingEnd(
             run=self.folder.path,
             stopped=stopped,

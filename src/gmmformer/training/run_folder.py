@@ -81,7 +81,7 @@ class RunFolder:
         Raises:
             InputError: There is something at `path` already, or it cannot be made.
         """
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and any(entry.name not in ("config.json", ".lock") for entry in path.iterdir()):
             raise InputError(f"{path}: exists already; go on with it by --resume {path}, or choose another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)

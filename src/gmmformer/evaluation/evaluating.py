@@ -87,7 +87,7 @@ def evaluate(
         collection: Features of the kind that the model was trained on.
         split: Name of a caption file of the collection, such as "test".
         top: Best videos to keep for each sentence.
-        workers: Processes that read ahead.
+        workers: Threads that read ahead.
         progress: Whether to show a progress bar on stderr.
 
     Raises:
