@@ -16,7 +16,7 @@ from gmmformer.model.layers import WINDOW_WIDTHS, gaussian_windows
 
 def padded(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """(sequences, longest, dim) and the mask of what is no padding."""
-    parts = rows.split(lengths.tolist())
+    parts = torch.split(rows, lengths.tolist())
     laid_out = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
     return laid_out, torch.arange(laid_out.shape[1])[None] < lengths[:, None]
 

@@ -96,9 +96,9 @@ def main() -> None:
     times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for turn in range(options.steps + 1):
         for key, run in runs.items():
-            taken = seconds(run, options.device)
+            spent = seconds(run, options.device)
             if turn:
-                times[key].append(taken)
+                times[key].append(spent)
     slowest = statistics.median(next(iter(times.values())))
     print(f"{'form':10}{'precision':12}{'s/step':>8}{'videos/s':>10}{'ratio':>8}{'matrix rate':>13}{'share':>8}")
     for (form, precision), taken in times.items():

@@ -72,7 +72,7 @@ class ModelConfig(NetworkConfig):
     query_dim: int
     """Width of a sentence's token features (768 for TVR, 1024 for the other collections)."""
     video_encoder: str | None = None
-    """The frame encoder whose features it was trained on, where `gmmformer extract` made them: so films can be added."""
+    """The frame encoder of the features it was trained on, where `gmmformer extract` made them."""
     text_encoder: str | None = None
     """The text encoder of its token features, where `gmmformer extract` made them."""
     fps: float | None = None

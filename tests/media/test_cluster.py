@@ -18,10 +18,10 @@ import pytest
 from gmmformer.cli import main
 from gmmformer.config import DecodeConfig
 from gmmformer.errors import InputError, MissingExtraError
-from gmmformer.media.builtin import BuiltinFrames
 from gmmformer.media.cluster import featurise_on
+from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.encoders.builtin import BuiltinFrames
 from gmmformer.media.featurise import FilmFeatures, featurise
-from gmmformer.media.workers import FilmEnd
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'gmmformer[ray]'")
 SETTINGS = DecodeConfig(decoders=1, fps=30.0)

@@ -19,12 +19,12 @@ from gmmformer.config import DecodeConfig
 from gmmformer.data import Collection, FrameFeatures, check_collection
 from gmmformer.errors import InputError
 from gmmformer.files import locked
-from gmmformer.media.annotations import Annotation
-from gmmformer.media.builtin import BuiltinText
+from gmmformer.media.captions.annotations import Annotation
 from gmmformer.media.catalogue import read_film_records
+from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.encoders.builtin import BuiltinText
 from gmmformer.media.extract import ExtractReport, extract
 from gmmformer.media.featurise import FilmFeatures
-from gmmformer.media.workers import FilmEnd
 
 DIM = 4
 

@@ -17,8 +17,8 @@ import pytest
 from gmmformer.cli import main
 from gmmformer.data import Collection, FrameFeatures, check_collection
 from gmmformer.files import locked
-from gmmformer.media.builtin import BuiltinFrames
-from gmmformer.media.decode import sampled_frames
+from gmmformer.media.decoding.decode import sampled_frames
+from gmmformer.media.encoders.builtin import BuiltinFrames
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_a_film_that_is_being_written_does_no_harm(extract, films_folder, tmp_pa
 KILLS = """
     import json, os, random, signal, sys, time
     from gmmformer.cli import main
-    import gmmformer.media.extract, gmmformer.media.builtin
+    import gmmformer.media.extract, gmmformer.media.encoders.builtin
     films, captions, whole, out = sys.argv[1:]
 
     def run(root):

@@ -8,10 +8,10 @@ import pytest
 
 import gmmformer.media.featurise as featurising
 from gmmformer.config import DecodeConfig
-from gmmformer.media.builtin import BuiltinFrames
-from gmmformer.media.decode import sampled_frames
+from gmmformer.media.decoding.decode import sampled_frames
+from gmmformer.media.decoding.workers import FilmChunk, FilmEnd
+from gmmformer.media.encoders.builtin import BuiltinFrames
 from gmmformer.media.featurise import FilmFeatures, featurise
-from gmmformer.media.workers import FilmChunk, FilmEnd
 
 ONE = DecodeConfig(decoders=1)
 

@@ -1,4 +1,4 @@
-"""The whole way on films that it renders itself: extract, train, evaluate on films it has not seen, look at the answers."""
+"""The whole way on films that it renders itself: extract, train, evaluate on films not seen, look at the answers."""
 
 import os
 import shutil
@@ -12,11 +12,12 @@ from gmmformer.data.progress import Progress
 from gmmformer.demo.render import render_films, write_captions
 from gmmformer.demo.world import DEFAULT_FILMS, plan_films
 from gmmformer.evaluation import Evaluation, Metrics, chance, evaluate
-from gmmformer.media.annotations import read_annotations
+from gmmformer.media.captions.annotations import read_annotations
 from gmmformer.media.catalogue import read_film_records
-from gmmformer.media.decode import frame_at
-from gmmformer.media.encoders import frame_encoder, text_encoder
-from gmmformer.media.extract import ExtractStatus, extract
+from gmmformer.media.decoding.decode import frame_at
+from gmmformer.media.encoders.registry import frame_encoder, text_encoder
+from gmmformer.media.extract import extract
+from gmmformer.media.extract_report import ExtractStatus
 from gmmformer.media.sheet import RIGHT, Picture, SheetRow, draw_contact_sheet
 from gmmformer.model import GMMFormer, load_model
 from gmmformer.training import EpochEnd, RunSettings, new_model_config, train

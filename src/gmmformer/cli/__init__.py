@@ -1,0 +1,62 @@
+"""The command line: one function per command, its signature is its interface. The only pages that print."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import tyro
+
+from gmmformer.cli.films import demo, extract
+from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
+from gmmformer.config import Preset, preset
+from gmmformer.errors import InputError, MissingExtraError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "convert": convert,
+    "check-data": check_data,
+    "simulate": simulate,
+    "extract": extract,
+    "demo": demo,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 (done, but not all is well), 2 (bad input) or 130 (interrupted)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code: int = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS | {"train": _train_from(_preset_in(arguments))},
+            prog="gmmformer",
+            description="Find the untrimmed video, and the seconds in it, that a sentence describes.",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+        return code
+    except (InputError, MissingExtraError) as error:
+        print(f"gmmformer: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gmmformer: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _preset_in(arguments: list[str]) -> Preset | None:
+    """The preset that the arguments of `train` name: its values are the defaults of the other flags."""
+    for position, argument in enumerate(arguments[1:], start=1):
+        if argument == "--preset" and position + 1 < len(arguments):
+            return preset(arguments[position + 1])
+        if argument.startswith("--preset="):
+            return preset(argument.removeprefix("--preset="))
+    return None
+
+
+def _train_from(start: Preset | None) -> Callable[..., int]:
+    return functools.partial(train, network=start.network, training=start.train) if start else train

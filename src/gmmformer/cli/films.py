@@ -1,0 +1,111 @@
+"""Commands on films: extract, demo."""
+
+import functools
+import json as json_format
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from gmmformer.cli.shared import bars, film_bar, report_epoch
+from gmmformer.config import DecodeConfig
+from gmmformer.errors import InputError
+
+
+def extract(
+    films: Positional[tuple[Path, ...]],
+    *,
+    out: Path,
+    collection: str,
+    captions: tuple[str, ...] = (),
+    captions_format: str = "auto",
+    skip_broken: bool = False,
+    video_encoder: str = "builtin",
+    text_encoder: str = "builtin",
+    feature: str | None = None,
+    seed: int = 9527,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    batch: int = 32,
+    allow_download: bool = False,
+    ray: str | None = None,
+    json: bool = False,
+    decode: DecodeConfig = DecodeConfig(),
+) -> int:
+    """Turn films, and sentences about them, into a collection: gmmformer extract FILMS --out ROOT --collection NAME
+
+    The same command again does only what is missing or changed. Films that cannot be read are listed at the end and in
+    failures.jsonl. Exit code 1 if no film could be read.
+
+    Args:
+        films: Film files, and folders to search for them.
+        out: Folder of collections.
+        collection: Name of the collection, a folder in it.
+        captions: Files with sentences about the films; SPLIT=FILE where a file is one split (train=train.jsonl).
+        captions_format: auto, jsonl, csv, activitynet, charades, tvr or qvhighlights.
+        skip_broken: Leave out broken records of the captions, and say how many, rather than stop at the first.
+        video_encoder: "builtin", or a hub id or folder of CLIP, SigLIP, DINOv2 and the like.
+        text_encoder: "builtin", or a hub id or folder of RoBERTa, CLIP, a sentence encoder and the like.
+        feature: Folder of the features under FeatureData. Default: named after the video encoder.
+        seed: Draws train, val and test where the captions give no split.
+        device: "auto", "cpu", "cuda" or "mps": where the encoders run.
+        dtype: What the encoders compute in.
+        batch: Frames, or sentences, in one forward pass.
+        allow_download: Whether encoders may be fetched from the Hugging Face Hub.
+        ray: Address of a Ray cluster that does the work ("auto": the one running here).
+        json: Print one JSON object at the end, and nothing else, on stdout.
+        decode: How films are decoded.
+    """
+    from gmmformer.media.captions.annotations import read_captions_files
+    from gmmformer.media.encoders import registry as encoders
+    from gmmformer.media.extract import extract as extract_films
+
+    broken: list[InputError] = []
+    annotations = read_captions_files(captions, captions_format, on_broken=broken.append if skip_broken else None)
+    options: dict[str, Any] = {"device": device, "dtype": dtype, "batch": batch, "allow_download": allow_download}
+    source: dict[str, Any] = {}
+    if ray is not None:
+        from gmmformer.media.cluster import featurise_on
+
+        source["source"] = featurise_on(ray, functools.partial(encoders.frame_encoder, video_encoder, **options))
+    with film_bar() as progress:
+        report = extract_films(
+            films,
+            out,
+            collection,
+            frames=encoders.frame_encoder(video_encoder, **options),
+            text=encoders.text_encoder(text_encoder, **options),
+            annotations=annotations,
+            feature=feature,
+            decode=decode,
+            seed=seed,
+            progress=progress,
+            **source,
+        )
+    if broken:
+        print(f"left out {len(broken):,} broken records of the captions, the first: {broken[0]}", file=sys.stderr)
+    print(json_format.dumps(report.as_dict()) if json else report.table())
+    return 0 if report.records else 1
+
+
+def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527) -> int:
+    """Render small films, extract, train, evaluate on films not seen, and draw what was found: gmmformer demo OUT
+
+    A few minutes on two cores. Nothing is downloaded.
+
+    Args:
+        out: Folder to work in.
+        films: Films to render.
+        seed: The world of the films, and the training.
+    """
+    from gmmformer.demo.run import run_demo
+    from gmmformer.evaluation import metrics_table
+
+    with bars() as progress:
+        end = run_demo(out, films=films, seed=seed, progress=progress, say=print, report=report_epoch)
+    print(metrics_table({"model": end.metrics, "chance": end.chance}))
+    times = end.metrics.recall[0] / end.chance.recall[0]
+    print(f"R@1 is {times:.0f} times chance, over {end.metrics.videos} films and {end.metrics.queries} sentences\n")
+    print(f"what was found   {end.contact_sheet}\ntraining curves  {end.curves}\nthe model        {end.model}")
+    return 0

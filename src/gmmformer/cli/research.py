@@ -1,0 +1,237 @@
+"""Commands on collections: train, evaluate, convert, check-data, simulate."""
+
+import json as json_format
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from gmmformer.cli.shared import bars, report_epoch
+from gmmformer.cli.shared import device as device_of
+from gmmformer.config import PRESETS, NetworkConfig, RunConfig, TrainConfig, Window
+from gmmformer.errors import InputError
+
+if TYPE_CHECKING:
+    from gmmformer.training import TrainingEnd
+
+OF_THE_MACHINE = ("device", "workers", "save_minutes")
+"""Settings of a run that may differ when it is resumed."""
+
+
+def train(
+    *,
+    data: Path | None = None,
+    collection: str | None = None,
+    out: Path | None = None,
+    feature: str | None = None,
+    preset: str | None = None,
+    resume: Path | None = None,
+    json: bool = False,
+    network: NetworkConfig = NetworkConfig(),
+    training: TrainConfig = TrainConfig(),
+    run: RunConfig = RunConfig(),
+) -> int:
+    """Train a model on a collection: gmmformer train --data ROOT --collection tvr --preset tvr --out RUN
+
+    The run folder gets config.json, metrics.jsonl, TensorBoard events, curves.png and the best model (best/). Ctrl-C
+    saves and stops; --resume RUN goes on. On several GPUs: torchrun --nproc-per-node N -m gmmformer train ...
+
+    Args:
+        data: Folder that holds collections in the MS-SL layout.
+        collection: Name of the collection, a folder in it.
+        out: Run folder to make.
+        feature: Folder of video features under FeatureData. Default: the preset's, or the only one there.
+        preset: Published settings to start from: tvr, activitynet or charades. Other flags change them.
+        resume: Run folder to go on with; all settings are its own, but those of the machine.
+        json: Print one JSON object at the end, and nothing else, on stdout.
+        network: The size of the network.
+        training: The objective, the optimiser, the schedule.
+        run: The machine and what is left behind.
+    """
+    from gmmformer.data import Collection
+    from gmmformer.training import RunSettings, new_model_config
+    from gmmformer.training import resume as resume_run
+    from gmmformer.training import train as train_run
+
+    report = None if json else report_epoch
+    if resume is not None:
+        given = {"--data": data, "--collection": collection, "--out": out, "--feature": feature, "--preset": preset}
+        extra = [flag for flag, value in given.items() if value is not None]
+        machine = {name: value for name, value in _changed(run).items() if name in OF_THE_MACHINE}
+        changed = {**_changed(network), **_changed(training), **_changed(run)}
+        extra += [f"--{name.replace('_', '-')}" for name in changed if name not in machine]
+        if extra:
+            raise InputError(f"{extra[0]}: a resumed run keeps its own settings; leave it out, or start a new run")
+        end = resume_run(resume, report=report, progress=True, **machine)
+    else:
+        for flag, value in (("--data", data), ("--collection", collection), ("--out", out)):
+            if value is None:
+                raise InputError(
+                    f"{flag} is missing: gmmformer train --data ROOT --collection NAME --out RUN (or --resume RUN)"
+                )
+        assert data is not None
+        assert collection is not None
+        assert out is not None
+        opened = Collection.open(data, collection, feature=feature or (PRESETS[preset].feature if preset else None))
+        settings = RunSettings(
+            root=data.resolve(),
+            collection=collection,
+            feature=opened.feature,
+            model=new_model_config(opened, **vars(network)),
+            train=training,
+            run=run,
+        )
+        end = train_run(settings, out, report=report, progress=True)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _report_training(end, json)
+    return 130 if end.stopped == "interrupted" else 0
+
+
+def evaluate(
+    model: Positional[str],
+    *,
+    data: Path,
+    collection: str,
+    split: str = "test",
+    feature: str | None = None,
+    window: Window | None = None,
+    ranks: Path | None = None,
+    json: bool = False,
+    device: str = "auto",
+    workers: int = 2,
+    allow_download: bool = False,
+) -> int:
+    """Measure a model on a split: gmmformer evaluate MODEL --data ROOT --collection tvr --split test
+
+    Args:
+        model: A run folder, a saved model, a published checkpoint, or a hub id.
+        data: Folder that holds collections in the MS-SL layout.
+        collection: Name of the collection, a folder in it.
+        split: Caption file to evaluate on.
+        feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
+        window: "batch" gives the published system's numbers to the last digit, "full" lets an embedding depend on its
+            video alone. Default: as the model was trained.
+        ranks: File to write a JSON line to for each sentence: its rank, its score, the best videos.
+        json: Print one JSON object, and nothing else, on stdout.
+        device: "auto", "cpu", "cuda" or "mps".
+        workers: Threads that read features ahead.
+        allow_download: Whether MODEL may be fetched from the Hugging Face Hub.
+    """
+    from gmmformer.data import Collection
+    from gmmformer.evaluation import chance, metrics_table
+    from gmmformer.evaluation import evaluate as evaluate_model
+    from gmmformer.model import load_model
+
+    loaded = load_model(model, allow_download=allow_download, **({"window": window} if window else {}))
+    opened = Collection.open(data, collection, feature=feature)
+    found = evaluate_model(
+        loaded.to(device_of(device)), opened, split, workers=workers, progress=True, top=10 if ranks else 1
+    )
+    if ranks is not None:
+        found.write_ranks(ranks)
+    if json:
+        print(json_format.dumps(found.as_dict()))
+        return 0
+    numbers = found.metrics
+    print(f"{opened.name} {split}: {numbers.queries:,} sentences, {numbers.videos:,} videos, {found.seconds:.1f} s")
+    print(metrics_table({"model": numbers, "chance": chance(numbers.videos, numbers.queries)}))
+    return 0
+
+
+def convert(file: Positional[Path], out: Positional[Path]) -> int:
+    """Turn a published checkpoint into a model folder (config.json, model.safetensors): gmmformer convert FILE OUT
+
+    Nothing in the file is executed.
+
+    Args:
+        file: A checkpoint as the published system saved it.
+        out: Folder to make.
+    """
+    from gmmformer.model import read_published
+
+    checkpoint = read_published(file)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists already; choose another place for the model")
+    model = checkpoint.model()
+    model.save_pretrained(out)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    print(f"{out}: {parameters:,} parameters, {model.config.feature_dim}-d videos, {model.config.query_dim}-d tokens")
+    return 0
+
+
+def check_data(root: Positional[Path], *, collection: str, feature: str | None = None, json: bool = False) -> int:
+    """Read a whole collection once and say what is there and what is wrong: gmmformer check-data ROOT --collection NAME
+
+    Exit code 1 if anything is wrong.
+
+    Args:
+        root: Folder that holds collections in the MS-SL layout.
+        collection: Name of the collection, a folder in it.
+        feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
+        json: Print one JSON object, and nothing else, on stdout.
+    """
+    from gmmformer.data import check_collection
+
+    with bars() as progress:
+        report = check_collection(root, collection, feature, progress)
+    print(json_format.dumps(report.as_dict()) if json else report.table())
+    return 0 if report.usable else 1
+
+
+def simulate(
+    out: Positional[Path],
+    *,
+    like: str = "tvr",
+    videos: int | None = None,
+    difficulty: float = 0.5,
+    seed: int = 9527,
+    feature_dim: int | None = None,
+    query_dim: int | None = None,
+) -> int:
+    """Write a made-up collection with known moments in the MS-SL layout: gmmformer simulate OUT --like tvr --videos 500
+
+    Args:
+        out: Folder to write the collection to, as OUT/NAME.
+        like: Collection whose sizes it takes: tvr, activitynet or charades.
+        videos: Training videos; the other splits are in proportion. Default: as many as the real collection has.
+        difficulty: From 0, where everyone finds everything, to 1, where nothing can be found.
+        seed: The same seed gives the same collection.
+        feature_dim: Width of the video features. Default: as the real collection.
+        query_dim: Width of the token features. Default: as the real collection.
+    """
+    from gmmformer.data import simulate as simulate_collection
+
+    with bars() as progress:
+        made = simulate_collection(
+            out,
+            like=like,
+            videos=videos,
+            difficulty=difficulty,
+            seed=seed,
+            feature_dim=feature_dim,
+            query_dim=query_dim,
+            progress=progress,
+        )
+    counts = ", ".join(f"{count:,} {split}" for split, count in made.videos.items())
+    print(f"{made.root / made.name}: {counts} videos, {sum(made.sentences.values()):,} sentences, {made.rows:,} rows")
+    print(f"what it holds: gmmformer check-data {made.root} --collection {made.name}")
+    return 0
+
+
+def _changed(config: NetworkConfig | TrainConfig | RunConfig) -> dict[str, Any]:
+    default = type(config)()
+    return {name: value for name, value in vars(config).items() if value != getattr(default, name)}
+
+
+def _report_training(end: "TrainingEnd", json: bool) -> None:
+    if json:
+        found: dict[str, Any] = {"run": str(end.run), "stopped": end.stopped, "epochs": end.epochs}
+        print(json_format.dumps({**found, "best_epoch": end.best_epoch, "best_SumR": end.best_sum_recall}))
+        return
+    if end.stopped == "interrupted":
+        print(f"interrupted; everything is saved. Go on with: gmmformer train --resume {end.run}")
+        return
+    why = "all epochs are done" if end.stopped == "done" else "no better SumR for long"
+    best = f"best SumR {end.best_sum_recall:.2f} in epoch {(end.best_epoch or 0) + 1}"
+    print(f"{why}: {best}\nmodel  {end.run / 'best'}\ncurves {end.run / 'curves.png'}")

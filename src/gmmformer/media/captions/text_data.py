@@ -1,0 +1,141 @@
+"""Sentences about extracted films into caption files, token features and moments."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gmmformer.data import FrameFeatures
+from gmmformer.data.collection import ORIGIN
+from gmmformer.data.writing import tokens_file, write_captions, write_tokens
+from gmmformer.errors import InputError
+from gmmformer.files import swapped_whole
+from gmmformer.media.captions.annotations import Annotation
+from gmmformer.media.captions.assignment import draw_splits, match_films
+from gmmformer.media.captions.records import SPLITS
+from gmmformer.media.catalogue import FilmRecord
+from gmmformer.media.encoders.registry import TextEncoder
+
+_BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextReport:
+    """What became of the sentences."""
+
+    sentences: dict[str, int]
+    """Sentences in each split."""
+    without_film: tuple[str, ...]
+    """Videos of the annotations that are not among the films that could be read."""
+
+
+def write_text_data(
+    folder: Path,
+    collection: str,
+    annotations: Sequence[Annotation],
+    records: Sequence[FilmRecord],
+    features: Path,
+    encoder: TextEncoder,
+    seed: int,
+) -> TextReport:
+    """Write TextData (caption files, token features, moments.tsv) for the films in `records`, unless it is there.
+
+    Raises:
+        InputError: Some annotations name a split and others do not, or a name fits several films.
+    """
+    match = match_films(annotations, [record.film for record in records])
+    video_of = {record.film: record.video for record in records}
+    kept = [annotation for annotation in annotations if annotation.video in match.films]
+    videos = [video_of[match.films[annotation.video]] for annotation in kept]
+    splits = _splits(kept, videos, seed)
+    ids = _caption_ids(videos)
+    report = TextReport(
+        sentences={
+            split: sum(splits[video] == split for video in videos) for split in SPLITS if split in splits.values()
+        },
+        without_film=match.missing,
+    )
+    target = folder / "TextData"
+    what = [
+        [identifier, a.sentence, splits[v], a.start, a.end] for identifier, v, a in zip(ids, videos, kept, strict=True)
+    ]
+    state = json.dumps([encoder.identity, [[record.video, record.fingerprint] for record in records], what])
+    digest = hashlib.blake2b(state.encode()).hexdigest()
+    made = json.dumps({"encoder": encoder.identity, "name": encoder.name, "made_of": digest}, indent=2) + "\n"
+    if (target / ORIGIN).exists() and (target / ORIGIN).read_text(encoding="utf-8") == made:
+        return report
+    with swapped_whole(target) as beside:
+        for split in report.sentences:
+            chosen = [i for i, video in enumerate(videos) if splits[video] == split]
+            path = beside / f"{collection}{split}.caption.txt"
+            write_captions(path, [ids[i] for i in chosen], [kept[i].sentence for i in chosen])
+        with tokens_file(beside / f"roberta_{collection}_query_feat.hdf5") as file:
+            for start in range(0, len(kept), _BATCH):
+                some = kept[start : start + _BATCH]
+                write_tokens(file, ids[start : start + _BATCH], encoder.encode([a.sentence for a in some]))
+        _write_moments(beside / "moments.tsv", ids, videos, kept, FrameFeatures.open(features))
+        (beside / ORIGIN).write_text(made, encoding="utf-8")
+    return report
+
+
+def check_annotations(annotations: Sequence[Annotation], films: Sequence[Path]) -> None:
+    """Find what `write_text_data` would refuse before hours go into decoding.
+
+    Raises:
+        InputError: As `write_text_data`.
+    """
+    match = match_films(annotations, films)
+    kept = [annotation for annotation in annotations if annotation.video in match.films]
+    if annotations and films and not kept:
+        raise InputError(
+            f"none of the {len(annotations):,} sentences is about one of the films: the annotations name "
+            f"{annotations[0].video!r}, the films are called {films[0].name!r}; mend the names"
+        )
+    _splits(kept, [str(match.films[annotation.video]) for annotation in kept], 0)
+
+
+def _splits(annotations: Sequence[Annotation], videos: Sequence[str], seed: int) -> dict[str, str]:
+    """The split of each video: as annotated, or drawn."""
+    named: dict[str, str] = {}
+    for annotation, video in zip(annotations, videos, strict=True):
+        if annotation.split is None:
+            continue
+        if named.setdefault(video, annotation.split) != annotation.split:
+            raise InputError(
+                f"video {annotation.video!r} is in {named[video]!r} and in {annotation.split!r}; choose one"
+            )
+    if not named:
+        return draw_splits(videos, seed=seed)
+    for annotation, video in zip(annotations, videos, strict=True):
+        if video not in named:
+            raise InputError(f"video {annotation.video!r} has no split, others have one; give one to all or to none")
+    return named
+
+
+def _caption_ids(videos: Sequence[str]) -> list[str]:
+    """VIDEO#enc#N, as the published collections write them."""
+    counts: dict[str, int] = {}
+    ids = []
+    for video in videos:
+        number = counts.get(video, 0)
+        ids.append(f"{video}#enc#{number}")
+        counts[video] = number + 1
+    return ids
+
+
+def _write_moments(
+    path: Path, ids: Sequence[str], videos: Sequence[str], annotations: Sequence[Annotation], features: FrameFeatures
+) -> None:
+    """Caption id, first row of the moment, row after its last, rows of the video; where the moment is known."""
+    with path.open("w", encoding="utf-8") as file:
+        for identifier, video, annotation in zip(ids, videos, annotations, strict=True):
+            if annotation.start is None or annotation.end is None:
+                continue
+            seconds = features.seconds_of(video)
+            assert seconds is not None
+            first = min(int(np.searchsorted(seconds, annotation.start)), len(seconds) - 1)
+            after = max(int(np.searchsorted(seconds, annotation.end)), first + 1)
+            file.write(f"{identifier}\t{first}\t{after}\t{len(seconds)}\n")

@@ -1,0 +1,90 @@
+"""Which film a name means, and draws of splits that stay."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmmformer.errors import InputError
+from gmmformer.media.captions.annotations import Annotation
+from gmmformer.media.captions.assignment import draw_splits, match_films
+
+NAMES = st.lists(st.text(min_size=1, max_size=6), unique=True, max_size=60)
+
+
+def _about(*videos: str) -> list[Annotation]:
+    return [Annotation(video=video, sentence="x") for video in videos]
+
+
+def test_names_with_and_without_suffix_and_folder() -> None:
+    films = [Path(name) for name in ("f/a.mp4", "f/trip/b.mkv", "f/x_210.0_360.0.mp4", "f/spare.mov")]
+    found = match_films(_about("a", "b.mkv", "trip/b", "f/trip/b.mkv", "x_210.0_360.0", "gone", "a"), films)
+    assert found.films == {
+        "a": films[0],
+        "b.mkv": films[1],
+        "trip/b": films[1],
+        "f/trip/b.mkv": films[1],
+        "x_210.0_360.0": films[2],
+    }
+    assert found.missing == ("gone",)
+    assert found.unused == (films[3],)
+
+
+def test_the_fuller_name_wins() -> None:
+    films = [Path("a.mp4"), Path("sub/a.mp4"), Path("b.mp4.mkv"), Path("b.mp4")]
+    assert match_films(_about("a.mp4", "sub/a", "b.mp4"), films).films == {
+        "a.mp4": films[0],
+        "sub/a": films[1],
+        "b.mp4": films[3],
+    }
+
+
+@pytest.mark.parametrize("video", ["a", "a.mp4"])
+def test_two_films_of_one_name_are_refused(video: str) -> None:
+    films = [Path("one/a.mp4"), Path("two/a.mp4")]
+    with pytest.raises(InputError, match=r"2 films fit it \(one/a.mp4, two/a.mp4\)"):
+        match_films(_about(video), films)
+    assert match_films(_about("two/a"), films).films == {"two/a": films[1]}
+
+
+def test_two_suffixes_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match="2 films fit it"):
+        match_films(_about("a"), [Path("a.mp4"), Path("a.mkv")])
+
+
+def test_a_draw_is_the_same_everywhere() -> None:
+    drawn = draw_splits(
+        [f"film{number}" for number in range(10)], seed=1, shares={"train": 0.6, "val": 0.2, "test": 0.2}
+    )
+    assert "".join(drawn[f"film{number}"][:2] for number in range(10)) == "tetrtrvatrtrtevatrtr"
+    assert list(drawn) == [f"film{number}" for number in range(10)]
+
+
+@given(NAMES, st.integers(0, 3))
+def test_shares_are_exact_to_one_and_the_order_does_not_matter(names: list[str], seed: int) -> None:
+    drawn = draw_splits(names, seed=seed)
+    assert drawn == draw_splits(reversed(names), seed=seed)
+    counts = Counter(drawn.values())
+    assert sum(counts.values()) == len(names)
+    for split, share in {"train": 0.8, "val": 0.1, "test": 0.1}.items():
+        assert abs(counts[split] - share * len(names)) <= (1 if len(names) > 10 else 2)
+        assert counts[split] or len(names) < 3
+
+
+@given(NAMES, st.text(min_size=7, max_size=8))
+def test_a_new_video_moves_at_most_one_other_across_each_cut(names: list[str], more: str) -> None:
+    before, after = draw_splits(names, seed=0), draw_splits([*names, more], seed=0)
+    assert sum(before[name] != after[name] for name in names) <= 2
+
+
+def test_a_split_without_share_stays_empty() -> None:
+    drawn = draw_splits("abcdefgh", seed=0, shares={"train": 0.75, "val": 0, "test": 0.25})
+    assert Counter(drawn.values()) == {"train": 6, "test": 2}
+
+
+@pytest.mark.parametrize("shares", [{}, {"train": 0.5}, {"train": 1.5, "test": -0.5}, {"train": float("nan")}])
+def test_shares_that_are_none(shares: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="sum to 1"):
+        draw_splits("ab", seed=0, shares=shares)

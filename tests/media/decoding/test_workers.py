@@ -1,0 +1,180 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gmmformer.media.decoding.workers as workers
+from gmmformer.errors import InputError
+from gmmformer.media.decoding.decode import sampled_frames
+from gmmformer.media.decoding.workers import FilmChunk, FilmEnd, decode_films
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory, make_film):
+    """Ten seconds whose frames at full size and rate need many chunks and fill any pipe."""
+    folder = tmp_path_factory.mktemp("films")
+    pictures = (np.full((240, 320, 3), n, dtype=np.uint8) for n in range(250))
+    return make_film(folder / "long.mp4", range(250), pictures=pictures, options={"g": "25"})
+
+
+def children():
+    found = Path(f"/proc/self/task/{os.getpid()}/children").parent.parent.glob("*/children")
+    return [int(pid) for task in found for pid in task.read_text().split()]
+
+
+def gone(pid, seconds=10):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def collected(results):
+    chunks, ends = {}, {}
+    for result in results:
+        if isinstance(result, FilmEnd):
+            ends[result.path] = result
+        else:
+            assert result.path not in ends
+            chunks.setdefault(result.path, []).append(result)
+    return chunks, ends
+
+
+def test_films_come_whole_in_order_and_as_decoded_here(tmp_path, make_film, film):
+    other = make_film(tmp_path / "-other\n.mp4", range(60))
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a film")
+    chunks, ends = collected(decode_films([film, broken, other], fps=25, size=48, workers=2))
+    assert set(ends) == {film, other, broken}
+    assert "not a film" in ends[broken].reason
+    assert not ends[broken].ok
+    for path, count in ((film, 250), (other, 60)):
+        expected = list(sampled_frames(path, fps=25, size=48))
+        assert ends[path].ok
+        assert ends[path].frames == count == len(expected)
+        assert ends[path].seconds == pytest.approx(count / 25)
+        assert max(len(chunk.images) for chunk in chunks[path]) <= 64
+        images = np.concatenate([chunk.images for chunk in chunks[path]])
+        np.testing.assert_array_equal(images, [frame.image for frame in expected])
+        seconds = np.concatenate([chunk.seconds for chunk in chunks[path]])
+        np.testing.assert_array_equal(seconds, [frame.seconds for frame in expected])
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (signal.SIGSEGV, "crashes the decoder (SIGSEGV)"),
+        (signal.SIGKILL, "killed from outside"),
+        (signal.SIGSTOP, "time limit"),
+    ],
+)
+def test_a_film_that_ends_or_stops_its_worker_costs_that_film_only(tmp_path, make_film, film, what, reason):
+    small = make_film(tmp_path / "small.mp4", range(30))
+    results = decode_films([film, small], fps=None, size=None, time_limit=3)
+    assert isinstance(next(results), FilmChunk)
+    (pid,) = children()
+    os.kill(pid, what)
+    chunks, ends = collected(results)
+    assert reason in ends[film].reason
+    assert ends[film].frames < 250
+    assert ends[small].ok
+    assert sum(len(chunk.images) for chunk in chunks[small]) == 30
+    assert gone(pid)
+
+
+def test_silence_is_a_hang(film, monkeypatch):
+    monkeypatch.setattr(workers, "SILENCE_LIMIT", 0.5)
+    results = decode_films([film], fps=None, size=None)
+    next(results)
+    os.kill(children()[0], signal.SIGSTOP)
+    (end,) = (result for result in results if isinstance(result, FilmEnd))
+    assert end.reason.startswith("hangs")
+
+
+def test_time_that_frames_wait_to_be_taken_does_not_count(film):
+    results = decode_films([film], fps=None, size=None, time_limit=3)
+    next(results)
+    time.sleep(3.2)
+    _, ends = collected(results)
+    assert ends[film].ok
+
+
+def test_a_film_that_eats_memory_costs_that_film_only(tmp_path, make_film):
+    huge = make_film(
+        tmp_path / "huge.avi",
+        [0],
+        pictures=[np.zeros((5000, 5000, 3), dtype=np.uint8)],
+        codec="mjpeg",
+        pixel_format="yuvj420p",
+    )
+    small = make_film(tmp_path / "small.mp4", range(30))
+    _, ends = collected(decode_films([huge, small, huge], size=None, memory_limit=64 << 20))
+    assert "0.0625 GiB of memory" in ends[huge].reason
+    assert ends[small].ok
+    _, ends = collected(decode_films([huge], size=None))
+    assert ends[huge].ok
+
+
+def test_closing_ends_the_processes(film):
+    results = decode_films([film, film], fps=None, size=None, workers=2)
+    next(results)
+    pids = children()
+    assert len(pids) == 2
+    results.close()
+    assert children() == []
+    assert all(gone(pid) for pid in pids)
+
+
+def test_the_processes_end_with_their_parent(film):
+    script = f"""
+        from pathlib import Path
+        from gmmformer.media.decoding.workers import decode_films
+        results = decode_films([{str(film)!r}], fps=None, size=None)
+        next(results)
+        for children in Path("/proc/self/task").glob("*/children"):
+            print(children.read_text(), end="", flush=True)
+        print(flush=True)
+        import time; time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    assert gone(pid)
+
+
+def test_films_are_taken_as_they_are_needed(film):
+    taken = []
+
+    def films():
+        for number in range(10):
+            taken.append(number)
+            yield film
+
+    results = decode_films(films(), fps=None, size=None)
+    next(results)
+    time.sleep(0.5)
+    assert taken == [0]
+    results.close()
+
+
+def test_workers_that_cannot_start_are_an_error(film, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="did not start"):
+        list(decode_films([film]))
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"fps": -1}, {"fps": 1e9}, {"time_limit": 0}, {"memory_limit": 1}])
+def test_senseless_settings_are_refused_at_once(wrong):
+    with pytest.raises(InputError):
+        decode_films([], **wrong)
