@@ -146,7 +146,7 @@ def test_no_room_leaves_what_was_there(tmp_path: Path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
     try:
-        with pytest.raises(InputError, match=r"film\.mp4: cannot be written \(File too large\)"):
+        with pytest.raises(InputError, match=r"film\.mp4: the file is larger than the disk or this account"):
             render_film(PLAN, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

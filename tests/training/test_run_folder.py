@@ -21,6 +21,8 @@ def test_settings_round_trip(make_settings, folder):
 
 
 def test_a_folder_that_is_there(make_settings, folder, tmp_path):
+    RunFolder.create(folder.path, make_settings())  # a run that came to nothing may be started again
+    folder.log({"kind": "step"}, 1)
     with pytest.raises(InputError, match=r"run: exists already; go on with it by --resume .*run, or choose another"):
         RunFolder.create(folder.path, make_settings())
     (tmp_path / "empty").mkdir()

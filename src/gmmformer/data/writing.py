@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import h5py
@@ -76,7 +76,7 @@ class _Sink:
         self._file = file
         self.seek, self.tell, self.read = file.seek, file.tell, file.read
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: Any) -> int:  # h5py hands over a memoryview of its own kind
         return self._kept(lambda: self._file.write(data), len(data))
 
     def truncate(self, size: int) -> int:
@@ -95,7 +95,7 @@ class _Sink:
 
 
 def write_tokens(
-    file: h5py.File, caption_ids: Sequence[str], tokens: Sequence[Float[np.ndarray, "tokens dim"]]
+    file: h5py.File, caption_ids: Sequence[str], tokens: Sequence[Float[np.ndarray, "_tokens dim"]]
 ) -> None:
     """Add one float32 dataset for each sentence, in groups where an id has slashes.
 
