@@ -227,12 +227,13 @@ def test_laid_out_rows_come_back(lengths, groups):
     assert sizes[order].tolist() == sorted(lengths)
     place = layout(sizes[order], torch.device("cpu"), groups)
     values = torch.arange(1.0, sum(lengths) + 1)[:, None]
-    for group in (*place.groups, place.whole):
-        laid_out = pad(values[group.rows], group)
-        assert torch.equal(unpad(laid_out, group), values[group.rows])
+    parts = torch.split(values, [group.rows for group in place.groups])
+    for group, packed in ((place.whole, values), *zip(place.groups, parts, strict=True)):
+        laid_out = pad(packed, group)
+        assert torch.equal(unpad(laid_out, group), packed)
         empty = laid_out.squeeze(-1) == 0
         assert torch.equal(empty, torch.zeros_like(empty) if group.padding is None else group.padding.squeeze(1))
-    assert sum(group.rows.stop - group.rows.start for group in place.groups) == sum(lengths)
+    assert sum(group.rows for group in place.groups) == sum(lengths)
     sequences = torch.arange(len(lengths)).repeat_interleave(sizes)
     assert sequences[rows].tolist() == order.repeat_interleave(sizes[order]).tolist()
     assert place.position.tolist() == [k for length in sorted(lengths) for k in range(length)]

@@ -95,7 +95,7 @@ class _Sink:
 
 
 def write_tokens(
-    file: h5py.File, caption_ids: Sequence[str], tokens: Sequence[Float[np.ndarray, "_tokens dim"]]
+    file: h5py.File, caption_ids: Sequence[str], tokens: Sequence[Float[np.ndarray, "_tokens _dim"]]
 ) -> None:
     """Add one float32 dataset for each sentence, in groups where an id has slashes.
 

@@ -19,8 +19,8 @@ WINDOW_WIDTHS: tuple[float | None, ...] = (None, 0.5, 1.0, 5.0)
 class Padded(NamedTuple):
     """Sequences of like lengths, which stand packed one after the other, laid out as (sequences, longest)."""
 
-    rows: slice
-    """Their packed rows."""
+    rows: int
+    """How many packed rows they have."""
     cells: Int[Tensor, "group_rows"]
     """Cell of each of those rows among sequences * longest."""
     sequences: int
@@ -43,16 +43,10 @@ class Layout(NamedTuple):
 def layout(lengths: Int[Tensor, "sequences"], device: torch.device, groups: int = 1) -> Layout:
     """Lay out sequences of `lengths`, cut into at most `groups` runs of neighbours: let those be of like lengths."""
     lengths = lengths.cpu()
-    ends = lengths.cumsum(0)
-    position = torch.arange(int(lengths.sum())) - torch.repeat_interleave(ends - lengths, lengths)
-    whole = _padded(lengths, 0, position, device)
-    runs = [torch.arange(len(lengths))] if groups == 1 else torch.arange(len(lengths)).tensor_split(groups)
-    starts = ends - lengths
-    return Layout(
-        tuple(_padded(lengths[run], int(starts[run[0]]), position, device) for run in runs if len(run)) or (whole,),
-        whole,
-        position.to(device),
-    )
+    whole = _padded(lengths, device)
+    runs = [run for run in lengths.tensor_split(groups) if len(run)] if groups > 1 else []
+    parts = tuple(_padded(run, device) for run in runs) or (whole,)
+    return Layout(parts, whole, _positions(lengths).to(device))
 
 
 def by_length(lengths: Int[Tensor, "sequences"]) -> tuple[Int[Tensor, "sequences"], Int[Tensor, "rows"]]:
@@ -61,16 +55,17 @@ def by_length(lengths: Int[Tensor, "sequences"]) -> tuple[Int[Tensor, "sequences
     return order, order.argsort().repeat_interleave(lengths).argsort(stable=True)
 
 
-def _padded(
-    lengths: Int[Tensor, "group"], first_row: int, position: Int[Tensor, "rows"], device: torch.device
-) -> Padded:
+def _positions(lengths: Int[Tensor, "sequences"]) -> Int[Tensor, "rows"]:
+    return torch.arange(int(lengths.sum())) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+
+
+def _padded(lengths: Int[Tensor, "group"], device: torch.device) -> Padded:
     longest = max(lengths.tolist(), default=1)
-    rows = slice(first_row, first_row + int(lengths.sum()))
-    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    cells = torch.repeat_interleave(torch.arange(len(lengths)), lengths) * longest + _positions(lengths)
     padding = None
-    if len(owner) < len(lengths) * longest:
+    if len(cells) < len(lengths) * longest:
         padding = (torch.arange(longest) >= lengths[:, None])[:, None].to(device)
-    return Padded(rows, (owner * longest + position[rows]).to(device), len(lengths), longest, padding)
+    return Padded(len(cells), cells.to(device), len(lengths), longest, padding)
 
 
 def pad(rows: Float[Tensor, "... rows dim"], to: Padded) -> Float[Tensor, "... sequences longest dim"]:
@@ -213,7 +208,10 @@ class MixtureBlock(nn.Module):
         projected = projected.view(-1, 3 * heads, width)
         scale = (gaussians / width**0.5).to(projected.dtype)  # windows, positions, positions
 
-        attended = torch.cat([self._attend(projected[group.rows], group, scale) for group in layout.groups], dim=1)
+        parts = torch.split(projected, [group.rows for group in layout.groups])
+        attended = torch.cat(
+            [self._attend(part, group, scale) for part, group in zip(parts, layout.groups, strict=True)], dim=1
+        )
         attended = (
             attended.view(len(blocks), self.heads, len(rows), width).transpose(1, 2).flatten(2)
         )  # windows, rows, hidden
