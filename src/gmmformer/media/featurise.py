@@ -80,7 +80,7 @@ def featurise(
 class _Film:
     last: Image | None = None
     seconds: list[Float[np.ndarray, "frames"]] = field(default_factory=list)
-    features: list[Float[np.ndarray, "frames dim"]] = field(default_factory=list)
+    features: list[Float[np.ndarray, "_frames dim"]] = field(default_factory=list)
 
 
 class _Gathering:

@@ -77,7 +77,7 @@ class BuiltinText:
     identity = "builtin:words-v1"
     dim = 256
 
-    def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "tokens dim"]]:
+    def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         """One (tokens, dim) array of unit rows per sentence, in the order of its words."""
         return [
             np.stack(

@@ -133,7 +133,7 @@ class PretrainedText:
                 "RoBERTa, BERT or CLIP, and a layer it has"
             ) from error
 
-    def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "tokens dim"]]:
+    def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         """One float32 array per sentence, cut at the model's longest input; the longest sentences run together."""
         order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))
         found: dict[int, Float[np.ndarray, "tokens dim"]] = {}
@@ -142,7 +142,7 @@ class PretrainedText:
             found.update(zip(rows, self._arrays([sentences[row] for row in rows]), strict=True))
         return [found[row] for row in range(len(sentences))]
 
-    def _arrays(self, sentences: list[str]) -> list[Float[np.ndarray, "tokens dim"]]:
+    def _arrays(self, sentences: list[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         encoded = self._tokenizer(
             sentences,
             padding="max_length" if self._whole else True,

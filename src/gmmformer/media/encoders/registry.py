@@ -76,7 +76,7 @@ class TextEncoder(Protocol):
         """Width of a vector."""
         ...
 
-    def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "tokens dim"]]:
+    def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         """One float32 array per sentence, at least one row each; it does not depend on the other sentences.
 
         Encoders of whole sentences give (1, dim).
