@@ -24,8 +24,9 @@ def film(tmp_path_factory, make_film):
 
 
 def children():
-    found = Path(f"/proc/self/task/{os.getpid()}/children").parent.parent.glob("*/children")
-    return [int(pid) for task in found for pid in task.read_text().split()]
+    """The decoding processes of this one; other tests may have left others behind (a resource tracker, say)."""
+    pids = [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
+    return [int(pid) for pid in pids if b"gmmformer.media.decoding.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def gone(pid, seconds=10):
