@@ -27,7 +27,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[films,train,ray,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[films,search,train,ray,dev]'
 	@touch $@
 
 clean:

@@ -1,0 +1,75 @@
+"""From the films that an engine found to hits: their moments, and how they stand against the library."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from gmmformer.model import fused_clip_scores
+from gmmformer.search.engines.protocol import Found
+from gmmformer.search.hits import Background, Hit, background_of
+from gmmformer.search.moments import moments_of, timeline
+from gmmformer.search.snapshot import Snapshot
+from gmmformer.search.store import Film, Store
+from gmmformer.search.windows import clip_spans
+
+
+def hits_of(
+    store: Store, snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"], found: Sequence[Found], moments: int
+) -> list[list[Hit]]:
+    """The best moments of each query's films, at most `moments` a film, best film first."""
+    indices = np.unique(np.concatenate([some.films for some in found]))
+    films = {film.id: film for film in store.films(snapshot.films[indices].tolist())}
+    windows = store.windows_of(snapshot.windows[snapshot.slots_of(indices)].tolist())
+    spans: dict[int, tuple[Film, Float[np.ndarray, "windows clips 2"]]] = {}
+    for index in indices.tolist():
+        film = films.get(int(snapshot.films[index]))
+        start = int(snapshot.starts[index])
+        own = [windows.get(int(window)) for window in snapshot.windows[start : start + int(snapshot.counts[index])]]
+        if film is not None and None not in own:  # else removed, and compacted away, since the snapshot was taken
+            edges = film.timing.row_edges(film.rows)
+            spans[index] = film, np.stack([clip_spans(edges, part, snapshot.format.clips) for part in own if part])
+    answers: list[list[Hit]] = []
+    for query, some, background in zip(queries, found, _backgrounds(snapshot, queries), strict=True):
+        scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
+        hits: list[Hit] = []
+        end = 0
+        for index in some.films.tolist():
+            start, end = end, end + int(snapshot.counts[index])
+            if index in spans:
+                hits += _moments(*spans[index], scores[start:end], background, moments)
+        answers.append(hits)
+    return answers
+
+
+def _moments(
+    film: Film,
+    spans: Float[np.ndarray, "windows clips 2"],
+    scores: Float[np.ndarray, "windows clips"],
+    background: Background,
+    count: int,
+) -> Iterator[Hit]:
+    for moment in moments_of(timeline(spans, scores), count):
+        over = (spans[..., 0] <= moment.peak) & (moment.peak < spans[..., 1])
+        window = int(np.argmax(np.where(over, scores, -np.inf).max(axis=1)))
+        yield Hit(
+            film=film.path,
+            start=moment.start,
+            end=moment.end,
+            score=moment.score,
+            strength=background.strength(moment.score),
+            word=background.word(moment.score),
+            length=film.timing.length,
+            clip_scores=scores[window],
+            clip_spans=spans[window],
+        )
+
+
+def _backgrounds(snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"]) -> list[Background]:
+    """How the library scores at large for each query, from a sample drawn once for all."""
+    found: list[Background] = []
+    for first in range(0, len(queries), 256):
+        scores = fused_clip_scores(torch.from_numpy(queries[first : first + 256]), snapshot.sample).amax(-1)
+        found += background_of(scores.numpy(), len(snapshot.windows), snapshot.typical_spread)
+    return found

@@ -1,0 +1,222 @@
+"""What turns feature rows and sentences into the vectors of a library: a trained model, a dual encoder, or both."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from gmmformer.data import l2_normalise, pool_segments, query_batch, video_batch
+from gmmformer.errors import InputError
+from gmmformer.media.encoders.registry import TextEncoder
+from gmmformer.model import GMMFormer, QueryBatch
+
+LONGEST_SENTENCE = 10_000
+"""Characters; the rest is no sentence."""
+
+
+class Embedder(Protocol):
+    """Puts films and sentences into one space, where the score of a clip is an inner product."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two embedders that give the same vectors."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        ...
+
+    @property
+    def clips(self) -> int:
+        """Vectors of a window."""
+        ...
+
+    @property
+    def window_rows(self) -> int:
+        """Most feature rows of a window that it looks at one by one."""
+        ...
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of a feature row."""
+        ...
+
+    def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
+        """The vectors of each window's clips, in float32, none longer than 1."""
+        ...
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
+        """A unit vector for each sentence."""
+        ...
+
+
+class ModelEmbedder:
+    """A trained GMMFormer: fused vectors, whose inner product with a sentence is the score that `evaluate` measures."""
+
+    def __init__(self, model: GMMFormer, text: TextEncoder | None = None, name: str = "GMMFormer") -> None:
+        """Use `model`, on the device where it is, in evaluation mode.
+
+        `text` makes token features of sentences, as those that the model was trained on were made; without it only
+        token features can be searched for.
+
+        Raises:
+            InputError: `text` gives features of another width.
+        """
+        if text is not None and text.dim != model.config.query_dim:
+            raise InputError(
+                f"the text encoder {text.name} gives {text.dim} numbers a token, the model takes "
+                f"{model.config.query_dim}; use the encoder that the model was trained with"
+            )
+        self.model, self.text, self.name = model.eval(), text, name
+        self.fingerprint = model_fingerprint(model)
+        config = model.config
+        self.dim, self.clips, self.feature_dim = config.hidden, config.map_size, config.feature_dim
+        self.window_rows = config.max_ctx_l
+
+    @torch.inference_mode()
+    def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
+        """See `Embedder.embed_windows`."""
+        batch = video_batch(features, self.model.config)
+        return self.model.fuse(self.model.encode_video(batch)).cpu()
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
+        """See `Embedder.embed_sentences`.
+
+        Raises:
+            InputError: There is no text encoder.
+        """
+        if self.text is None:
+            raise InputError("sentences need a text encoder: open the library with one, or search by token features")
+        return self.embed_tokens(self.text.encode(list(sentences)))
+
+    @torch.inference_mode()
+    def embed_tokens(self, tokens: Sequence[Float[np.ndarray, "tokens dim"]]) -> Float[np.ndarray, "queries dim"]:
+        """A unit vector for each sentence that is given by its token features.
+
+        Raises:
+            InputError: They are not what the model takes.
+        """
+        return self.embed_batch(query_batch(tokens, self.model.config))
+
+    @torch.inference_mode()
+    def embed_batch(self, batch: QueryBatch) -> Float[np.ndarray, "queries dim"]:
+        """A unit vector for each sentence of a batch."""
+        return np.asarray(F.normalize(self.model.encode_query(batch).float(), dim=-1).cpu().numpy())
+
+
+class DualEmbedder:
+    """A dual encoder such as CLIP, without training: clips are means of its frame vectors, of unit length again."""
+
+    def __init__(self, text: TextEncoder, *, identity: str, clips: int = 32, window_rows: int = 128) -> None:
+        """Feature rows come from the encoder's other tower; `identity` says of what version both are."""
+        self.text = text
+        self.name, self.dim, self.feature_dim = f"zero-shot:{text.name}", text.dim, text.dim
+        self.clips, self.window_rows = clips, window_rows
+        self.fingerprint = _digest(f"dual {identity} {clips} {window_rows}".encode())
+
+    def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
+        """See `Embedder.embed_windows`."""
+        lengths = np.array([len(rows) for rows in features])
+        rows = l2_normalise(np.concatenate(features, dtype=np.float32))
+        return torch.from_numpy(l2_normalise(pool_segments(rows, lengths, self.clips)))
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
+        """See `Embedder.embed_sentences`."""
+        vectors = np.concatenate([tokens[-1:] for tokens in self.text.encode(list(sentences))], dtype=np.float32)
+        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+
+
+class MixedEmbedder:
+    """Two embedders side by side: one longer vector, whose inner product is the mean of both scores, weighted."""
+
+    def __init__(
+        self, first: Embedder, second: Embedder, mix: float, *, columns: tuple[slice, slice] | None = None
+    ) -> None:
+        """Mix two embedders; `mix` is the share of the second's score.
+
+        Both look at the same feature rows, or each at its own `columns` of them.
+
+        Raises:
+            InputError: `mix` is no share, or the two cut films differently or take different features.
+        """
+        if not 0 <= mix <= 1:
+            raise InputError(f"--mix {mix} must be at least 0 and at most 1")
+        if (first.clips, first.window_rows) != (second.clips, second.window_rows):
+            raise InputError(
+                f"{first.name} makes {first.clips} clips of {first.window_rows} rows, {second.name} {second.clips} of "
+                f"{second.window_rows}; only models that cut films alike can be mixed"
+            )
+        if columns is None:
+            if first.feature_dim != second.feature_dim:
+                raise InputError(
+                    f"{first.name} takes features of {first.feature_dim} numbers, {second.name} of "
+                    f"{second.feature_dim}; only models that look at the same features can be mixed"
+                )
+            columns = (slice(0, first.feature_dim), slice(0, first.feature_dim))
+        self._parts = (first, second)
+        self._weights = (float(1 - mix) ** 0.5, float(mix) ** 0.5)
+        self._columns = columns
+        self.name = f"{first.name} + {mix:g} {second.name}"
+        self.dim, self.clips, self.window_rows = first.dim + second.dim, first.clips, first.window_rows
+        self.feature_dim = max(columns[0].stop, columns[1].stop)
+        told = [first.fingerprint, second.fingerprint, mix, *((part.start, part.stop) for part in columns)]
+        self.fingerprint = _digest(repr(told).encode())
+
+    def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
+        """See `Embedder.embed_windows`."""
+        parts = [
+            weight * part.embed_windows([rows[:, columns] for rows in features])
+            for part, weight, columns in zip(self._parts, self._weights, self._columns, strict=True)
+        ]
+        return torch.cat(parts, dim=-1)
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
+        """See `Embedder.embed_sentences`."""
+        parts = [
+            weight * part.embed_sentences(sentences) for part, weight in zip(self._parts, self._weights, strict=True)
+        ]
+        return np.concatenate(parts, axis=1)
+
+
+def model_fingerprint(model: GMMFormer) -> str:
+    """A name for what a model computes: of its settings, but for dropout, and its weights."""
+    config = {name: value for name, value in asdict(model.config).items() if name not in ("drop", "input_drop")}
+    digest = hashlib.blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=16)
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def checked_sentences(sentences: Sequence[str]) -> list[str]:
+    """The sentences as encoders take them: white space made plain, cut to a length that is still a sentence.
+
+    Raises:
+        InputError: One has no letters at all.
+    """
+    checked = []
+    for index, sentence in enumerate(sentences):
+        plain = sentence[:LONGEST_SENTENCE].encode("utf-8", "replace").decode()
+        plain = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
+        if not plain:
+            where = f"sentence {index + 1}" if len(sentences) > 1 else "the sentence"
+            raise InputError(f"{where} is empty; say in words what happens in the scene")
+        checked.append(plain)
+    return checked
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,178 @@
+"""An index of inverted lists with product quantisation (faiss) for libraries too large to look at every window."""
+
+import os
+import threading
+import zlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from gmmformer.data.progress import Progress, silent
+from gmmformer.errors import InputError, MissingExtraError
+from gmmformer.files import unwritable
+from gmmformer.search.engines.candidates import search_candidates
+from gmmformer.search.engines.grouping import group_count, grouped
+from gmmformer.search.engines.protocol import Found
+from gmmformer.search.snapshot import Snapshot
+from gmmformer.search.store import Derived, Store
+from gmmformer.search.writer import Writer
+
+NAME = "ann"
+NUMBERS_PER_CODE = 4
+"""Numbers of a vector that share one four-bit code."""
+PROBES = 1 / 16
+"""Share of the lists that a search looks into."""
+_LEAST_PROBES, _MOST_LISTS, _TRAINING_PER_LIST = 32, 16_384, 40
+_CHUNK = 2_000
+
+
+class AnnEngine:
+    """Finds nearly what is best, in a small part of the time; scores are exact.
+
+    The index lies beside the library in a file that can be made again at any time. Films that came after it was made
+    are looked at one by one; removed ones are passed over.
+    """
+
+    name = NAME
+
+    def __init__(self, store: Store) -> None:
+        """Open the index of a library.
+
+        Raises:
+            InputError: It has none yet, or its file is missing or damaged.
+            MissingExtraError: faiss is not installed.
+        """
+        self._store = store
+        self._faiss = _faiss()
+        self._lock = threading.Lock()
+        self._derived, self._index = self._read()
+
+    def search(
+        self,
+        snapshot: Snapshot,
+        queries: Float[np.ndarray, "queries dim"],
+        k: int,
+        allowed: Bool[np.ndarray, "films"] | None = None,
+    ) -> list[Found]:
+        """See `Engine.search`."""
+        with self._lock:
+            if self._store.derived(NAME) != self._derived:
+                self._derived, self._index = self._read()
+            derived, index = self._derived, self._index
+
+        def nearest(some: Float[np.ndarray, "queries dim"], count: int) -> Int[np.ndarray, "queries count"]:
+            return np.asarray(index.search(some, count)[1])
+
+        return search_candidates(nearest, snapshot, queries, k, allowed, derived.covers, index.ntotal)
+
+    def _read(self) -> tuple[Derived, Any]:
+        derived = self._store.derived(NAME)
+        if derived is None:
+            raise InputError(
+                f"{self._store.folder}: has no index for approximate search yet; make one with "
+                "`gmmformer library DIR rebuild`, or search with --engine exact"
+            )
+        path = self._store.folder / derived.file
+        try:
+            return derived, self._faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise InputError(
+                f"{path}: is missing or damaged; make it again with `gmmformer library DIR rebuild`"
+            ) from error
+
+
+def rebuild(store: Store, writer: Writer, progress: Progress = silent) -> None:
+    """Train the index on what the library holds now, and fill it.
+
+    Memory is bounded by the index itself and the training sample, whatever the size of the library.
+
+    Raises:
+        InputError: The library is empty, or the disk is full.
+        MissingExtraError: faiss is not installed.
+    """
+    faiss, snapshot = _faiss(), store.snapshot()
+    if not len(snapshot.windows):
+        raise InputError(f"{store.folder}: is empty, so there is nothing to index; add films first")
+    index = _trained(faiss, snapshot)
+    last = int(snapshot.windows[-1])
+    _fill(index, snapshot, 0, progress)
+    _save(faiss, index, store, writer, covers=last, trained=last)
+
+
+def extend(store: Store, writer: Writer, progress: Progress = silent) -> None:
+    """Put the films that came since into the index, as it was trained.
+
+    Raises:
+        InputError: The library has no index, or the disk is full.
+        MissingExtraError: faiss is not installed.
+    """
+    engine = AnnEngine(store)
+    derived, index, snapshot = engine._derived, engine._index, store.snapshot()
+    first = int(np.searchsorted(snapshot.windows, derived.covers, side="right"))
+    if first < len(snapshot.windows):
+        _fill(index, snapshot, first, progress)
+        _save(_faiss(), index, store, writer, covers=int(snapshot.windows[-1]), trained=derived.trained)
+
+
+def _trained(faiss: Any, snapshot: Snapshot) -> Any:
+    dim, groups = snapshot.format.dim, group_count(snapshot.format.clips)
+    vectors = groups * len(snapshot.windows)
+    lists = max(1, min(_MOST_LISTS, int(4 * vectors**0.5), vectors // _TRAINING_PER_LIST))
+    wanted = max(1, -(-_TRAINING_PER_LIST * lists // groups))
+    drawn = np.sort(np.random.default_rng(9527).permutation(len(snapshot.windows))[:wanted])
+    sample = np.concatenate(
+        [grouped(snapshot.fused(drawn[first : first + _CHUNK])) for first in range(0, len(drawn), _CHUNK)]
+    ).reshape(-1, dim)
+    width = next(size for size in (NUMBERS_PER_CODE, 2, 1) if dim % size == 0)
+    index = faiss.index_factory(dim, f"IVF{lists},PQ{dim // width}x4fs", faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1  # a small library has few; no warning is due
+    index.pq.cp.min_points_per_centroid = 1
+    index.train(sample)
+    index.nprobe = min(lists, max(_LEAST_PROBES, round(lists * PROBES)))
+    return index
+
+
+def _fill(index: Any, snapshot: Snapshot, first: int, progress: Progress) -> None:
+    """Add the windows from a slot on; the vectors of a window all carry its id."""
+    total = len(snapshot.windows)
+    for start in range(first, total, _CHUNK):
+        slots = np.arange(start, min(start + _CHUNK, total))
+        vectors = grouped(snapshot.fused(slots))
+        ids = np.repeat(snapshot.windows[slots], vectors.shape[1])
+        index.add_with_ids(vectors.reshape(-1, vectors.shape[2]), ids)
+        progress("building the index", start - first + len(slots), total - first)
+
+
+def _save(faiss: Any, index: Any, store: Store, writer: Writer, *, covers: int, trained: int) -> None:
+    old = store.derived(NAME)
+    number = 1 + (int(old.file.split("-")[1].split(".")[0]) if old else 0)
+    path = store.folder / f"ann-{number:06d}.faiss"
+    beside = path.with_name(f".{path.stem}.part")
+    try:
+        faiss.write_index(index, str(beside))
+        with beside.open("rb") as file:
+            check = 0
+            while data := file.read(2**25):
+                check = zlib.crc32(data, check)
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except RuntimeError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({_first_line(error)}); free some space and try again") from error
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+    writer.derive(NAME, Derived(path.name, covers, trained, check))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError("approximate search", "search") from error
+    return faiss

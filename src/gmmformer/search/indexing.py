@@ -1,0 +1,275 @@
+"""Films into a library: only what is new or changed, in steps that survive being killed."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from gmmformer.data import Collection
+from gmmformer.data.progress import Progress, silent
+from gmmformer.data.read_ahead import read_ahead
+from gmmformer.errors import InputError
+from gmmformer.evaluation.evaluating import VIDEO_BATCH, check_widths
+from gmmformer.media.decoding.films import DecodeError, find_films, fingerprint, regular_file
+from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.featurise import FilmFeatures
+from gmmformer.search.embedding import ModelEmbedder
+from gmmformer.search.library import Library
+from gmmformer.search.preparation import embedded_film
+from gmmformer.search.windows import Window, timing
+from gmmformer.search.writer import NewFilm
+
+COMMIT_SECONDS = 2.0
+"""Work that a kill may cost beside the film at hand."""
+COMMIT_BYTES = 2**26
+
+
+FilmSource = Callable[[Iterable[Path]], Iterator[FilmFeatures | FilmEnd]]
+"""Decodes and encodes films, in whatever order they are done: `gmmformer.media.featurise` with its encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexReport:
+    """What `index_films` did, path by path."""
+
+    added: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    """They had changed."""
+    unchanged: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why, by path; those among them that failed before and have not changed since were not tried again."""
+    warnings: dict[str, str] = field(default_factory=dict)
+    """What is odd about films that were taken in."""
+    vanished: list[str] = field(default_factory=list)
+    """In the library, but no longer where they were."""
+    pruned: bool = False
+    """Whether the vanished were removed."""
+
+
+def index_films(
+    library: Library,
+    paths: Sequence[str | os.PathLike[str]],
+    source: FilmSource,
+    *,
+    prune: bool = False,
+    retry: bool = False,
+    progress: Progress = silent,
+) -> IndexReport:
+    """Bring a library up to date with the films at `paths`.
+
+    A film is known by its absolute path. It is taken in if it is new or has changed, and committed by itself or with a
+    few others within two seconds; `progress` counts it when it is on the disk. Killed at any moment, the next call goes
+    on with the films that were not.
+
+    Args:
+        library: Open, with its model.
+        paths: Films, and folders of films.
+        source: What decodes and encodes films.
+        prune: Remove the films of the library that are gone: those that were at or below one of `paths` and are not
+            there any more, or that were somewhere else where no file is now.
+        retry: Try again films that failed before and have not changed since.
+        progress: Called as films are done.
+
+    Raises:
+        InputError: A path does not exist, or the library cannot be written to.
+    """
+    report = IndexReport(pruned=prune)
+    films = {os.path.abspath(film): None for film in find_films(paths)}  # noqa: PTH100 - resolves no links
+    with library.writing() as writer:
+        todo = _changed(library, list(films), report, retry)
+        writer.restamp(todo.restamped)
+        known, pending, done = library.known(), _Pending(library), len(films) - len(todo.films)
+        progress("indexing", done, len(films))
+        for seen in source([Path(path) for path in todo.films]) if todo.films else ():
+            film = todo.films[str(seen.path)]
+            try:
+                pending.add(_embedded(library, film, seen))
+                (report.replaced if film.path in known else report.added).append(film.path)
+                if seen.warning:
+                    report.warnings[film.path] = seen.warning
+            except InputError as error:
+                report.failed[film.path] = str(error)
+                writer.fail(film.path, film.stamp, str(error))
+            done += 1
+            if pending.due():
+                pending.commit()
+            progress("indexing", done - len(pending.films), len(films))
+        pending.commit()
+        progress("indexing", len(films), len(films))
+        roots = [os.path.abspath(path) for path in paths]  # noqa: PTH100
+        report.vanished.extend(path for path in known if path not in films and _gone(path, roots))
+        if prune:
+            writer.remove(report.vanished)
+        library.extend(progress)
+    return report
+
+
+def _embedded(library: Library, film: "_File", seen: FilmFeatures | FilmEnd) -> NewFilm:
+    if isinstance(seen, FilmEnd):
+        raise InputError(seen.reason or "it has no frames")
+    return embedded_film(
+        library.settings,
+        library.required_embedder(),
+        film.path,
+        seen.features,
+        seconds=seen.seconds,
+        length=seen.duration,
+        stamp=film.stamp,
+        fingerprint=film.fingerprint,
+    )
+
+
+def index_collection(
+    collection: Collection,
+    split: str,
+    library: Library,
+    *,
+    cut_long: bool = False,
+    workers: int = 0,
+    progress: Progress = silent,
+) -> int:
+    """Take in the videos of a split that are not in the library yet; how many there were.
+
+    A video is known by its id. Each is embedded exactly as `evaluate` does it, longer ones averaged down to what the
+    model sees, so that searching ranks them as `evaluate` measures it; with `cut_long` those are cut into windows
+    instead. Killed at any moment, the next call goes on.
+
+    Raises:
+        InputError: The features are not those of the library's model, or the library cannot be written to.
+    """
+    embedder = library.embedder
+    if not isinstance(embedder, ModelEmbedder):
+        raise InputError("a collection's features are indexed with the model that was trained on them; give one")
+    check_widths(embedder.model, collection)
+    names = collection.captions(split).video_ids
+    batches = [names[first : first + VIDEO_BATCH] for first in range(0, len(names), VIDEO_BATCH)]
+    with library.writing():
+        known, pending, done, taken = library.known(), _Pending(library), 0, 0
+        for batch in read_ahead(lambda batch: _videos(collection, batch), batches, workers):
+            fresh = [
+                index for index, video in enumerate(batch) if known.get(video.name, ("", ""))[1] != video.fingerprint
+            ]
+            if fresh:
+                fused = embedder.embed_windows(
+                    [video.rows for video in batch]
+                )  # whole: a batch may be part of the result
+            for index in fresh:
+                pending.add(_whole_or_cut(library, batch[index], fused[index], cut_long))
+            done, taken = done + len(batch), taken + len(fresh)
+            if pending.due():
+                pending.commit()
+            progress("indexing", done - len(pending.films), len(names))
+        pending.commit()
+        progress("indexing", len(names), len(names))
+        library.extend(progress)
+    return taken
+
+
+class _File(NamedTuple):
+    path: str
+    stamp: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Todo:
+    films: dict[str, _File] = field(default_factory=dict)
+    restamped: dict[str, str] = field(default_factory=dict)
+    """Files of another date whose content is the same."""
+
+
+class _Video(NamedTuple):
+    name: str
+    rows: Float[np.ndarray, "rows dim"]
+    seconds: Float[np.ndarray, "rows"] | None
+    fingerprint: str
+
+
+class _Pending:
+    """Films that are embedded but not committed: one commit for several, where they come fast."""
+
+    def __init__(self, library: Library) -> None:
+        self.films: list[NewFilm] = []
+        self._library, self._bytes, self._since = library, 0, 0.0
+
+    def add(self, film: NewFilm) -> None:
+        if not self.films:
+            self._since = time.monotonic()
+        self.films.append(film)
+        self._bytes += film.fused.nbytes + (0 if film.features is None else film.features.nbytes)
+
+    def due(self) -> bool:
+        waited = bool(self.films) and time.monotonic() - self._since >= COMMIT_SECONDS
+        return waited or self._bytes >= COMMIT_BYTES
+
+    def commit(self) -> None:
+        self._library.add_windows(self.films)
+        self.films, self._bytes = [], 0
+
+
+def _changed(library: Library, films: Sequence[str], report: IndexReport, retry: bool) -> _Todo:
+    """The films that must be read; notes those that need not be."""
+    known = library.known()
+    failed = {} if retry else {failure.path: failure for failure in library.failures()}
+    todo = _Todo()
+    for film in films:
+        try:
+            status = regular_file(film)
+            stamp = f"{status.st_size}-{status.st_mtime_ns}"
+            if film in known and known[film][0] == stamp:
+                report.unchanged.append(film)
+            elif film in failed and failed[film].stamp == stamp:
+                report.failed[film] = failed[film].reason
+            elif film in known and known[film][1] == (content := fingerprint(film)):
+                report.unchanged.append(film)
+                todo.restamped[film] = stamp
+            else:
+                todo.films[film] = _File(film, stamp, content if film in known else fingerprint(film))
+        except DecodeError as error:
+            report.failed[film] = error.reason
+    return todo
+
+
+def _gone(path: str, roots: Sequence[str]) -> bool:
+    """Whether a film of the library that was not found again should have been."""
+    if any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots):
+        return True
+    return os.path.isabs(path) and not os.path.lexists(path)  # noqa: PTH117
+
+
+def _videos(collection: Collection, names: Sequence[str]) -> list[_Video]:
+    frames = collection.frames
+    videos = []
+    for name, rows in zip(names, frames.views_of(names), strict=True):
+        content = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
+        videos.append(_Video(name, rows, frames.seconds_of(name), content))
+    return videos
+
+
+def _whole_or_cut(library: Library, video: _Video, fused: Float[Tensor, "clips dim"], cut_long: bool) -> NewFilm:
+    rows = len(video.rows)
+    if cut_long and rows > library.settings.window_rows:
+        return embedded_film(
+            library.settings,
+            library.required_embedder(),
+            video.name,
+            video.rows,
+            seconds=video.seconds,
+            fingerprint=video.fingerprint,
+        )
+    return NewFilm(
+        path=video.name,
+        windows=[Window(0, rows)],
+        fused=fused[None],
+        rows=rows,
+        timing=timing(rows, video.seconds, None, f"video {video.name!r}"),
+        features=video.rows if library.settings.keep_features else None,
+        fingerprint=video.fingerprint,
+    )

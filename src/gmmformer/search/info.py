@@ -1,0 +1,51 @@
+"""What a library is and holds, for people."""
+
+from dataclasses import dataclass
+
+from gmmformer.search.store import Store
+from gmmformer.search.vectors import Dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryInfo:
+    """What `Library.info` says."""
+
+    folder: str
+    model: str
+    encoders: dict[str, str]
+    dtype: Dtype
+    films: int
+    windows: int
+    seconds: float
+    """Of all films."""
+    failures: int
+    removed: int
+    """Films whose room `compact` would give back."""
+    bytes: int
+    """Of the whole folder."""
+    keeps_features: bool
+    engine: str
+    """What "auto" takes now."""
+
+
+def library_info(store: Store, engine: str) -> LibraryInfo:
+    """What a library is and holds, and which engine searches it."""
+    snapshot = store.snapshot()
+    with store.reading() as connection:
+        seconds = connection.execute("SELECT total(length) FROM films WHERE removed IS NULL").fetchone()[0]
+        removed = connection.execute("SELECT count(*) FROM films WHERE removed IS NOT NULL").fetchone()[0]
+        failures = connection.execute("SELECT count(*) FROM failures").fetchone()[0]
+    return LibraryInfo(
+        folder=str(store.folder),
+        model=store.settings.model,
+        encoders=store.settings.encoders,
+        dtype=store.settings.dtype,
+        films=len(snapshot.films),
+        windows=len(snapshot.windows),
+        seconds=seconds,
+        failures=failures,
+        removed=removed,
+        bytes=sum(entry.stat().st_size for entry in store.folder.iterdir() if entry.is_file()),
+        keeps_features=store.settings.keep_features,
+        engine=engine,
+    )

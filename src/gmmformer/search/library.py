@@ -1,0 +1,360 @@
+"""A library of films on disk that sentences are searched in: the Python face of `gmmformer index` and `search`."""
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from gmmformer.data.progress import Progress, silent
+from gmmformer.errors import InputError
+from gmmformer.search.answers import hits_of
+from gmmformer.search.compaction import Compacted, compact
+from gmmformer.search.embedding import Embedder, checked_sentences
+from gmmformer.search.engines import choose_engine
+from gmmformer.search.engines.ann import NAME as ANN
+from gmmformer.search.engines.ann import extend, rebuild
+from gmmformer.search.engines.protocol import Engine
+from gmmformer.search.hits import Hit
+from gmmformer.search.info import LibraryInfo, library_info
+from gmmformer.search.preparation import embedded_film
+from gmmformer.search.settings import Settings
+from gmmformer.search.snapshot import Snapshot
+from gmmformer.search.store import Failure, Film, Store
+from gmmformer.search.vectors import Dtype
+from gmmformer.search.verification import verify
+from gmmformer.search.windows import Timing
+from gmmformer.search.writer import NewFilm, Writer, create_library, writing
+
+MOST_HITS = 10_000
+EXTEND = 2_000
+"""Windows that may be new since the index of the "ann" engine was made; more are put into it when indexing is done."""
+
+
+class Library:
+    """Films that sentences are searched in. Threads may share it; it sees what is added meanwhile.
+
+    >>> import tempfile
+    >>> from gmmformer.config import ModelConfig
+    >>> from gmmformer.model import GMMFormer
+    >>> from gmmformer.search import ModelEmbedder
+    >>> config = ModelConfig(feature_dim=6, query_dim=5, hidden=8, heads=2, map_size=4, max_ctx_l=10)
+    >>> model = ModelEmbedder(GMMFormer(config))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     library = Library.create(folder, model)
+    ...     library.add_film("door.mp4", np.ones((25, 6), dtype=np.float32), seconds=np.arange(25.0))
+    ...     [hit.film for hit in library.search_vectors(model.embed_tokens([np.ones((3, 5))]), k=1)[0]]
+    ['door.mp4']
+    """
+
+    def __init__(self, store: Store, embedder: Embedder | None, engine: str) -> None:
+        """Use `open` or `create`."""
+        self._store, self.embedder, self._engine_name = store, embedder, engine
+        self._engine: Engine | None = None
+        self._writer: Writer | None = None
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        embedder: Embedder,
+        *,
+        dtype: Dtype = "int8",
+        overlap: float = 0.25,
+        keep_features: bool = True,
+        encoders: dict[str, str] | None = None,
+        engine: str = "auto",
+    ) -> "Library":
+        """Make an empty library.
+
+        Args:
+            folder: Where; made if missing, empty if not.
+            embedder: The model that the library belongs to.
+            dtype: How vectors are stored: "int8" takes a quarter of the room of "float32", "bf16" half.
+            overlap: Share of a window that the next one of a long film repeats.
+            keep_features: Whether to keep feature rows in 16 bits, so that another model needs no decoding.
+            encoders: What makes the features and reads the sentences, by role; `settings.encoders` gives it back.
+            engine: See `open`.
+
+        Raises:
+            InputError: Something is in the way, or the folder cannot be written to.
+        """
+        settings = Settings(
+            model=embedder.name,
+            fingerprint=embedder.fingerprint,
+            clips=embedder.clips,
+            dim=embedder.dim,
+            window_rows=embedder.window_rows,
+            feature_dim=embedder.feature_dim,
+            dtype=dtype,
+            overlap=overlap,
+            keep_features=keep_features,
+            identity=uuid.uuid4().hex,
+            encoders=encoders or {},
+        )
+        create_library(Path(folder), settings)
+        return cls.open(folder, embedder, engine=engine)
+
+    @classmethod
+    def open(
+        cls, folder: str | os.PathLike[str], embedder: Embedder | None = None, *, engine: str = "auto"
+    ) -> "Library":
+        """Open a library.
+
+        Args:
+            folder: Where it is; a read-only disk will do for searching.
+            embedder: The model that it belongs to; without it nothing can be added or searched for by sentence.
+            engine: "exact" looks at every window, "ann" at an index of them, "auto" at the index where there are more
+                than 50,000 windows and it has been made.
+
+        Raises:
+            InputError: There is no library, it cannot be read, or it belongs to another model.
+        """
+        store = Store(folder)
+        ours = store.settings
+        if embedder is not None and embedder.fingerprint != ours.fingerprint:
+            store.close()
+            raise InputError(
+                f"{folder}: this library belongs to the model {ours.model} (fingerprint {ours.fingerprint[:12]}), not "
+                f"to {embedder.name} ({embedder.fingerprint[:12]}); open it with its own model, or index the films anew"
+            )
+        return cls(store, embedder, engine)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._store.folder
+
+    @property
+    def settings(self) -> Settings:
+        """What it is made for."""
+        return self._store.settings
+
+    def close(self) -> None:
+        """Give back what is open; the library cannot be used afterwards."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def search(self, sentence: str, k: int = 10, **options: Any) -> list[Hit]:
+        """The moments of the k films that match a sentence best, best film first; options as for `search_vectors`.
+
+        Raises:
+            InputError: The sentence is empty, or the library has been opened without a model.
+        """
+        return self.search_batch([sentence], k, **options)[0]
+
+    def search_batch(self, sentences: Sequence[str], k: int = 10, **options: Any) -> list[list[Hit]]:
+        """As `search`, for several sentences at once, which takes less time than one by one.
+
+        Raises:
+            InputError: A sentence is empty, or the library has been opened without a model.
+        """
+        checked = checked_sentences(sentences)
+        if not checked:
+            return []
+        return self.search_vectors(self.required_embedder().embed_sentences(checked), k, **options)
+
+    def search_vectors(
+        self,
+        queries: Float[np.ndarray, "queries dim"],
+        k: int = 10,
+        *,
+        moments: int = 1,
+        where: str | None = None,
+        min_length: float | None = None,
+    ) -> list[list[Hit]]:
+        """The moments of the k best films for each query.
+
+        Args:
+            queries: Unit vectors, as the library's model makes them of sentences.
+            k: Films; fewer are found only if there are no more.
+            moments: Most moments of each film; those of a film follow each other, best first.
+            where: Only films whose path fits this glob: `*` any letters, slashes too, `?` one, `[ab]` one of these.
+            min_length: Only films of at least so many seconds.
+
+        Raises:
+            InputError: A number is out of range, or the queries are no unit vectors of the library's width.
+        """
+        for name, value in (("k", k), ("moments", moments)):
+            if not 1 <= value <= MOST_HITS:
+                raise InputError(f"--{name} {value} must be at least 1 and at most {MOST_HITS:,}")
+        queries = self._checked(queries)
+        snapshot = self._store.snapshot()
+        if not len(snapshot.windows):
+            return [[] for _ in queries]
+        allowed = self._store.matching(snapshot, where=where, min_length=min_length)
+        found = self._chosen_engine(snapshot).search(snapshot, queries, k, allowed)
+        return hits_of(self._store, snapshot, queries, found, moments)
+
+    def rank(self, queries: Float[np.ndarray, "queries dim"], k: int) -> list[tuple[list[str], list[float]]]:
+        """The paths and scores of the k best films for each unit vector, without their moments."""
+        snapshot = self._store.snapshot()
+        found = self._chosen_engine(snapshot).search(snapshot, self._checked(queries), k)
+        ids = {int(film) for some in found for film in snapshot.films[some.films]}
+        paths = {film.id: film.path for film in self._store.films(ids)}
+        return [
+            ([paths[int(film)] for film in snapshot.films[some.films]], [float(score) for score in some.scores])
+            for some in found
+        ]
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """Be the library's writer while the block lasts, for all that is called on this object in it.
+
+        Raises:
+            InputError: Somebody else is writing, or the folder cannot be written to.
+        """
+        if self._writer is not None:
+            yield self._writer
+            return
+        with writing(self.folder, self.settings) as writer:
+            self._writer = writer
+            try:
+                yield writer
+            finally:
+                self._writer = None
+
+    def add_film(
+        self,
+        path: str,
+        features: Float[np.ndarray, "rows dim"],
+        *,
+        seconds: Float[np.ndarray, "rows"] | None = None,
+        length: float | None = None,
+        stamp: str = "",
+        fingerprint: str = "",
+    ) -> None:
+        """Take in a film that is given by its feature rows; one of the same path is replaced.
+
+        Args:
+            path: Its path or name.
+            features: A row for each frame that was looked at.
+            seconds: When each row was taken; without it a row counts as a second.
+            length: Seconds of the film.
+            stamp: Size and date of the file, so that an unchanged one is known at a glance.
+            fingerprint: Of its content.
+
+        Raises:
+            InputError: The features are not what the model takes, or the library cannot be written to.
+        """
+        film = embedded_film(
+            self.settings,
+            self.required_embedder(),
+            path,
+            features,
+            seconds=seconds,
+            length=length,
+            stamp=stamp,
+            fingerprint=fingerprint,
+        )
+        self.add_windows([film])
+
+    def add_windows(self, films: Sequence[NewFilm]) -> None:
+        """Take in films that are embedded already, all or none of them. When this returns they are on the disk.
+
+        Raises:
+            InputError: The library cannot be written to.
+        """
+        with self.writing() as writer:
+            writer.add(films)
+
+    def remove(self, paths: Sequence[str]) -> int:
+        """Take films out; how many of these paths were there. `compact` gives back their room.
+
+        Raises:
+            InputError: The library cannot be written to.
+        """
+        with self.writing() as writer:
+            return writer.remove(paths)
+
+    def films(self) -> list[Film]:
+        """The films that are there, in the order in which they came."""
+        return self._store.films()
+
+    def failures(self) -> list[Failure]:
+        """The films that could not be taken in, and why."""
+        return self._store.failures()
+
+    def known(self) -> dict[str, tuple[str, str]]:
+        """Stamp and fingerprint of every film, by path."""
+        return self._store.known()
+
+    def features_of(self, film: str) -> tuple[Float[np.ndarray, "rows dim"], Timing] | None:
+        """The feature rows of a film in float16, and when they were taken; None where they are not kept.
+
+        Raises:
+            InputError: There is no such film.
+        """
+        return self._store.features_of(film)
+
+    def info(self) -> LibraryInfo:
+        """What the library is and holds."""
+        return library_info(self._store, self._chosen_engine(self._store.snapshot()).name)
+
+    def verify(self, progress: Progress = silent) -> list[str]:
+        """Read everything and say what is damaged; a sentence each, none if all is well."""
+        return verify(self._store, progress)
+
+    def compact(self, progress: Progress = silent) -> Compacted:
+        """Give back the room of removed films.
+
+        Raises:
+            InputError: The disk is full, a record is damaged, or somebody else is writing.
+        """
+        with self.writing() as writer:
+            return compact(self._store, writer, progress)
+
+    def rebuild(self, progress: Progress = silent) -> None:
+        """Make the index of the "ann" engine anew, trained on what is there now.
+
+        Raises:
+            InputError: The library is empty, the disk is full, or somebody else is writing.
+            MissingExtraError: faiss is not installed.
+        """
+        with self.writing() as writer:
+            rebuild(self._store, writer, progress)
+
+    def extend(self, progress: Progress = silent) -> None:
+        """Put new films into the index of the "ann" engine, if there is one and they have become many.
+
+        Raises:
+            InputError: The disk is full, or somebody else is writing.
+        """
+        derived, windows = self._store.derived(ANN), self._store.snapshot().windows
+        if derived is not None and np.count_nonzero(windows > derived.covers) > EXTEND:
+            with self.writing() as writer:
+                extend(self._store, writer, progress)
+
+    def required_embedder(self) -> Embedder:
+        """The model of the library.
+
+        Raises:
+            InputError: It was opened without.
+        """
+        if self.embedder is None:
+            raise InputError(f"{self.folder}: was opened without its model ({self.settings.model}); name it")
+        return self.embedder
+
+    def _chosen_engine(self, snapshot: Snapshot) -> Engine:
+        self._engine = choose_engine(self._engine_name, self._store, snapshot, self._engine)
+        return self._engine
+
+    def _checked(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries dim"]:
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.settings.dim:
+            raise InputError(f"the queries have shape {queries.shape}, not (queries, {self.settings.dim})")
+        if not (np.abs(np.linalg.norm(queries, axis=1) - 1) < 1e-3).all():
+            raise InputError("the queries are no unit vectors; normalise them")
+        return queries

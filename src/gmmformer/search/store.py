@@ -1,0 +1,290 @@
+"""The library on disk, for readers: its settings, its films, and snapshots of its windows.
+
+The folder holds library.sqlite, which alone says what is there, part files with vectors and feature rows, which are
+only ever appended to, and what can be made again from them. Vectors reach the disk before the transaction that counts
+them, so whatever kills a writer, a film is there as a whole or not at all.
+"""
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from gmmformer.errors import InputError
+from gmmformer.search.parts import map_part, part_path
+from gmmformer.search.schema import DATABASE, explained, open_database
+from gmmformer.search.settings import Settings
+from gmmformer.search.snapshot import Part, Snapshot
+from gmmformer.search.windows import Timing, Window
+
+WINDOWS, FEATURES = "windows", "features"
+"""Kinds of parts."""
+LIVE_WINDOWS = (
+    "SELECT w.id, w.film, w.first, w.rows, w.part, w.record, w.checksum FROM windows w JOIN films f ON f.id = w.film"
+    " WHERE f.removed IS NULL ORDER BY w.id"
+)
+"""Every window that is there; in the order of its part and record too."""
+LIVE_FEATURES = (
+    "SELECT id, path, rows, feature_part, feature_row, feature_checksum FROM films"
+    " WHERE removed IS NULL AND feature_part IS NOT NULL ORDER BY id"
+)
+_CHUNK = 50_000
+_LISTED = "(SELECT value FROM json_each(?))"
+_FILM = "id, path, rows, first, step, length, seconds, stamp, fingerprint"
+
+
+class Film(NamedTuple):
+    """A film of the library."""
+
+    id: int
+    path: str
+    rows: int
+    timing: Timing
+    stamp: str
+    fingerprint: str
+
+
+class Failure(NamedTuple):
+    """A film that could not be taken in."""
+
+    path: str
+    stamp: str
+    """Size and date of the file when it was tried."""
+    reason: str
+
+
+class Derived(NamedTuple):
+    """A file made from the library that can be made again."""
+
+    file: str
+    covers: int
+    """The last window in it."""
+    trained: int
+    """The last window that it was trained with."""
+    checksum: int
+
+
+class Served(NamedTuple):
+    """How far a server has been filled with the library's vectors."""
+
+    covers: int
+    """The last window that it has; 0 if it has none."""
+    writes: int
+    """How often it was written to; grows."""
+
+
+class Store:
+    """Reads a library. Threads may share it; it sees what writers, here or elsewhere, commit."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Open the library in `folder`.
+
+        Raises:
+            InputError: There is none, or it cannot be read.
+        """
+        self.folder = Path(folder)
+        self._lock = threading.RLock()
+        self._connection = open_database(self.folder, write=_writable(self.folder))
+        try:
+            with explained(self.folder):
+                text, check = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
+            self.settings = Settings.from_json(text, check, str(self.folder))
+        except (TypeError, InputError):
+            self._connection.close()
+            raise
+        self._snapshot: Snapshot | None = None
+
+    def close(self) -> None:
+        """Give back the connection; the store cannot be used afterwards."""
+        with self._lock:
+            self._connection.close()
+            self._snapshot = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent state of the database, for as long as the block lasts; keep it short."""
+        with self._lock, explained(self.folder):
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def snapshot(self) -> Snapshot:
+        """The library as it is now.
+
+        Raises:
+            InputError: A part is missing or too short.
+        """
+        with self.reading() as connection:  # nothing can be committed, so no part vanish, until the block ends
+            generation, layout = connection.execute("SELECT generation, layout FROM state").fetchone()
+            last = self._snapshot
+            if last is None or last.layout != layout:
+                self._snapshot = self._whole(connection, generation, layout)
+            elif last.generation != generation:
+                self._snapshot = self._grown(connection, generation, last)
+            return self._snapshot  # type: ignore[return-value]
+
+    def films(self, ids: Iterable[int] | None = None) -> list[Film]:
+        """The films that are there, by id: all of them, or those of `ids`."""
+        among, values = ("", ()) if ids is None else (f" AND id IN {_LISTED}", (json.dumps(list(ids)),))
+        with self.reading() as connection:
+            rows = connection.execute(f"SELECT {_FILM} FROM films WHERE removed IS NULL{among} ORDER BY id", values)
+            return [_film(row) for row in rows]
+
+    def known(self) -> dict[str, tuple[str, str]]:
+        """Stamp and fingerprint of every film, by path."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT path, stamp, fingerprint FROM films WHERE removed IS NULL")
+            return {os.fsdecode(path): (stamp, fingerprint) for path, stamp, fingerprint in rows}
+
+    def windows_of(self, windows: Iterable[int]) -> dict[int, Window]:
+        """Which rows of their films these windows are, by id; those that are gone are left out."""
+        query = f"SELECT id, first, rows FROM windows WHERE id IN {_LISTED}"
+        with self.reading() as connection:
+            rows = connection.execute(query, (json.dumps(list(windows)),))
+            return {window: Window(first, count) for window, first, count in rows}
+
+    def failures(self) -> list[Failure]:
+        """The films that could not be taken in."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT path, stamp, reason FROM failures ORDER BY path")
+            return [Failure(os.fsdecode(path), stamp, reason) for path, stamp, reason in rows]
+
+    def derived(self, name: str) -> Derived | None:
+        """A file made from the library, if it has been."""
+        with self.reading() as connection:
+            row = connection.execute(
+                "SELECT file, covers, trained, checksum FROM derived WHERE name = ?", (name,)
+            ).fetchone()
+        return None if row is None else Derived(*row)
+
+    def served(self, address: str) -> Served:
+        """What the server at an address has."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT covers, writes FROM served WHERE address = ?", (address,)).fetchone()
+        return Served(*row) if row else Served(0, 0)
+
+    def removed_windows(self, until: int) -> list[int]:
+        """The windows, up to `until`, of films that were removed and not compacted away yet."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT w.id FROM windows w JOIN films f ON f.id = w.film WHERE f.removed IS NOT NULL AND w.id <= ?",
+                (until,),
+            )
+            return [row[0] for row in rows]
+
+    def matching(
+        self, snapshot: Snapshot, *, where: str | None = None, min_length: float | None = None
+    ) -> Bool[np.ndarray, "films"] | None:
+        """Which films of a snapshot have a path that fits the glob and are at least that long; None: no question."""
+        if where is None and min_length is None:
+            return None
+        conditions, values = ["removed IS NULL"], []
+        if where is not None:
+            conditions.append("CAST(path AS TEXT) GLOB CAST(? AS TEXT)")
+            values.append(os.fsencode(where))
+        if min_length is not None:
+            conditions.append("length >= ?")
+            values.append(min_length)  # type: ignore[arg-type]
+        with self.reading() as connection:
+            rows = connection.execute(f"SELECT id FROM films WHERE {' AND '.join(conditions)}", values).fetchall()
+        return np.isin(snapshot.films, np.array([row[0] for row in rows], dtype=np.int64))
+
+    def features_of(self, path: str) -> tuple[Float[np.ndarray, "rows dim"], Timing] | None:
+        """The feature rows of a film, float16, mapped, and when they were taken; None where they were not kept.
+
+        Raises:
+            InputError: There is no such film.
+        """
+        with self.reading() as connection:
+            row = connection.execute(
+                f"SELECT {_FILM}, feature_part, feature_row FROM films WHERE removed IS NULL AND path = ?",
+                (os.fsencode(path),),
+            ).fetchone()
+            if row is None:
+                raise InputError(f"{path!r}: there is no such film in {self.folder}; `films()` lists them")
+            film, part, first = _film(row[:9]), row[9], row[10]
+            if part is None:
+                return None
+            file = part_path(self.folder, FEATURES, part)
+            mapped = map_part(file, first + film.rows, 2 * self.settings.feature_dim)
+        rows = mapped[first:].view(np.float16)
+        rows.flags.writeable = False
+        return rows, film.timing
+
+    def _whole(self, connection: sqlite3.Connection, generation: int, layout: int) -> Snapshot:
+        cursor = connection.execute(
+            "SELECT w.id, w.film, w.part, w.record FROM windows w JOIN films f ON f.id = w.film"
+            " WHERE f.removed IS NULL ORDER BY w.id"
+        )
+        return self._made(connection, generation, layout, table(cursor))
+
+    def _grown(self, connection: sqlite3.Connection, generation: int, last: Snapshot) -> Snapshot:
+        """The snapshot after `last`, reading only what is new."""
+        known = int(last.windows[-1]) if len(last.windows) else 0
+        cursor = connection.execute(
+            "SELECT w.id, w.film, w.part, w.record FROM windows w JOIN films f ON f.id = w.film"
+            " WHERE w.id > ? AND f.removed IS NULL ORDER BY w.id",
+            (known,),
+        )
+        new = table(cursor)
+        gone = connection.execute("SELECT id FROM films WHERE removed > ?", (last.generation,)).fetchall()
+        old = np.stack([last.windows, last.films[last.film_of], last.part, last.record])
+        if gone:
+            old = old[:, ~np.isin(old[1], np.array([row[0] for row in gone], dtype=np.int64))]
+        return self._made(connection, generation, last.layout, np.concatenate([old, new], axis=1))
+
+    def _made(
+        self, connection: sqlite3.Connection, generation: int, layout: int, table: Int[np.ndarray, "4 slots"]
+    ) -> Snapshot:
+        windows, films, part, record = table
+        starts = np.flatnonzero(np.diff(films, prepend=-1))
+        vectors = self.settings.format
+        parts: dict[int, Part] = {}
+        for number, records in connection.execute(
+            "SELECT id, records FROM parts WHERE kind = ? ORDER BY id", (WINDOWS,)
+        ):
+            parts[number] = Part(
+                vectors=map_part(part_path(self.folder, "vectors", number), records, vectors.vector_bytes),
+                heads=map_part(part_path(self.folder, "heads", number), records, vectors.head_bytes),
+            )
+        return Snapshot(
+            generation=generation,
+            layout=layout,
+            windows=windows,
+            films=films[starts],
+            starts=starts,
+            part=part.astype(np.int32),
+            record=record,
+            parts=parts,
+            format=vectors,
+        )
+
+
+def table(cursor: sqlite3.Cursor) -> Int[np.ndarray, "columns rows"]:
+    """The rows of a query as columns, fetched a piece at a time."""
+    pieces = [np.empty((0, len(cursor.description)), dtype=np.int64)]
+    while rows := cursor.fetchmany(_CHUNK):
+        pieces.append(np.array(rows, dtype=np.int64))
+    return np.ascontiguousarray(np.concatenate(pieces).T)
+
+
+def _film(row: tuple[Any, ...]) -> Film:
+    film, path, rows, first, step, length, seconds, stamp, fingerprint = row
+    uneven = None if seconds is None else np.frombuffer(seconds, dtype="<f8")
+    return Film(film, os.fsdecode(path), rows, Timing(first, step, length, uneven), stamp, fingerprint)
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and os.access(folder / DATABASE, os.W_OK)

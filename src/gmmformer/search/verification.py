@@ -1,0 +1,107 @@
+"""Looking a library through for damage."""
+
+import sqlite3
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from gmmformer.data.progress import Progress, silent
+from gmmformer.errors import InputError
+from gmmformer.media.decoding.films import printable
+from gmmformer.search.parts import checksum, map_part, part_path
+from gmmformer.search.store import FEATURES, LIVE_FEATURES, LIVE_WINDOWS, WINDOWS, Store, table
+from gmmformer.search.windows import Window
+from gmmformer.search.writer import film_checksum, window_checksum
+
+_CHUNK_BYTES = 2**25
+_FILMS = (
+    "SELECT path, fingerprint, windows, rows, first, step, length, seconds, checksum FROM films WHERE removed IS NULL"
+)
+
+
+def verify(store: Store, progress: Progress = silent) -> list[str]:
+    """Read everything once and say what is damaged; a sentence each, none if all is well."""
+    with store.reading() as connection:
+        problems = _database_problems(connection)
+        windows = table(connection.execute(LIVE_WINDOWS))
+        features = connection.execute(LIVE_FEATURES).fetchall()
+        parts = connection.execute("SELECT id, kind, records FROM parts").fetchall()
+        derived = connection.execute("SELECT file, checksum FROM derived").fetchall()
+        names = {film: printable(path) for film, path in connection.execute("SELECT id, path FROM films")}
+        expected = dict(connection.execute("SELECT id, windows FROM films WHERE removed IS NULL"))
+    total, done = windows.shape[1] + len(features), 0
+    progress("verifying", done, total)
+    for number, kind, records in parts:
+        if kind == WINDOWS:
+            here = windows[:, windows[4] == number].T.tolist()
+            problems += _window_problems(store, number, records, here, names)
+        else:
+            kept = [row for row in features if row[3] == number]
+            problems += _feature_problems(store, number, records, kept, names)
+        done += len(here if kind == WINDOWS else kept)
+        progress("verifying", done, total)
+    listed = [number for number, _, _ in parts]
+    found = dict(zip(*np.unique(windows[1][np.isin(windows[4], listed)], return_counts=True), strict=True))
+    for film, count in expected.items():
+        if found.get(film, 0) != count:
+            problems.append(f"{names[film]}: has {found.get(film, 0)} windows, not {count}; index it again")
+    for file, check in derived:
+        problems += _derived_problems(store.folder / file, check)
+    return problems
+
+
+def _database_problems(connection: sqlite3.Connection) -> list[str]:
+    found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
+    problems = [f"the database is damaged: {what}; restore it from a backup" for what in found if what != "ok"]
+    problems.extend(
+        f"{printable(row[0])}: what the database says of this film is damaged; index it again"
+        for row in connection.execute(_FILMS)
+        if film_checksum(row[:-1]) != row[-1]
+    )
+    return problems
+
+
+def _window_problems(
+    store: Store, part: int, records: int, rows: list[tuple[int, ...]], names: dict[int, str]
+) -> list[str]:
+    vectors = store.settings.format
+    problems = []
+    try:
+        codes = map_part(part_path(store.folder, "vectors", part), records, vectors.vector_bytes)
+        heads = map_part(part_path(store.folder, "heads", part), records, vectors.head_bytes)
+    except InputError as error:
+        return [str(error)]
+    for _, film, first, count, _, record, check in rows:
+        whole = record < records and window_checksum(film, Window(first, count), codes[record], heads[record]) == check
+        if not whole:
+            called = names.get(film, f"film {film}")
+            problems.append(f"{called}: its vectors are damaged (part {part}, record {record}); index it again")
+    return problems
+
+
+def _feature_problems(
+    store: Store, part: int, records: int, rows: list[tuple[int, bytes, int, int, int, int]], names: dict[int, str]
+) -> list[str]:
+    problems = []
+    try:
+        mapped = map_part(part_path(store.folder, FEATURES, part), records, 2 * store.settings.feature_dim)
+    except InputError as error:
+        return [str(error)]
+    for film, path, count, _, first, check in rows:
+        if first + count > records or checksum(path, mapped[first : first + count]) != check:
+            problems.append(f"{names.get(film, path)}: its kept features are damaged (part {part}); index it again")
+    return problems
+
+
+def _derived_problems(path: Path, check: int) -> list[str]:
+    value = 0
+    try:
+        with path.open("rb") as file:
+            while data := file.read(_CHUNK_BYTES):
+                value = zlib.crc32(data, value)
+    except OSError as error:
+        return [
+            f"{path}: cannot be read ({error.strerror or error}); make it again with `gmmformer library DIR rebuild`"
+        ]
+    return [] if value == check else [f"{path}: is damaged; make it again with `gmmformer library DIR rebuild`"]

@@ -1,0 +1,285 @@
+"""The library on disk, for its one writer at a time: films in, films out, each all or nothing."""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gmmformer.errors import InputError
+from gmmformer.files import locked, unwritable
+from gmmformer.media.decoding.films import printable
+from gmmformer.search.parts import append, checksum, part_path, sync_folder, truncate
+from gmmformer.search.schema import DATABASE, create_database, explained, open_database
+from gmmformer.search.settings import Settings
+from gmmformer.search.store import FEATURES, WINDOWS, Derived
+from gmmformer.search.vectors import Records
+from gmmformer.search.windows import Timing, Window
+
+PART_BYTES = 4 * 2**30
+"""A part that has grown to this is not appended to any more."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NewFilm:
+    """A film as it goes into a library."""
+
+    path: str
+    """Its path, or its name in the collection it comes from."""
+    windows: Sequence[Window]
+    """The parts of it that the model has seen, in order."""
+    fused: Float[Tensor, "windows clips dim"]
+    """What the model made of them."""
+    rows: int
+    """Feature rows of the whole film."""
+    timing: Timing
+    features: Float[np.ndarray, "rows dim"] | None = None
+    """Kept in float16 if the library keeps features."""
+    stamp: str = ""
+    fingerprint: str = ""
+
+
+def create_library(folder: Path, settings: Settings) -> None:
+    """Make an empty library in `folder`, which is made if it is not there.
+
+    Raises:
+        InputError: There is something in the way, or the folder cannot be written to.
+    """
+    if folder.is_file():
+        raise InputError(f"{printable(folder)}: is a file; a library is a folder, so choose another name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / DATABASE).exists():
+            raise InputError(f"{printable(folder)}: is a library already; open it, or choose another folder")
+        left = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+        if left:
+            raise InputError(
+                f"{printable(folder)}: is not empty ({printable(left[0])} is there); choose a new folder for it"
+            )
+        with locked(folder, "writing"), explained(folder):
+            create_database(folder, *settings.to_json())
+            sync_folder(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+@contextmanager
+def writing(folder: Path, settings: Settings) -> Iterator["Writer"]:
+    """The library's writer, for as long as the block lasts.
+
+    Raises:
+        InputError: Somebody else is writing, or the folder cannot be written to.
+    """
+    with locked(folder, "writing"):
+        connection = open_database(folder, write=True)
+        try:
+            writer = Writer(folder, settings, connection)
+            writer.sweep()
+            yield writer
+        finally:
+            connection.close()
+
+
+class Writer:
+    """Changes a library; made by `writing`, which sees to it that there is only one."""
+
+    def __init__(self, folder: Path, settings: Settings, connection: sqlite3.Connection) -> None:
+        self.folder, self.settings = folder, settings
+        self._connection = connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Changes that are all done when the block ends, or none if it fails.
+
+        Raises:
+            InputError: The disk is full or fails; nothing was changed.
+        """
+        with explained(self.folder):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("UPDATE state SET generation = generation + 1")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, OSError):
+                    raise unwritable(self.folder, error) from error
+                raise
+
+    def add(self, films: Sequence[NewFilm]) -> None:
+        """Take films in; one that is there already under the same path is replaced. When this returns they are kept.
+
+        Raises:
+            InputError: The disk is full or fails; none of them was taken in.
+        """
+        if not films:
+            return
+        try:
+            with self.transaction() as connection:
+                part, first = self._room(connection, WINDOWS, self.settings.format.vector_bytes)
+                features = self._room(connection, FEATURES, 2 * self.settings.feature_dim)
+                vectors: list[np.ndarray] = []
+                heads: list[np.ndarray] = []
+                rows: list[np.ndarray] = []
+                windows, row = first, features[1]
+                for film in films:
+                    kept = self._kept_features(film)
+                    place = None if kept is None else (features[0], row)
+                    records = self.settings.format.encode(film.fused)
+                    self._insert(connection, film, records, (part, windows), kept, place)
+                    vectors.append(records.vectors)
+                    heads.append(records.heads)
+                    rows += [] if kept is None else [kept.view(np.uint8)]
+                    windows, row = windows + len(film.windows), row + (0 if kept is None else len(kept))
+                self._append("vectors", part, first, vectors)
+                self._append("heads", part, first, heads)
+                self._count(connection, part, windows)
+                if rows:
+                    self._append(FEATURES, *features, rows)
+                    self._count(connection, features[0], row)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def remove(self, paths: Sequence[str]) -> int:
+        """Take films out, and what is noted of their failures; how many there were."""
+        with self.transaction() as connection:
+            return sum(self._mark_removed(connection, os.fsencode(path)) for path in paths)
+
+    def fail(self, path: str, stamp: str, reason: str) -> None:
+        """Note that a film could not be taken in; if it is there in an older form, that stays."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (os.fsencode(path), stamp, reason))
+
+    def restamp(self, stamps: dict[str, str]) -> None:
+        """Note that films were seen to be the same although their files look new."""
+        if stamps:
+            with self.transaction() as connection:
+                connection.executemany(
+                    "UPDATE films SET stamp = ? WHERE path = ? AND removed IS NULL",
+                    [(stamp, os.fsencode(path)) for path, stamp in stamps.items()],
+                )
+
+    def derive(self, name: str, derived: Derived) -> None:
+        """Note a file that was made from the library; the one it replaces goes."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?, ?)", (name, *derived))
+        self.sweep()
+
+    def serve(self, address: str, covers: int) -> None:
+        """Note the last window that the server at an address has."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO served VALUES (?, ?, 1)"
+                " ON CONFLICT (address) DO UPDATE SET covers = excluded.covers, writes = writes + 1",
+                (address, covers),
+            )
+
+    def sweep(self) -> None:
+        """Remove what a killed writer left: files that the database does not count, and the ends of those it does."""
+        with explained(self.folder):
+            parts = self._connection.execute("SELECT id, kind FROM parts").fetchall()
+            counted = {self.folder / row[0] for row in self._connection.execute("SELECT file FROM derived")}
+        for number, kind in parts:
+            kinds = ("vectors", "heads") if kind == WINDOWS else (FEATURES,)
+            counted.update(part_path(self.folder, name, number) for name in kinds)
+        try:
+            for pattern in ("part-*.bin", "ann-*.faiss", ".ann-*.part"):
+                for path in set(self.folder.glob(pattern)) - counted:
+                    path.unlink()
+            self._give_back()
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        film: NewFilm,
+        records: Records,
+        place: tuple[int, int],
+        features: Float[np.ndarray, "rows dim"] | None,
+        feature_place: tuple[int, int] | None,
+    ) -> None:
+        path, when = os.fsencode(film.path), film.timing
+        self._mark_removed(connection, path)
+        seconds = None if when.seconds is None else np.asarray(when.seconds, dtype="<f8").tobytes()
+        told = (path, film.fingerprint, len(film.windows), film.rows, when.first, when.step, when.length, seconds)
+        rows = None if features is None else checksum(path, features.view(np.uint8))
+        identity = connection.execute(
+            "INSERT INTO films (path, fingerprint, windows, rows, first, step, length, seconds, stamp, feature_part,"
+            " feature_row, feature_checksum, checksum, added)"
+            " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, generation + 1 FROM state",
+            (*told, film.stamp, *(feature_place or (None, None)), rows, film_checksum(told)),
+        ).lastrowid
+        part, first = place
+        connection.executemany(
+            "INSERT INTO windows (film, first, rows, part, record, checksum) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    identity,
+                    *window,
+                    part,
+                    first + index,
+                    window_checksum(identity, window, records.vectors[index], records.heads[index]),
+                )
+                for index, window in enumerate(film.windows)
+            ],
+        )
+
+    def _mark_removed(self, connection: sqlite3.Connection, path: bytes) -> int:
+        connection.execute("DELETE FROM failures WHERE path = ?", (path,))
+        return connection.execute(
+            "UPDATE films SET removed = (SELECT generation + 1 FROM state) WHERE path = ? AND removed IS NULL", (path,)
+        ).rowcount
+
+    def _kept_features(self, film: NewFilm) -> Float[np.ndarray, "rows dim"] | None:
+        if film.features is None or not self.settings.keep_features:
+            return None
+        with np.errstate(over="ignore"):
+            halves = np.asarray(film.features).astype(np.float16)
+        return np.ascontiguousarray(np.nan_to_num(halves, nan=0.0))
+
+    def _room(self, connection: sqlite3.Connection, kind: str, record_bytes: int) -> tuple[int, int]:
+        """The part to append records to, and how many it has."""
+        row = connection.execute(
+            "SELECT id, records FROM parts WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,)
+        ).fetchone()
+        if row is not None and row[1] * record_bytes < PART_BYTES:
+            return int(row[0]), int(row[1])
+        return int(connection.execute("INSERT INTO parts (kind, records) VALUES (?, 0)", (kind,)).lastrowid or 0), 0
+
+    def _append(self, kind: str, part: int, at: int, records: list[UInt8[np.ndarray, "records bytes"]]) -> None:
+        append(part_path(self.folder, kind, part), at, np.concatenate(records))
+
+    @staticmethod
+    def _count(connection: sqlite3.Connection, part: int, records: int) -> None:
+        connection.execute("UPDATE parts SET records = ? WHERE id = ?", (records, part))
+
+    def _give_back(self) -> None:
+        """Cut off what lies behind the counted records of each part."""
+        sizes = {
+            "vectors": (WINDOWS, self.settings.format.vector_bytes),
+            "heads": (WINDOWS, self.settings.format.head_bytes),
+            FEATURES: (FEATURES, 2 * self.settings.feature_dim),
+        }
+        for name, (kind, record_bytes) in sizes.items():
+            for number, records in self._connection.execute("SELECT id, records FROM parts WHERE kind = ?", (kind,)):
+                truncate(part_path(self.folder, name, number), records * record_bytes)
+
+
+def film_checksum(told: tuple[object, ...]) -> int:
+    """Of what the database says of a film: path, fingerprint, windows, rows, first, step, length, seconds."""
+    return checksum(told)
+
+
+def window_checksum(
+    film: int | None, window: Window, vectors: UInt8[np.ndarray, "bytes"], heads: UInt8[np.ndarray, "bytes"]
+) -> int:
+    """Of a window's vectors, and of whose they are."""
+    return checksum((film, *window), vectors, heads)

@@ -1,0 +1,146 @@
+"""The index of inverted lists: nearly the same films, exactly the same scores."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tests_search_helpers import Plain, unit_queries
+
+from gmmformer.errors import InputError
+from gmmformer.search import Library, NewFilm
+from gmmformer.search.engines import ann, candidates
+from gmmformer.search.windows import Window, timing
+
+pytest.importorskip("faiss")
+
+
+def clustered(count: int, plain: Plain, seed: int = 0) -> list[NewFilm]:
+    """Films in families, as real ones are; clips of a film are alike."""
+    generator = torch.Generator().manual_seed(seed)
+    families = F.normalize(torch.randn(20, plain.dim, generator=torch.Generator().manual_seed(99)), dim=-1)
+    films = []
+    for index in range(count):
+        own = families[index % 20] + 0.15 * torch.randn(plain.dim, generator=generator)
+        clips = own + 0.05 * torch.randn(plain.clips, plain.dim, generator=generator)
+        films.append(
+            NewFilm(
+                path=f"{seed}-{index}",
+                windows=[Window(0, 8)],
+                fused=0.9 * F.normalize(clips, dim=-1)[None],
+                rows=8,
+                timing=timing(8, None, None, "film"),
+            )
+        )
+    return films
+
+
+@pytest.fixture
+def searched(tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Six hundred films with an index, which is used although they are few."""
+    monkeypatch.setattr(candidates, "FEW", 0)
+    library = Library.create(tmp_path / "library", plain, dtype="float32", engine="ann")
+    library.add_windows(clustered(600, plain))
+    library.rebuild()
+    return library
+
+
+def agreement(library: Library, queries: np.ndarray, k: int = 10, **options: str) -> float:
+    """The share of the k best films that the index finds; scores of what it finds must be exact."""
+    with Library.open(library.folder, engine="exact") as exact:
+        everything = [{hit.film: hit.score for hit in hits} for hits in exact.search_vectors(queries, 1000, **options)]
+    shares = []
+    for hits, scores in zip(library.search_vectors(queries, k, **options), everything, strict=True):
+        assert len({hit.film for hit in hits}) == len(hits) == min(k, len(scores))
+        np.testing.assert_allclose([hit.score for hit in hits], [scores[hit.film] for hit in hits], atol=1e-6)
+        shares.append(len({hit.film for hit in hits} & set(list(scores)[:k])) / max(1, min(k, len(scores))))
+    return float(np.mean(shares))
+
+
+def test_the_index_finds_what_is_best(searched: Library) -> None:
+    assert agreement(searched, unit_queries(20)) >= 0.95
+    assert agreement(searched, unit_queries(3), k=600) == 1.0
+
+
+def test_films_that_come_later_are_found_without_a_rebuild(searched: Library, plain: Plain) -> None:
+    queries = unit_queries(10)
+    searched.add_windows(clustered(50, plain, seed=1))
+    assert agreement(searched, queries) >= 0.95
+    assert any(hit.film.startswith("1-") for hits in searched.search_vectors(queries, 20) for hit in hits)
+    with searched.writing() as writer:
+        ann.extend(searched._store, writer)
+    derived = searched._store.derived("ann")
+    assert derived is not None
+    assert derived.covers == searched._store.snapshot().windows[-1] > derived.trained
+    assert agreement(searched, queries) >= 0.95
+    assert len(list(searched.folder.glob("ann-*.faiss"))) == 1
+    assert searched.verify() == []
+
+
+def test_removed_films_are_not_found_and_compaction_changes_nothing(searched: Library) -> None:
+    queries = unit_queries(5)
+    gone = {hit.film for hits in searched.search_vectors(queries, 10) for hit in hits}
+    searched.remove(sorted(gone))
+    found = searched.search_vectors(queries, 10)
+    assert not gone & {hit.film for hits in found for hit in hits}
+    assert agreement(searched, queries) >= 0.95
+    searched.compact()
+    assert [[hit.film for hit in hits] for hits in searched.search_vectors(queries, 10)] == [
+        [hit.film for hit in hits] for hits in found
+    ]
+
+
+def test_a_narrow_question_is_answered_in_full(searched: Library) -> None:
+    assert agreement(searched, unit_queries(3), where="0-1?") == 1.0
+    assert agreement(searched, unit_queries(3), where="*7") >= 0.95
+
+
+def test_a_film_that_fills_the_list_does_not_hide_the_others(
+    tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "FEW", 0)
+    query = unit_queries(1)
+    noise = torch.randn(400, plain.clips, plain.dim, generator=torch.Generator().manual_seed(0))
+    near = 0.9 * F.normalize(torch.from_numpy(query[0]) + 0.02 * noise, dim=-1)
+    long = NewFilm(
+        path="fills the list",
+        windows=[Window(8 * index, 8) for index in range(400)],
+        fused=near,
+        rows=3200,
+        timing=timing(3200, None, None, "film"),
+    )
+    with Library.create(tmp_path / "filled", plain, engine="ann", dtype="float32") as library:
+        library.add_windows([long, *clustered(60, plain)])
+        library.rebuild()
+        assert library.search_vectors(query, 10)[0][0].film == "fills the list"
+        assert agreement(library, query) >= 0.9
+
+
+def test_without_an_index_or_with_a_broken_one_it_says_so(tmp_path: Path, plain: Plain) -> None:
+    with Library.create(tmp_path / "none", plain, engine="ann") as library:
+        with pytest.raises(InputError, match="nothing to index"):
+            library.rebuild()
+        library.add_windows(clustered(30, plain))
+        with pytest.raises(InputError, match=r"has no index .* rebuild"):
+            library.search_vectors(unit_queries(1))
+        library.rebuild()
+        (path,) = library.folder.glob("ann-*.faiss")
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        assert "is damaged; make it again" in library.verify()[0]
+        path.write_bytes(data[:100])
+        with Library.open(library.folder, engine="ann") as other, pytest.raises(InputError, match="missing or damaged"):
+            other.search_vectors(unit_queries(1))
+        library.rebuild()
+        assert library.verify() == []
+
+
+def test_auto_takes_the_index_only_for_large_libraries(searched: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Library.open(searched.folder) as auto:
+        assert auto.info().engine == "exact"
+        monkeypatch.setattr("gmmformer.search.engines.EXACT_UP_TO", 100)
+        assert auto.info().engine == "ann"
+    with Library.open(searched.folder, engine="nearest") as wrong, pytest.raises(InputError, match="--engine nearest"):
+        wrong.search_vectors(unit_queries(1))

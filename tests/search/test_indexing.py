@@ -1,0 +1,143 @@
+"""Films into a library: only what is new or changed."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests_search_helpers import Plain
+
+from gmmformer.data import Collection
+from gmmformer.errors import InputError
+from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.featurise import FilmFeatures
+from gmmformer.search import Library, ModelEmbedder, index_collection, index_films
+
+
+class Source:
+    """Reads "films" that are text files with a seed in them, last first, and remembers which."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def __call__(self, paths: Iterable[Path]) -> Iterator[FilmFeatures | FilmEnd]:
+        for path in sorted(paths, reverse=True):
+            self.read.append(path.name)
+            text = path.read_text()
+            if text.isdigit():
+                rows = np.random.default_rng(int(text)).normal(size=(20, 4)).astype(np.float32)
+                yield FilmFeatures(path, rows, np.arange(20.0), 20.0, "odd" if text == "3" else None)
+            else:
+                yield FilmEnd(path=path, reason="no film")
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    (folder / "deep").mkdir(parents=True)
+    for name, text in {"a.mp4": "1", "b.mkv": "2", "deep/c.mp4": "3", "broken.mp4": "no", "notes.txt": "4"}.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def empty(tmp_path: Path, plain: Plain) -> Library:
+    return Library.create(tmp_path / "library", plain)
+
+
+def test_films_are_taken_in_once(films: Path, empty: Library) -> None:
+    source = Source()
+    report = index_films(empty, [films], source)
+    assert report.warnings == {str(films / "deep" / "c.mp4"): "odd"}
+    assert sorted(Path(path).name for path in report.added) == ["a.mp4", "b.mkv", "c.mp4"]
+    assert report.failed == {str(films / "broken.mp4"): "no film"}
+    assert [failure.path for failure in empty.failures()] == [str(films / "broken.mp4")]
+    source.read.clear()
+    again = index_films(empty, [films], source)
+    assert source.read == []
+    assert len(again.unchanged) == 3
+    assert list(again.failed) == [str(films / "broken.mp4")]
+    index_films(empty, [films], source, retry=True)
+    assert source.read == ["broken.mp4"]
+
+
+def test_changed_films_replace_themselves(films: Path, empty: Library) -> None:
+    source = Source()
+    index_films(empty, [films], source)
+    source.read.clear()
+    (films / "a.mp4").write_text("17")
+    os.utime(films / "b.mkv", (1, 1))
+    (films / "broken.mp4").write_text("5")
+    report = index_films(empty, [films], source)
+    assert sorted(source.read) == ["a.mp4", "broken.mp4"]
+    assert report.replaced == [str(films / "a.mp4")]
+    assert report.added == [str(films / "broken.mp4")]
+    assert sorted(report.unchanged) == [str(films / "b.mkv"), str(films / "deep" / "c.mp4")]
+    assert empty.failures() == []
+    assert len(empty.films()) == 4
+    kept = empty.features_of(str(films / "a.mp4"))
+    assert kept is not None
+    wanted = np.random.default_rng(17).normal(size=(20, 4)).astype(np.float16)
+    np.testing.assert_allclose(kept[0], wanted, atol=1e-3)
+
+
+def test_vanished_films_are_reported_and_removed_when_asked(films: Path, empty: Library, tmp_path: Path) -> None:
+    source = Source()
+    elsewhere = tmp_path / "elsewhere.mp4"
+    elsewhere.write_text("9")
+    index_films(empty, [films, elsewhere], source)
+    (films / "a.mp4").unlink()
+    report = index_films(empty, [films / "deep"], source)
+    assert report.vanished == [str(films / "a.mp4")]
+    assert len(empty.films()) == 4
+    report = index_films(empty, [films], source, prune=True)
+    assert report.vanished == [str(films / "a.mp4")]
+    assert sorted(Path(film.path).name for film in empty.films()) == ["b.mkv", "c.mp4", "elsewhere.mp4"]
+
+
+def test_relative_and_absolute_names_are_one_film(films: Path, empty: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source()
+    monkeypatch.chdir(films)
+    index_films(empty, ["a.mp4", "./a.mp4", films / "a.mp4"], source)
+    assert source.read == ["a.mp4"]
+    assert [film.path for film in empty.films()] == [str(films / "a.mp4")]
+
+
+def test_progress_counts_films_that_are_kept(films: Path, empty: Library, plain: Plain) -> None:
+    seen = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "indexing":
+            with Library.open(empty.folder, plain) as other:
+                seen.append((done, total, len(other.films()) + len(other.failures())))
+
+    index_films(empty, [films], Source(), progress=progress)
+    assert seen[-1] == (4, 4, 4)
+    assert all(done <= kept for done, _, kept in seen)
+
+
+def test_a_collection_is_taken_in_once_and_again_where_it_changed(
+    tiny_collection: Collection, tiny_model: ModelEmbedder, tmp_path: Path, plain: Plain
+) -> None:
+    with Library.create(tmp_path / "collection", tiny_model) as library:
+        assert index_collection(tiny_collection, "train", library) == 24
+        assert index_collection(tiny_collection, "train", library, workers=2) == 0
+        assert index_collection(tiny_collection, "test", library) == 8
+        name = tiny_collection.captions("test").video_ids[3]
+        library.add_film(name, np.ones((5, tiny_collection.frames.dim), dtype=np.float32))
+        assert index_collection(tiny_collection, "test", library) == 1
+        kept = library.features_of(name)
+        assert kept is not None
+        np.testing.assert_allclose(kept[0], tiny_collection.frames.features_of(name), rtol=1e-3, atol=1e-4)
+        assert {film.path for film in library.films()} >= set(tiny_collection.captions("train").video_ids)
+    with Library.create(tmp_path / "cut", tiny_model) as cut_up:
+        index_collection(tiny_collection, "train", cut_up, cut_long=True)
+        longest = max(len(tiny_collection.frames.features_of(film.path)) for film in cut_up.films())
+        assert longest > tiny_model.window_rows
+        assert cut_up.info().windows > cut_up.info().films == 24
+    with (
+        Library.create(tmp_path / "plain", plain) as other,
+        pytest.raises(InputError, match="with the model that was trained on them"),
+    ):
+        index_collection(tiny_collection, "train", other)

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmmformer.errors import InputError
+from gmmformer.search.vectors import DTYPES, Dtype, VectorFormat
+
+
+def drawn(windows: int, clips: int, dim: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 0.9 * F.normalize(torch.randn(windows, clips, dim, generator=generator), dim=-1)
+
+
+@pytest.mark.parametrize(("dtype", "size", "off"), [("float32", 4, 0.0), ("bf16", 2, 2**-8), ("int8", 1, 0.5 / 127)])
+def test_what_is_stored_comes_back(dtype: Dtype, size: int, off: float) -> None:
+    form = VectorFormat(dtype=dtype, clips=4, dim=32)
+    vectors = drawn(5, 4, 32)
+    records = form.encode(vectors)
+    assert records.vectors.shape == (5, form.vector_bytes) == (5, 4 * 32 * size)
+    assert records.heads.shape == (5, form.head_bytes)
+    largest = 2 * vectors.abs().amax(-1, keepdim=True)
+    assert ((form.decode(records) - vectors).abs() <= off * 1.01 * largest).all()
+
+
+def test_int8_keeps_zeros_and_tiny_vectors() -> None:
+    form = VectorFormat(dtype="int8", clips=2, dim=32)
+    vectors = torch.stack([torch.zeros(2, 32), torch.full((2, 32), 1e-4)])
+    torch.testing.assert_close(form.decode(form.encode(vectors)), vectors, atol=2e-6, rtol=0)
+
+
+@given(
+    st.sampled_from(DTYPES),
+    st.integers(1, 5),
+    st.sampled_from([1, 3, 8, 32]),
+    st.sampled_from([5, 32, 48, 64, 384]),
+    st.integers(0, 99),
+)
+def test_products_stay_within_the_margin(dtype: Dtype, queries: int, clips: int, dim: int, seed: int) -> None:
+    form = VectorFormat(dtype=dtype, clips=clips, dim=dim)
+    records = form.encode(drawn(7, clips, dim, seed))
+    wanted = F.normalize(torch.randn(queries, dim, generator=torch.Generator().manual_seed(seed + 1)), dim=-1)
+    exact = torch.einsum("qd,wcd->qwc", wanted.double(), form.decode(records).double())
+    assert ((form.products(wanted, records) - exact).abs() <= form.margin(wanted)[:, None, None]).all()
+
+
+def test_products_read_part_of_a_mapped_file(tmp_path_factory: pytest.TempPathFactory) -> None:
+    form = VectorFormat(dtype="int8", clips=32, dim=64)
+    records = form.encode(drawn(9, 32, 64))
+    path = tmp_path_factory.mktemp("mapped") / "vectors"
+    path.write_bytes(records.vectors.tobytes())
+    mapped = np.memmap(path, dtype=np.uint8, mode="c", shape=records.vectors.shape)
+    query = F.normalize(torch.randn(1, 64, generator=torch.Generator().manual_seed(1)), dim=-1)
+    part = form.products(query, records._replace(vectors=mapped[3:7], heads=records.heads[3:7]))
+    torch.testing.assert_close(part, form.products(query, records)[:, 3:7])
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    with pytest.raises(InputError, match="did you mean 'int8'"):
+        VectorFormat(dtype="int", clips=1, dim=1)  # type: ignore[arg-type]

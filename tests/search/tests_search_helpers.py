@@ -1,0 +1,64 @@
+"""What the tests of the library share; a module of its own, so that scripts that they start can use it too."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from gmmformer.search import NewFilm
+from gmmformer.search.windows import cut, timing
+
+
+class Words:
+    """A text encoder: a sentence is the rows of its letters."""
+
+    name, identity, dim = "letters", "letters-1", 12
+
+    def encode(self, sentences: Sequence[str]) -> list[np.ndarray]:
+        table = np.random.default_rng(1).normal(size=(97, self.dim)).astype(np.float32)
+        return [table[[ord(letter) % 97 for letter in sentence]] for sentence in sentences]
+
+
+class Plain:
+    """An embedder without a network: a window's clips are given by hand, sentences by a seed."""
+
+    def __init__(self, dim: int = 32, clips: int = 8, window_rows: int = 16, feature_dim: int = 4) -> None:
+        self.name, self.fingerprint = "plain", f"plain-{dim}-{clips}"
+        self.dim, self.clips, self.window_rows, self.feature_dim = dim, clips, window_rows, feature_dim
+        self._table = F.normalize(torch.randn(feature_dim, dim, generator=torch.Generator().manual_seed(5)), dim=-1)
+
+    def embed_windows(self, features: Sequence[np.ndarray]) -> torch.Tensor:
+        pooled = [
+            F.adaptive_avg_pool1d(torch.from_numpy(np.asarray(rows, dtype=np.float32)).T[None], self.clips)[0].T
+            for rows in features
+        ]
+        return 0.9 * F.normalize(torch.stack(pooled) @ self._table, dim=-1)
+
+    def embed_sentences(self, sentences: Sequence[str]) -> np.ndarray:
+        seeds = [sum(map(ord, sentence)) for sentence in sentences]
+        drawn = np.stack([np.random.default_rng(seed).normal(size=self.dim) for seed in seeds])
+        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+
+def drawn_film(seed: int, *, rows: int = 12, embedder: Plain | None = None, name: str | None = None) -> NewFilm:
+    """A film that only its seed decides."""
+    embedder = embedder or Plain()
+    drawn = np.random.default_rng(seed)
+    features = drawn.normal(size=(rows, embedder.feature_dim)).astype(np.float32)
+    windows = cut(rows, embedder.window_rows)
+    fused = drawn.normal(size=(len(windows), embedder.clips, embedder.dim)).astype(np.float32)
+    return NewFilm(
+        path=name or f"film-{seed:04d}.mp4",
+        windows=windows,
+        fused=0.95 * F.normalize(torch.from_numpy(fused), dim=-1),
+        rows=rows,
+        timing=timing(rows, None, None, "film"),
+        features=features,
+        fingerprint=str(seed),
+    )
+
+
+def unit_queries(count: int, dim: int = 32, seed: int = 3) -> np.ndarray:
+    drawn = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
