@@ -24,6 +24,11 @@ def _share(config: object, name: str) -> None:
         raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)} must be at least 0 and below 1")
 
 
+def _above_zero(config: object, name: str) -> None:
+    if not getattr(config, name) > 0:
+        raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The size of the network, whatever features it is for."""
@@ -127,8 +132,7 @@ class TrainConfig:
         for name in ("patience", "hard_negative_start_epoch", "weight_decay", "seed"):
             _at_least(self, name, 0)
         for name in ("lr", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)} must be above 0")
+            _above_zero(self, name)
         _share(self, "warmup")
 
 
@@ -156,16 +160,13 @@ class RunConfig:
         _at_least(self, "log_every", 1)
         if self.precision not in ("32-true", "bf16-mixed"):
             raise InputError(f"--precision {self.precision}: {suggest(self.precision, ['32-true', 'bf16-mixed'])}")
-        if not self.save_minutes > 0:
-            raise InputError(f"--save-minutes {self.save_minutes} must be above 0")
+        _above_zero(self, "save_minutes")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeConfig:
-    """How films are decoded."""
+class DecodeLimits:
+    """What decoding films may cost."""
 
-    fps: float = 1.0
-    """Frames per second of film that are looked at."""
     decoders: int = os.cpu_count() or 1
     """Films decoded at a time, each in a process of its own."""
     time_limit: float | None = None
@@ -175,10 +176,21 @@ class DecodeConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, "decoders", 1)
-        for name in ("fps", "time_limit", "memory_limit"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"--{name.replace('_', '-')} {value} must be above 0")
+        for name in ("time_limit", "memory_limit"):
+            if getattr(self, name) is not None:
+                _above_zero(self, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig(DecodeLimits):
+    """How films are decoded."""
+
+    fps: float = 1.0
+    """Frames per second of film that are looked at."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _above_zero(self, "fps")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,6 +138,6 @@ def test_a_collection_is_taken_in_once_and_again_where_it_changed(
         assert cut_up.info().windows > cut_up.info().films == 24
     with (
         Library.create(tmp_path / "plain", plain) as other,
-        pytest.raises(InputError, match="with the model that was trained on them"),
+        pytest.raises(InputError, match="takes 4-dimensional ones"),
     ):
         index_collection(tiny_collection, "train", other)

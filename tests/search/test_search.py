@@ -49,7 +49,7 @@ def test_hits_say_where_and_how_sure(library: Library) -> None:
         best = hit.clip_spans[hit.clip_scores.argmax()]
         assert hit.start <= best[0] < best[1] <= hit.end
         told = json.loads(json.dumps(hit.to_dict()))
-        assert list(told) == ["film", "start", "end", "score", "strength"]
+        assert list(told) == ["film", "start", "end", "score", "strength", "word", "length", "id"]
         assert told["strength"] == pytest.approx(hit.strength, abs=1e-3)
     assert [hit.strength for hit in hits] == sorted((hit.strength for hit in hits), reverse=True)
 
@@ -177,7 +177,7 @@ def test_without_its_model_a_library_can_be_looked_after_but_not_searched(librar
     with Library.open(library.folder) as other:
         assert len(other.films()) == 40
         assert other.remove(["film-0000.mp4"]) == 1
-        with pytest.raises(InputError, match="opened without its model"):
+        with pytest.raises(InputError, match="does not keep the model"):
             other.search("a door")
 
 

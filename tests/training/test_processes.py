@@ -12,8 +12,8 @@ import torch
 
 from gmmformer.config import RunConfig
 from gmmformer.errors import InputError
-from gmmformer.model import load_model
-from gmmformer.training import find_device, train
+from gmmformer.model import find_device, load_model
+from gmmformer.training import train
 from gmmformer.training.processes import launch, seed_step
 
 WITHOUT_DRAWS = {"drop": 0.0, "input_drop": 0.0}

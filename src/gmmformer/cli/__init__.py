@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from gmmformer.cli.films import demo, extract
+from gmmformer.cli.library import index, library, search
 from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
 from gmmformer.config import Preset, preset
 from gmmformer.errors import InputError, MissingExtraError
@@ -21,6 +22,9 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "check-data": check_data,
     "simulate": simulate,
     "extract": extract,
+    "index": index,
+    "search": search,
+    "library": library,
     "demo": demo,
 }
 

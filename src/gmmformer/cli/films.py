@@ -90,7 +90,7 @@ def extract(
 
 
 def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527) -> int:
-    """Render small films, extract, train, evaluate on films not seen, and draw what was found: gmmformer demo OUT
+    """Render small films, extract, train, evaluate on films not seen, index and search those: gmmformer demo OUT
 
     A few minutes on two cores. Nothing is downloaded.
 
@@ -99,6 +99,7 @@ def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527) -> int:
         films: Films to render.
         seed: The world of the films, and the training.
     """
+    from gmmformer.cli.library import print_hits
     from gmmformer.demo.run import run_demo
     from gmmformer.evaluation import metrics_table
 
@@ -107,5 +108,10 @@ def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527) -> int:
     print(metrics_table({"model": end.metrics, "chance": end.chance}))
     times = end.metrics.recall[0] / end.chance.recall[0]
     print(f"R@1 is {times:.0f} times chance, over {end.metrics.videos} films and {end.metrics.queries} sentences\n")
+    for sentence, hits, seconds in end.searches:
+        print(f'gmmformer search {end.library} "{sentence}" -k 3')
+        print_hits(hits, end.metrics.videos, seconds)
+        print()
     print(f"what was found   {end.contact_sheet}\ntraining curves  {end.curves}\nthe model        {end.model}")
+    print(f"the library      {end.library}\nto see it in a browser: gmmformer serve {end.library}")
     return 0

@@ -50,7 +50,7 @@ def film_bar() -> Iterator[Callable[["ExtractStatus"], None]]:
 
 
 def device(name: str) -> str:
-    from gmmformer.training import find_device
+    from gmmformer.model import find_device
 
     return find_device(name)
 

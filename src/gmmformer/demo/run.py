@@ -1,7 +1,8 @@
-"""The whole way on films that it renders itself: extract, train, evaluate on films not seen, look at the answers."""
+"""The whole way on films that it renders itself: extract, train, evaluate on films not seen, index and search those."""
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from gmmformer.media.extract import extract
 from gmmformer.media.extract_report import ExtractStatus
 from gmmformer.media.sheet import RIGHT, Picture, SheetRow, draw_contact_sheet
 from gmmformer.model import GMMFormer, load_model
+from gmmformer.search import Hit, Library, choose_encoders
 from gmmformer.training import EpochEnd, RunSettings, new_model_config, train
 
 COLLECTION = "demo"
@@ -39,6 +41,10 @@ class DemoEnd:
     model: Path
     curves: Path
     contact_sheet: Path
+    library: Path
+    """Of the test films."""
+    searches: tuple[tuple[str, list[Hit], float], ...]
+    """Sentences about the test films, what was found for each, and the seconds that it took."""
 
 
 def run_demo(
@@ -50,7 +56,8 @@ def run_demo(
     say: Callable[[str], None],
     report: Callable[[EpochEnd], None],
 ) -> DemoEnd:
-    """Render films into OUT/films, extract them into OUT/data/demo, train in OUT/run, and see what was learned.
+    """Render films into OUT/films, extract them into OUT/data/demo, train in OUT/run, see what was learned, and put the
+    films that it has not seen into a library, OUT/library.
 
     Done again it renders and decodes only what is missing, and trains anew.
 
@@ -63,7 +70,7 @@ def run_demo(
         report: Called after every epoch.
     """
     plans = plan_films(films, seed)
-    say(f"1/4  rendering {len(plans)} short films: coloured shapes that move over patterned backgrounds")
+    say(f"1/5  rendering {len(plans)} short films: coloured shapes that move over patterned backgrounds")
     (out / "films").mkdir(parents=True, exist_ok=True)
     render_films(
         plans,
@@ -73,7 +80,7 @@ def run_demo(
     )
     write_captions(plans, out / "captions.jsonl")
 
-    say("2/4  extracting features: frames at 1 per second, sentences word by word")
+    say("2/5  extracting features: frames at 1 per second, sentences word by word")
     extracted = extract(
         [out / "films"],
         out / "data",
@@ -86,7 +93,7 @@ def run_demo(
     )
     say(extracted.table())
 
-    say("3/4  training")
+    say("3/5  training")
     collection = Collection.open(out / "data", COLLECTION)
     shutil.rmtree(out / "run", ignore_errors=True)
     settings = RunSettings(
@@ -99,18 +106,42 @@ def run_demo(
     )
     train(settings, out / "run", report=report, progress=True)
 
-    say("4/4  evaluating on films that it has not seen")
+    say("4/5  evaluating on films that it has not seen")
     model = load_model(out / "run")
     found = evaluate(model, collection, "test", top=3)
     sheet = out / "contact_sheet.png"
     draw_contact_sheet(_rows(found, collection, model), sheet, title="Sentences, and the films found for them")
+
+    say("5/5  indexing the films that it has not seen, and searching them")
+    library = out / "library"
+    searches = _indexed_and_searched(library, out / "run", found, collection, progress)
     return DemoEnd(
         metrics=found.metrics,
         chance=chance(found.metrics.videos, found.metrics.queries),
         model=out / "run" / "best",
         curves=out / "run" / "curves.png",
         contact_sheet=sheet,
+        library=library,
+        searches=searches,
     )
+
+
+def _indexed_and_searched(
+    folder: Path, run: Path, found: Evaluation, collection: Collection, progress: Progress, sentences: int = 3
+) -> tuple[tuple[str, list[Hit], float], ...]:
+    """A library of the test films, and some of their sentences searched in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    captions = found.captions
+    film_of = {record.video: record.film for record in read_film_records(collection.frames.folder)}
+    with Library.create(folder, choose_encoders(run)) as library:
+        library.add([film_of[video] for video in captions.video_ids], progress=progress)
+        asked = [captions.sentences[query] for query in range(0, len(captions.sentences), 11)][:sentences]
+        searches = []
+        for sentence in asked:
+            began = time.perf_counter()
+            hits = library.search(sentence, k=3)
+            searches.append((sentence, hits, time.perf_counter() - began))
+    return tuple(searches)
 
 
 def _films_read(progress: Progress, status: ExtractStatus) -> None:

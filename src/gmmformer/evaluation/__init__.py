@@ -1,12 +1,14 @@
 """How good a model is: ranks, recalls, tables and curves."""
 
 from gmmformer.evaluation.evaluating import (
+    QUERY_BATCH,
     VIDEO_BATCH,
     Evaluation,
     check_widths,
     embed_queries,
     embed_videos,
     evaluate,
+    evaluate_vectors,
     fused_space,
 )
 from gmmformer.evaluation.metrics import Metrics, chance, metrics_of, ranks
@@ -14,6 +16,7 @@ from gmmformer.evaluation.ranking import TopVideos, rank_videos, top_videos
 from gmmformer.evaluation.report import metrics_table, plot_curves
 
 __all__ = [
+    "QUERY_BATCH",
     "VIDEO_BATCH",
     "Evaluation",
     "Metrics",
@@ -23,6 +26,7 @@ __all__ = [
     "embed_queries",
     "embed_videos",
     "evaluate",
+    "evaluate_vectors",
     "fused_space",
     "metrics_of",
     "metrics_table",

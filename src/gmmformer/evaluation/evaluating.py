@@ -96,23 +96,43 @@ def evaluate(
     started = time.perf_counter()
     check_widths(model, collection)
     captions = collection.captions(split)
-    video_of_query = torch.from_numpy(captions.video_of_query)
     training = model.training
     model.eval()
     try:
         with fused_space(len(captions.video_ids), model) as fused:
             queries = embed_queries(model, collection, split, workers=workers, progress=progress)
             embed_videos(model, collection, split, fused, workers=workers, progress=progress)
-            found = rank_videos(queries, fused, video_of_query).cpu().numpy()
-            scores = own_scores(queries, fused, video_of_query).cpu().numpy()
-            best = TopVideos(*(column.cpu() for column in top_videos(queries, fused, top)))
+            return evaluate_vectors(queries, fused, captions, top=top, started=started)
     finally:
         model.train(training)
+
+
+def evaluate_vectors(
+    queries: Float[Tensor, "queries dim"],
+    fused: Float[Tensor, "videos clips dim"],
+    captions: Captions,
+    *,
+    top: int = 10,
+    started: float | None = None,
+) -> Evaluation:
+    """Rank videos for sentences, both given as vectors whose largest inner product is the score.
+
+    Args:
+        queries: Unit vectors of the sentences of a split, in the order of its caption file.
+        fused: Vectors of its videos, in the order of their first appearance there.
+        captions: The split.
+        top: Best videos to keep for each sentence.
+        started: `time.perf_counter()` when the work began, for `Evaluation.seconds`.
+    """
+    started = time.perf_counter() if started is None else started
+    video_of_query = torch.from_numpy(captions.video_of_query)
+    found = rank_videos(queries, fused, video_of_query).cpu().numpy()
+    scores = own_scores(queries, fused, video_of_query).cpu().numpy()
     return Evaluation(
         metrics=metrics_of(found, len(captions.video_ids)),
         ranks=found,
         scores=scores,
-        top=best,
+        top=TopVideos(*(column.cpu() for column in top_videos(queries, fused, top))),
         captions=captions,
         seconds=time.perf_counter() - started,
     )

@@ -27,7 +27,7 @@ from gmmformer.files import locked, recover, swapped_whole, write_text, written_
 from gmmformer.media.captions.annotations import Annotation
 from gmmformer.media.captions.text_data import check_annotations, write_text_data
 from gmmformer.media.catalogue import FilmRecord, read_film_records
-from gmmformer.media.decoding.films import DecodeError, find_films, fingerprint, printable
+from gmmformer.media.decoding.films import DecodeError, find_films, fingerprint, path_text, printable
 from gmmformer.media.decoding.workers import FilmEnd
 from gmmformer.media.encoders.registry import FrameEncoder, TextEncoder
 from gmmformer.media.extract_report import ExtractReport, ExtractStatus, FilmFailure
@@ -157,7 +157,7 @@ def _survey(paths: Sequence[str | os.PathLike[str]]) -> _Work:
             if film in seen:
                 continue
             seen.add(film)
-            name = _text(film.relative_to(given) if Path(given).is_dir() else Path(film.name))
+            name = path_text(film.relative_to(given) if Path(given).is_dir() else Path(film.name))
             plain = video_id(os.path.splitext(name)[0])  # noqa: PTH122
             named[plain if plain not in named else _unused(named, video_id(name))] = film
     if not named:
@@ -178,10 +178,6 @@ def _fingerprint(film: Path) -> str | DecodeError:
         return fingerprint(film)
     except DecodeError as error:
         return error
-
-
-def _text(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _unused(named: dict[str, Path], video: str) -> str:

@@ -1,5 +1,6 @@
 """The network, its score and its losses; checkpoints in and out."""
 
+from gmmformer.model.devices import find_device
 from gmmformer.model.inputs import QueryBatch, VideoBatch
 from gmmformer.model.loading import load_model
 from gmmformer.model.losses import Losses, objective
@@ -14,6 +15,7 @@ __all__ = [
     "QueryBatch",
     "VideoBatch",
     "VideoEmbeddings",
+    "find_device",
     "fuse",
     "fused_clip_scores",
     "load_model",

@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from gmmformer.media.decoding.films import path_text
+from gmmformer.search.moments import Timeline
+
 Word = Literal["strong", "possible", "nothing here matches"]
 
 STRONG, POSSIBLE = 0.7, 0.55
@@ -72,10 +75,23 @@ def _medians(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "ro
     return np.asarray((ascending[:, (columns - 1) // 2] + ascending[:, columns // 2]) / 2)
 
 
+def clock(seconds: float) -> str:
+    """A time in a film for people, to the tenth of a second.
+
+    >>> clock(83.25), clock(3725.0)
+    ('1:23.2', '1:02:05.0')
+    """
+    tenths = int(10 * seconds)
+    hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
+    return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hit:
     """A moment of a film."""
 
+    id: int
+    """Of the film, in its library; another once the film is replaced."""
     film: str
     """Its path, or its name in the collection it comes from; bytes that are no UTF-8 as Python has them in paths."""
     start: float
@@ -95,13 +111,18 @@ class Hit:
     """Score of each clip of the window that holds the moment's best clip."""
     clip_spans: Float[np.ndarray, "clips 2"] = field(compare=False, repr=False)
     """The seconds from which to which each of them goes."""
+    timeline: Timeline = field(compare=False, repr=False)
+    """The scores of all clips of the film, of all its windows, along its seconds."""
 
     def to_dict(self) -> dict[str, str | float | None]:
-        """The hit as JSON has it: times in seconds."""
+        """The hit as JSON has it: times in seconds, bytes of the path that are no UTF-8 as backslash escapes."""
         return {
-            "film": self.film,
+            "film": path_text(self.film),
             "start": round(self.start, 3),
             "end": round(self.end, 3),
             "score": round(self.score, 6),
             "strength": None if self.strength is None else round(self.strength, 3),
+            "word": self.word,
+            "length": round(self.length, 3),
+            "id": self.id,
         }

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,15 +16,18 @@ from gmmformer.data import Collection
 from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
-from gmmformer.evaluation.evaluating import VIDEO_BATCH, check_widths
-from gmmformer.media.decoding.films import DecodeError, find_films, fingerprint, regular_file
+from gmmformer.evaluation import VIDEO_BATCH, check_widths
+from gmmformer.media.decoding.films import DecodeError, find_films, fingerprint, path_text, printable, regular_file
 from gmmformer.media.decoding.workers import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
+from gmmformer.search.activity import shown
 from gmmformer.search.embedding import ModelEmbedder
-from gmmformer.search.library import Library
 from gmmformer.search.preparation import embedded_film
 from gmmformer.search.windows import Window, timing
 from gmmformer.search.writer import NewFilm
+
+if TYPE_CHECKING:
+    from gmmformer.search.library import Library
 
 COMMIT_SECONDS = 2.0
 """Work that a kill may cost beside the film at hand."""
@@ -52,9 +55,37 @@ class IndexReport:
     pruned: bool = False
     """Whether the vanished were removed."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether the library holds something else now."""
+        return bool(self.added or self.replaced or (self.pruned and self.vanished))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `gmmformer index --json` prints; bytes of paths that are no UTF-8 as backslash escapes."""
+        return {
+            "added": [path_text(path) for path in self.added],
+            "replaced": [path_text(path) for path in self.replaced],
+            "unchanged": len(self.unchanged),
+            "failed": {path_text(path): reason for path, reason in self.failed.items()},
+            "warnings": {path_text(path): warning for path, warning in self.warnings.items()},
+            "vanished": [path_text(path) for path in self.vanished],
+            "pruned": self.pruned,
+        }
+
+    def table(self) -> str:
+        """A few lines for people: the counts, then what failed or is gone, by name."""
+        counts = f"{len(self.added):,} added, {len(self.replaced):,} replaced, {len(self.unchanged):,} unchanged"
+        lines = [f"{counts}, {len(self.failed):,} failed"]
+        for title, told in (("failed", self.failed), ("taken in, but odd", self.warnings)):
+            lines += [f"{title}:"] * bool(told) + [f"  {printable(film)}: {why}" for film, why in told.items()]
+        if self.vanished:
+            lines.append("removed, as they are gone:" if self.pruned else "gone, but still in the library (--prune):")
+            lines += [f"  {printable(path)}" for path in self.vanished]
+        return "\n".join(lines)
+
 
 def index_films(
-    library: Library,
+    library: "Library",
     paths: Sequence[str | os.PathLike[str]],
     source: FilmSource,
     *,
@@ -82,7 +113,7 @@ def index_films(
     """
     report = IndexReport(pruned=prune)
     films = {os.path.abspath(film): None for film in find_films(paths)}  # noqa: PTH100 - resolves no links
-    with library.writing() as writer:
+    with library.writing() as writer, shown(library.folder, progress) as progress:
         todo = _changed(library, list(films), report, retry)
         writer.restamp(todo.restamped)
         known, pending, done = library.known(), _Pending(library), len(films) - len(todo.films)
@@ -97,6 +128,7 @@ def index_films(
             except InputError as error:
                 report.failed[film.path] = str(error)
                 writer.fail(film.path, film.stamp, str(error))
+                progress.failed += 1
             done += 1
             if pending.due():
                 pending.commit()
@@ -111,7 +143,7 @@ def index_films(
     return report
 
 
-def _embedded(library: Library, film: "_File", seen: FilmFeatures | FilmEnd) -> NewFilm:
+def _embedded(library: "Library", film: "_File", seen: FilmFeatures | FilmEnd) -> NewFilm:
     if isinstance(seen, FilmEnd):
         raise InputError(seen.reason or "it has no frames")
     return embedded_film(
@@ -129,7 +161,7 @@ def _embedded(library: Library, film: "_File", seen: FilmFeatures | FilmEnd) -> 
 def index_collection(
     collection: Collection,
     split: str,
-    library: Library,
+    library: "Library",
     *,
     cut_long: bool = False,
     workers: int = 0,
@@ -144,13 +176,17 @@ def index_collection(
     Raises:
         InputError: The features are not those of the library's model, or the library cannot be written to.
     """
-    embedder = library.embedder
-    if not isinstance(embedder, ModelEmbedder):
-        raise InputError("a collection's features are indexed with the model that was trained on them; give one")
-    check_widths(embedder.model, collection)
+    embedder = library.required_embedder()
+    if isinstance(embedder, ModelEmbedder):
+        check_widths(embedder.model, collection)
+    elif embedder.feature_dim != collection.frames.dim:
+        raise InputError(
+            f"{collection.frames.folder}: holds {collection.frames.dim}-dimensional features, but {embedder.name} "
+            f"takes {embedder.feature_dim}-dimensional ones; index features of its own encoder"
+        )
     names = collection.captions(split).video_ids
     batches = [names[first : first + VIDEO_BATCH] for first in range(0, len(names), VIDEO_BATCH)]
-    with library.writing():
+    with library.writing(), shown(library.folder, progress) as progress:
         known, pending, done, taken = library.known(), _Pending(library), 0, 0
         for batch in read_ahead(lambda batch: _videos(collection, batch), batches, workers):
             fresh = [
@@ -168,6 +204,45 @@ def index_collection(
             progress("indexing", done - len(pending.films), len(names))
         pending.commit()
         progress("indexing", len(names), len(names))
+        library.extend(progress)
+    return taken
+
+
+def index_library(source: "Library", library: "Library", *, progress: Progress = silent) -> int:
+    """Take in the films of another library from the features that it keeps, without decoding; how many were new.
+
+    Raises:
+        InputError: It keeps none, they are not those of the library's model, or the library cannot be written to.
+    """
+    ours, theirs = library.encoders().frames.identity, source.settings.recipe
+    made = None if theirs is None else theirs.identities.get("video_encoder")
+    if made != ours:
+        raise InputError(
+            f"{source.folder}: keeps features of {made or 'an unknown encoder'}, but the model of "
+            f"{library.folder} takes those of {ours}; index the films themselves"
+        )
+    with library.writing(), shown(library.folder, progress) as progress:
+        known, pending, films, taken = library.known(), _Pending(library), source.films(), 0
+        for done, film in enumerate(films):
+            if known.get(film.path) != (film.stamp, film.fingerprint):
+                kept = source.features_of(film.path)
+                if kept is None:
+                    raise InputError(f"{source.folder}: keeps no features; index the films themselves")
+                features, when = kept
+                seconds = when.seconds if when.seconds is not None else when.first + when.step * np.arange(film.rows)
+                told = {"stamp": film.stamp, "fingerprint": film.fingerprint}
+                embedder, rows = library.required_embedder(), features.astype(np.float32)
+                pending.add(
+                    embedded_film(
+                        library.settings, embedder, film.path, rows, seconds=seconds, length=when.length, **told
+                    )
+                )
+                taken += 1
+            if pending.due():
+                pending.commit()
+            progress("indexing", done + 1 - len(pending.films), len(films))
+        pending.commit()
+        progress("indexing", len(films), len(films))
         library.extend(progress)
     return taken
 
@@ -195,7 +270,7 @@ class _Video(NamedTuple):
 class _Pending:
     """Films that are embedded but not committed: one commit for several, where they come fast."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: "Library") -> None:
         self.films: list[NewFilm] = []
         self._library, self._bytes, self._since = library, 0, 0.0
 
@@ -214,7 +289,7 @@ class _Pending:
         self.films, self._bytes = [], 0
 
 
-def _changed(library: Library, films: Sequence[str], report: IndexReport, retry: bool) -> _Todo:
+def _changed(library: "Library", films: Sequence[str], report: IndexReport, retry: bool) -> _Todo:
     """The films that must be read; notes those that need not be."""
     known = library.known()
     failed = {} if retry else {failure.path: failure for failure in library.failures()}
@@ -253,7 +328,7 @@ def _videos(collection: Collection, names: Sequence[str]) -> list[_Video]:
     return videos
 
 
-def _whole_or_cut(library: Library, video: _Video, fused: Float[Tensor, "clips dim"], cut_long: bool) -> NewFilm:
+def _whole_or_cut(library: "Library", video: _Video, fused: Float[Tensor, "clips dim"], cut_long: bool) -> NewFilm:
     rows = len(video.rows)
     if cut_long and rows > library.settings.window_rows:
         return embedded_film(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gmmformer.search.encoders import Recipe
 from gmmformer.search.store import Store
 from gmmformer.search.vectors import Dtype
 
@@ -12,7 +13,8 @@ class LibraryInfo:
 
     folder: str
     model: str
-    encoders: dict[str, str]
+    recipe: Recipe | None
+    """What makes its vectors, where the library knows."""
     dtype: Dtype
     films: int
     windows: int
@@ -38,7 +40,7 @@ def library_info(store: Store, engine: str) -> LibraryInfo:
     return LibraryInfo(
         folder=str(store.folder),
         model=store.settings.model,
-        encoders=store.settings.encoders,
+        recipe=store.settings.recipe,
         dtype=store.settings.dtype,
         films=len(snapshot.films),
         windows=len(snapshot.windows),

@@ -1,33 +1,42 @@
 """A library of films on disk that sentences are searched in: the Python face of `gmmformer index` and `search`."""
 
 import os
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from jaxtyping import Float
 
+from gmmformer.config import DecodeConfig, DecodeLimits
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
-from gmmformer.search.answers import hits_of
+from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.featurise import FilmFeatures, featurise
+from gmmformer.search.activity import Activity, activity_in
+from gmmformer.search.answers import hits_of, timeline_of
 from gmmformer.search.compaction import Compacted, compact
 from gmmformer.search.embedding import Embedder, checked_sentences
+from gmmformer.search.encoders import MODEL, Encoders, Running, recall_encoders
 from gmmformer.search.engines import choose_engine
 from gmmformer.search.engines.ann import NAME as ANN
 from gmmformer.search.engines.ann import extend, rebuild
 from gmmformer.search.engines.protocol import Engine
 from gmmformer.search.hits import Hit
+from gmmformer.search.indexing import IndexReport, index_films
 from gmmformer.search.info import LibraryInfo, library_info
+from gmmformer.search.moments import Timeline
 from gmmformer.search.preparation import embedded_film
 from gmmformer.search.settings import Settings
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Failure, Film, Store
 from gmmformer.search.vectors import Dtype
 from gmmformer.search.verification import verify
+from gmmformer.search.watching import settled_changes
 from gmmformer.search.windows import Timing
 from gmmformer.search.writer import NewFilm, Writer, create_library, writing
 
@@ -52,9 +61,14 @@ class Library:
     ['door.mp4']
     """
 
-    def __init__(self, store: Store, embedder: Embedder | None, engine: str) -> None:
+    def __init__(
+        self, store: Store, models: Encoders | Embedder | None, engine: str, running: Running = Running()
+    ) -> None:
         """Use `open` or `create`."""
-        self._store, self.embedder, self._engine_name = store, embedder, engine
+        self._store, self._engine_name, self._running = store, engine, running
+        self._encoders = models if isinstance(models, Encoders) else None
+        self.embedder = models.embedder if isinstance(models, Encoders) else models
+        self._loading = threading.Lock()
         self._engine: Engine | None = None
         self._writer: Writer | None = None
 
@@ -62,28 +76,29 @@ class Library:
     def create(
         cls,
         folder: str | os.PathLike[str],
-        embedder: Embedder,
+        models: Encoders | Embedder,
         *,
         dtype: Dtype = "int8",
         overlap: float = 0.25,
         keep_features: bool = True,
-        encoders: dict[str, str] | None = None,
         engine: str = "auto",
     ) -> "Library":
         """Make an empty library.
 
         Args:
             folder: Where; made if missing, empty if not.
-            embedder: The model that the library belongs to.
+            models: What the library belongs to: `choose_encoders` makes it of the name of a model, and the library can
+                then be opened by itself; a bare embedder must be given again to `open`.
             dtype: How vectors are stored: "int8" takes a quarter of the room of "float32", "bf16" half.
             overlap: Share of a window that the next one of a long film repeats.
             keep_features: Whether to keep feature rows in 16 bits, so that another model needs no decoding.
-            encoders: What makes the features and reads the sentences, by role; `settings.encoders` gives it back.
             engine: See `open`.
 
         Raises:
             InputError: Something is in the way, or the folder cannot be written to.
         """
+        encoders = models if isinstance(models, Encoders) else None
+        embedder = encoders.embedder if encoders else cast(Embedder, models)
         settings = Settings(
             model=embedder.name,
             fingerprint=embedder.fingerprint,
@@ -95,35 +110,43 @@ class Library:
             overlap=overlap,
             keep_features=keep_features,
             identity=uuid.uuid4().hex,
-            encoders=encoders or {},
+            recipe=encoders.recipe if encoders else None,
         )
-        create_library(Path(folder), settings)
-        return cls.open(folder, embedder, engine=engine)
+        create_library(Path(folder), settings, encoders.model if encoders else None)
+        return cls.open(folder, models, engine=engine)
 
     @classmethod
     def open(
-        cls, folder: str | os.PathLike[str], embedder: Embedder | None = None, *, engine: str = "auto"
+        cls,
+        folder: str | os.PathLike[str],
+        models: Encoders | Embedder | None = None,
+        *,
+        engine: str = "auto",
+        running: Running = Running(),
     ) -> "Library":
         """Open a library.
 
         Args:
             folder: Where it is; a read-only disk will do for searching.
-            embedder: The model that it belongs to; without it nothing can be added or searched for by sentence.
+            models: What it belongs to. Without it the library's own are loaded when they are needed.
             engine: "exact" looks at every window, "ann" at an index of them, "auto" at the index where there are more
                 than 50,000 windows and it has been made.
+
+            running: The device, the batch and the downloads of models that are loaded then.
 
         Raises:
             InputError: There is no library, it cannot be read, or it belongs to another model.
         """
         store = Store(folder)
         ours = store.settings
+        embedder = models.embedder if isinstance(models, Encoders) else models
         if embedder is not None and embedder.fingerprint != ours.fingerprint:
             store.close()
             raise InputError(
                 f"{folder}: this library belongs to the model {ours.model} (fingerprint {ours.fingerprint[:12]}), not "
                 f"to {embedder.name} ({embedder.fingerprint[:12]}); open it with its own model, or index the films anew"
             )
-        return cls(store, embedder, engine)
+        return cls(store, models, engine, running)
 
     @property
     def folder(self) -> Path:
@@ -161,10 +184,15 @@ class Library:
         Raises:
             InputError: A sentence is empty, or the library has been opened without a model.
         """
-        checked = checked_sentences(sentences)
-        if not checked:
-            return []
-        return self.search_vectors(self.required_embedder().embed_sentences(checked), k, **options)
+        return self.search_vectors(self.embed(sentences), k, **options) if sentences else []
+
+    def embed(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
+        """The unit vector of each sentence, for `search_vectors`.
+
+        Raises:
+            InputError: A sentence is empty, or the library has been opened without a model.
+        """
+        return self.required_embedder().embed_sentences(checked_sentences(sentences))
 
     def search_vectors(
         self,
@@ -198,6 +226,14 @@ class Library:
         found = self._chosen_engine(snapshot).search(snapshot, queries, k, allowed)
         return hits_of(self._store, snapshot, queries, found, moments)
 
+    def timeline_of(self, query: Float[np.ndarray, "dim"], film: int) -> Timeline | None:
+        """How each second of a film, given by its id, scores for a unit vector; None where there is no such film.
+
+        Raises:
+            InputError: The query is no unit vector of the library's width.
+        """
+        return timeline_of(self._store, self._store.snapshot(), self._checked(query[None])[0], film)
+
     def rank(self, queries: Float[np.ndarray, "queries dim"], k: int) -> list[tuple[list[str], list[float]]]:
         """The paths and scores of the k best films for each unit vector, without their moments."""
         snapshot = self._store.snapshot()
@@ -225,6 +261,62 @@ class Library:
                 yield writer
             finally:
                 self._writer = None
+
+    def add(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        prune: bool = False,
+        retry: bool = False,
+        limits: DecodeLimits = DecodeLimits(),
+        progress: Progress = silent,
+    ) -> IndexReport:
+        """Bring the library up to date with films, and folders of films; see `index_films`.
+
+        Raises:
+            InputError: A path does not exist, or the library cannot be written to.
+        """
+
+        def source(films: Iterable[Path]) -> Iterator[FilmFeatures | FilmEnd]:
+            encoders = self.encoders()  # loaded only if there is something to do
+            decode = DecodeConfig(**vars(limits), fps=encoders.recipe.fps)
+            return featurise(films, encoders.frames, decode)
+
+        return index_films(self, paths, source, prune=prune, retry=retry, progress=progress)
+
+    def watch(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        prune: bool = False,
+        limits: DecodeLimits = DecodeLimits(),
+        progress: Progress = silent,
+        stop: threading.Event | None = None,
+    ) -> Iterator[IndexReport]:
+        """Keep the library up to date with films, and folders of films: `add` now and after every change to them.
+
+        Files that are still being written are left until they have been quiet for some seconds.
+
+        Args:
+            paths: Films, and folders of films.
+            prune: As for `index_films`.
+            limits: What decoding may cost.
+            progress: Called as films are done.
+            stop: Set it, from another thread, to end.
+
+        Yields:
+            A report on what changed, each time something did; the first one always.
+
+        Raises:
+            InputError: A path does not exist, or the library cannot be written to.
+            MissingExtraError: watchfiles is not installed.
+        """
+        quiet = settled_changes(paths, stop)
+        yield self.add(paths, prune=prune, limits=limits, progress=progress)
+        for _ in quiet:
+            report = self.add(paths, prune=prune, limits=limits, progress=progress)
+            if report.changed:
+                yield report
 
     def add_film(
         self,
@@ -283,6 +375,10 @@ class Library:
         """The films that are there, in the order in which they came."""
         return self._store.films()
 
+    def film(self, id: int) -> Film | None:  # noqa: A002
+        """The film of that id; None where there is none."""
+        return next(iter(self._store.films([id])), None)
+
     def failures(self) -> list[Failure]:
         """The films that could not be taken in, and why."""
         return self._store.failures()
@@ -298,6 +394,10 @@ class Library:
             InputError: There is no such film.
         """
         return self._store.features_of(film)
+
+    def activity(self) -> Activity | None:
+        """What some process is doing to the library at this moment; None if nothing is being done."""
+        return activity_in(self.folder)
 
     def info(self) -> LibraryInfo:
         """What the library is and holds."""
@@ -341,11 +441,33 @@ class Library:
         """The model of the library.
 
         Raises:
-            InputError: It was opened without.
+            InputError: It was opened without, and does not keep what it belongs to.
         """
         if self.embedder is None:
-            raise InputError(f"{self.folder}: was opened without its model ({self.settings.model}); name it")
+            self.embedder = self.encoders().embedder
         return self.embedder
+
+    def encoders(self) -> Encoders:
+        """All that films and sentences go through, loaded when it is first asked for.
+
+        Raises:
+            InputError: The library does not know, or what it knows is not there any more.
+        """
+        with self._loading:
+            if self._encoders is None:
+                ours = self.settings
+                if ours.recipe is None:
+                    raise InputError(
+                        f"{self.folder}: does not keep the model that it belongs to ({ours.model}); open it with that"
+                    )
+                found = recall_encoders(self.folder, ours.recipe, ours.model, self._running)
+                if found.embedder.fingerprint != ours.fingerprint:
+                    raise InputError(
+                        f"{self.folder / MODEL}: is not the model that the library was made with; restore it from a "
+                        "backup, or index the films anew"
+                    )
+                self._encoders = found
+            return self._encoders
 
     def _chosen_engine(self, snapshot: Snapshot) -> Engine:
         self._engine = choose_engine(self._engine_name, self._store, snapshot, self._engine)

@@ -79,6 +79,11 @@ CREATE TABLE served (
 """
 
 
+def is_library(folder: Path) -> bool:
+    """Whether there is a library in a folder, whatever its state."""
+    return (folder / DATABASE).exists()
+
+
 def create_database(folder: Path, settings: str, checksum: int) -> None:
     """Make the database of a new library, whole or not at all: it appears under its name when it is complete."""
     beside = folder / f".{DATABASE}.new"

@@ -1,10 +1,11 @@
 """What a library is made for; fixed when it is created."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gmmformer.errors import InputError
+from gmmformer.search.encoders import Recipe
 from gmmformer.search.parts import checksum
 from gmmformer.search.vectors import Dtype, VectorFormat
 
@@ -33,8 +34,8 @@ class Settings:
     """Whether feature rows are kept, so that another model needs no decoding."""
     identity: str = ""
     """Another for every library, to know it by elsewhere."""
-    encoders: dict[str, str] = field(default_factory=dict)
-    """What made the features and reads the sentences, by role, so that a search can make them again."""
+    recipe: Recipe | None = None
+    """What makes its vectors, so that a search can make it again; None if only whoever made the library knows."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -62,8 +63,9 @@ class Settings:
             if checksum(text) != check:
                 raise ValueError("its checksum differs")
             values: dict[str, Any] = json.loads(text)
-            return cls(**values)
-        except (ValueError, TypeError) as error:
+            recipe = values.pop("recipe")
+            return cls(**values, recipe=None if recipe is None else Recipe(**recipe))
+        except (KeyError, ValueError, TypeError) as error:
             raise InputError(
                 f"{where}: its settings are damaged ({error}); restore it from a backup, or index the films anew"
             ) from error

@@ -12,8 +12,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gmmformer.errors import InputError
-from gmmformer.files import locked, unwritable
+from gmmformer.files import locked, swapped_whole, unwritable
 from gmmformer.media.decoding.films import printable
+from gmmformer.model import GMMFormer
+from gmmformer.search.encoders import MODEL
 from gmmformer.search.parts import append, checksum, part_path, sync_folder, truncate
 from gmmformer.search.schema import DATABASE, create_database, explained, open_database
 from gmmformer.search.settings import Settings
@@ -44,8 +46,8 @@ class NewFilm:
     fingerprint: str = ""
 
 
-def create_library(folder: Path, settings: Settings) -> None:
-    """Make an empty library in `folder`, which is made if it is not there.
+def create_library(folder: Path, settings: Settings, model: GMMFormer | None = None) -> None:
+    """Make an empty library in `folder`, which is made if it is not there; it keeps a copy of `model`.
 
     Raises:
         InputError: There is something in the way, or the folder cannot be written to.
@@ -56,12 +58,16 @@ def create_library(folder: Path, settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / DATABASE).exists():
             raise InputError(f"{printable(folder)}: is a library already; open it, or choose another folder")
-        left = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+        kept = MODEL if model is not None else None  # a model without a database is what a kill left
+        left = [entry.name for entry in folder.iterdir() if not (entry.name.startswith(".") or entry.name == kept)]
         if left:
             raise InputError(
                 f"{printable(folder)}: is not empty ({printable(left[0])} is there); choose a new folder for it"
             )
         with locked(folder, "writing"), explained(folder):
+            if model is not None:
+                with swapped_whole(folder / MODEL) as beside:
+                    model.save_pretrained(beside)
             create_database(folder, *settings.to_json())
             sync_folder(folder)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from gmmformer.training.loop import EpochEnd, TrainingEnd, new_model_config, resume, train
 from gmmformer.training.optimiser import BertAdam, learning_rate, optimiser_for
-from gmmformer.training.processes import find_device
 from gmmformer.training.run_folder import RunFolder, RunSettings
 
 __all__ = [
@@ -11,7 +10,6 @@ __all__ = [
     "RunFolder",
     "RunSettings",
     "TrainingEnd",
-    "find_device",
     "learning_rate",
     "new_model_config",
     "optimiser_for",

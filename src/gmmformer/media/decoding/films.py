@@ -43,6 +43,11 @@ def printable(path: str | os.PathLike[str]) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def path_text(path: str | os.PathLike[str]) -> str:
+    """A path as UTF-8 text, for JSON; bytes that are none become backslash escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def find_films(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The films among `paths`, in the order given, those of a folder sorted by name, none twice.
 

@@ -1,0 +1,110 @@
+"""What `gmmformer library` does, action by action."""
+
+import json as json_format
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+
+from gmmformer.data.progress import Progress
+from gmmformer.errors import InputError
+from gmmformer.media.decoding.films import path_text, printable
+from gmmformer.search import Library
+from gmmformer.search.hits import clock
+
+
+def _info(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+    info = library.info()
+    if json:
+        print(json_format.dumps(asdict(info)))
+        return 0
+    recipe = info.recipe
+    names = {} if recipe is None else {"frames": recipe.video_encoder, "text": recipe.text_encoder}
+    told = {
+        "model": info.model,
+        **{name: value for name, value in names.items() if value},
+        "films": f"{info.films:,}, {info.seconds / 3600:,.1f} hours, {info.windows:,} windows",
+        "could not be read": f"{info.failures:,}",
+        "on disk": f"{info.bytes / 1e6:,.1f} MB, vectors in {info.dtype}",
+        "removed": f"{info.removed:,}{' (compact gives back their room)' if info.removed else ''}",
+        "features kept": "yes" if info.keeps_features else "no",
+        "engine": info.engine,
+    }
+    width = max(map(len, told))
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in told.items()))
+    return 0
+
+
+def _list(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+    for film in library.films():
+        if json:
+            told = {
+                "id": film.id,
+                "film": path_text(film.path),
+                "length": round(film.timing.length, 3),
+                "rows": film.rows,
+            }
+            print(json_format.dumps(told))
+        else:
+            print(f"{clock(film.timing.length):>10}  {printable(film.path)}")
+    return 0
+
+
+def _failures(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+    for path, _, reason in library.failures():
+        if json:
+            print(json_format.dumps({"film": path_text(path), "reason": reason}))
+        else:
+            print(f"{printable(path)}: {reason}")
+    return 0
+
+
+def _remove(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+    known = [*library.known(), *(failure.path for failure in library.failures())]
+    wanted: dict[str, None] = {}
+    for film in films:
+        absolute = os.path.abspath(film)  # noqa: PTH100 - resolves no links, as when films are taken in
+        found = [path for path in known if path in (film, absolute)] or [
+            path for path in known if fnmatchcase(path, film) or fnmatchcase(path, absolute)
+        ]
+        if not found:
+            raise InputError(
+                f"{printable(film)}: there is no such film in {library.folder}; `list` shows what there is"
+            )
+        wanted |= dict.fromkeys(found)
+    removed = library.remove(list(wanted))
+    print(json_format.dumps({"removed": removed}) if json else f"{removed:,} films removed")
+    return 0
+
+
+def _verify(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+    damage = library.verify(progress)
+    if json:
+        print(json_format.dumps({"damage": damage}))
+    else:
+        print("\n".join(damage) or f"all is well: {len(library.films()):,} films")
+    return 1 if damage else 0
+
+
+def _compact(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+    done = library.compact(progress)
+    told = done._asdict()
+    print(json_format.dumps(told) if json else f"{done.films:,} removed films, {done.freed_bytes:,} bytes given back")
+    return 0
+
+
+def _rebuild(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+    library.rebuild(progress)
+    print(json_format.dumps({"windows": library.info().windows}) if json else "the index is made")
+    return 0
+
+
+ACTIONS: dict[str, Callable[[Library, Sequence[str], bool, Progress], int]] = {
+    "info": _info,
+    "list": _list,
+    "failures": _failures,
+    "remove": _remove,
+    "verify": _verify,
+    "compact": _compact,
+    "rebuild": _rebuild,
+}

@@ -1,0 +1,242 @@
+"""The models behind a library: what looks at frames, what reads sentences, what makes one space of both."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from gmmformer.config import ModelConfig
+from gmmformer.errors import InputError
+from gmmformer.media.encoders.registry import (
+    DualEncoder,
+    FrameEncoder,
+    TextEncoder,
+    dual_encoder,
+    frame_encoder,
+    text_encoder,
+)
+from gmmformer.model import GMMFormer, find_device, load_model
+from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder
+
+AnyEncoder = TypeVar("AnyEncoder", FrameEncoder, TextEncoder)
+
+MODEL = "model"
+"""Folder of a library that holds the trained model it belongs to."""
+ZERO_SHOT = "zero-shot:"
+"""Before the name of a dual encoder that is to be used as it is."""
+FPS = 1.0
+"""Frames per second of film that are looked at where the model does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What makes the vectors of a library, by name, so that it can be made again from the library alone."""
+
+    trained: bool = False
+    """Whether there is a trained model; the library keeps it."""
+    video_encoder: str | None = None
+    """The frame encoder of the features that the trained model takes; None where nobody knows."""
+    text_encoder: str | None = None
+    """The text encoder of the token features that the trained model takes; None where nobody knows."""
+    dual_encoder: str | None = None
+    """The dual encoder that is used without training."""
+    mix: float = 0.0
+    """The dual encoder's share of the score, where there is a trained model too."""
+    fps: float = FPS
+    """Frames per second of film that are looked at."""
+    identities: dict[str, str] = field(default_factory=dict)
+    """Name and version of each encoder, by role, as the library was made with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How encoders and models run; nothing here changes what they compute, but for rounding."""
+
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "mps"."""
+    batch: int = 32
+    """Frames, or sentences, in one forward pass."""
+    allow_download: bool = False
+    """Whether encoders may be fetched from the Hugging Face Hub."""
+
+
+class Encoders:
+    """What a library needs to take in films and to understand sentences."""
+
+    def __init__(self, recipe: Recipe, model: GMMFormer | None, name: str, running: Running) -> None:
+        """Use `choose_encoders` or `recall_encoders`."""
+        self._given, self._running, self.model = recipe, running, model
+        self._lock = threading.Lock()
+        self._dual = dual_encoder(recipe.dual_encoder, **vars(running)) if recipe.dual_encoder else None
+        self._identities: dict[str, str] = {}
+        self.embedder = self._embedder(name)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What they are, with the versions of those that have been needed so far."""
+        return Recipe(**(vars(self._given) | {"identities": {**self._given.identities, **self._identities}}))
+
+    @cached_property
+    def frames(self) -> FrameEncoder:
+        """What makes feature rows of frames.
+
+        Raises:
+            InputError: Nobody knows what made the features that the model was trained on, or it cannot be loaded.
+        """
+        recipe, dual = self._given, self._dual
+        if self.model is None:
+            assert dual is not None
+            return self._same("video_encoder", dual.frames)
+        if recipe.video_encoder is None:
+            raise InputError(
+                "the model does not say what encoder made the features it was trained on, so films cannot be made "
+                "ready for it; name the encoder with --video-encoder"
+            )
+        own = self._same("video_encoder", frame_encoder(recipe.video_encoder, **vars(self._running)))
+        if own.dim != self.model.config.feature_dim:
+            raise InputError(
+                f"--video-encoder {recipe.video_encoder} gives {own.dim} numbers a frame, the model takes "
+                f"{self.model.config.feature_dim}; name the encoder that it was trained with"
+            )
+        return own if dual is None or self._one_for_both else SideBySide(own, dual.frames)
+
+    @property
+    def _one_for_both(self) -> bool:
+        """Whether the trained model looks at the dual encoder's own frame features."""
+        return self._given.dual_encoder == self._given.video_encoder
+
+    def _embedder(self, name: str) -> Embedder:
+        recipe, dual, model = self._given, self._dual, self.model
+        if model is None:
+            assert dual is not None
+            return self._dual_embedder(dual)
+        text = None
+        if recipe.text_encoder is not None:
+            text = self._same("text_encoder", text_encoder(recipe.text_encoder, **vars(self._running)))
+        trained = ModelEmbedder(model, text, name)
+        if dual is None:
+            return trained
+        second = self._dual_embedder(dual, model.config)
+        width = model.config.feature_dim
+        begin = 0 if self._one_for_both else width
+        columns = (slice(0, width), slice(begin, begin + second.feature_dim))
+        return MixedEmbedder(trained, second, recipe.mix, columns=columns)
+
+    def _dual_embedder(self, dual: DualEncoder, like: ModelConfig | None = None) -> DualEmbedder:
+        text = self._same("dual_encoder", dual.text)
+        shape = {} if like is None else {"clips": like.map_size, "window_rows": like.max_ctx_l}
+        return DualEmbedder(text, identity=text.identity, **shape)
+
+    def _same(self, role: str, encoder: AnyEncoder) -> AnyEncoder:
+        """The encoder, if it is the version that the library was made with."""
+        before = self._given.identities.get(role, encoder.identity)
+        if before != encoder.identity:
+            raise InputError(
+                f"{encoder.name}: is {encoder.identity} now, but the library was made with {before}; put that version "
+                "back, or index the films anew"
+            )
+        self._identities[role] = encoder.identity
+        return encoder
+
+
+class SideBySide:
+    """Two frame encoders as one: their vectors one after the other."""
+
+    def __init__(self, first: FrameEncoder, second: FrameEncoder) -> None:
+        """See frames through both."""
+        self._parts = (first, second)
+        self.name = f"{first.name}+{second.name}"
+        self.identity = f"{first.identity}+{second.identity}"
+        self.dim, self.size = first.dim + second.dim, max(first.size, second.size)
+        self.needs_previous = first.needs_previous or second.needs_previous
+
+    def encode(
+        self,
+        images: Sequence[UInt8[np.ndarray, "_height _width 3"]],
+        previous: Sequence[UInt8[np.ndarray, "_height _width 3"] | None] | None = None,
+    ) -> Float[np.ndarray, "frames dim"]:
+        """See `FrameEncoder.encode`."""
+        return np.concatenate([part.encode(images, previous) for part in self._parts], axis=1)
+
+
+def choose_encoders(
+    model: str | Path,
+    *,
+    mix_in: str | None = None,
+    mix: float = 0.5,
+    video_encoder: str | None = None,
+    text_encoder: str | None = None,
+    fps: float | None = None,
+    running: Running = Running(),
+) -> Encoders:
+    """The models that a new library is to belong to.
+
+    Args:
+        model: A run folder, a saved model, a published checkpoint, a hub id; or zero-shot:NAME, a dual encoder such as
+            CLIP used without training.
+        mix_in: zero-shot:NAME to mix into the trained model's score.
+        mix: Its share of the score.
+        video_encoder: What made the features the model was trained on, where the model does not say.
+        text_encoder: What made its token features, where the model does not say.
+        fps: Frames per second of film. Default: as the model was trained, else 1.
+        running: Device, batch, downloads.
+
+    Raises:
+        InputError: A model or encoder is not there, or they do not fit each other.
+    """
+    model = str(model)
+    if model.startswith(ZERO_SHOT):
+        for flag, value in (("--with", mix_in), ("--video-encoder", video_encoder), ("--text-encoder", text_encoder)):
+            if value is not None:
+                raise InputError(f"{flag} {value}: {model} needs no other encoder; leave it out")
+        recipe = Recipe(dual_encoder=_dual_name(model, "--model"), fps=fps or FPS)
+        return Encoders(recipe, None, model, running)
+    if not 0 < mix < 1:
+        raise InputError(f"--mix {mix} must be above 0 and below 1")
+    loaded = load_model(model, allow_download=running.allow_download).to(find_device(running.device))
+    config = loaded.config
+    recipe = Recipe(
+        trained=True,
+        video_encoder=_agreed("--video-encoder", video_encoder, config.video_encoder),
+        text_encoder=_agreed("--text-encoder", text_encoder, config.text_encoder),
+        dual_encoder=None if mix_in is None else _dual_name(mix_in, "--with"),
+        mix=0.0 if mix_in is None else mix,
+        fps=fps or config.fps or FPS,
+    )
+    return Encoders(recipe, loaded, Path(model).name or model, running)
+
+
+def recall_encoders(folder: Path, recipe: Recipe, name: str, running: Running = Running()) -> Encoders:
+    """The models that the library in `folder` belongs to.
+
+    Raises:
+        InputError: One is not there any more, or not what it was.
+    """
+    model = None
+    if recipe.trained:
+        try:
+            model = load_model(folder / MODEL).to(find_device(running.device))
+        except InputError as error:
+            raise InputError(
+                f"{error}; it is the library's own model: restore it from a backup, or index anew"
+            ) from error
+    return Encoders(recipe, model, name, running)
+
+
+def _dual_name(name: str, flag: str) -> str:
+    found = name.removeprefix(ZERO_SHOT)
+    if found == name or not found:
+        raise InputError(f"{flag} {name}: write {ZERO_SHOT}NAME, such as {ZERO_SHOT}openai/clip-vit-large-patch14")
+    folder = Path(found)
+    return str(folder.resolve()) if folder.is_dir() else found
+
+
+def _agreed(flag: str, given: str | None, known: str | None) -> str | None:
+    if given is not None and known is not None and given != known:
+        raise InputError(f"{flag} {given}: the model was trained with {known}; leave the flag out")
+    return given or known
