@@ -1,11 +1,14 @@
 """Data that many tests share."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from gmmformer.data import Collection, simulate
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the helpers that tests share
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")

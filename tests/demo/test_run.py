@@ -10,8 +10,10 @@ import pytest
 import gmmformer.demo.run as demo
 from gmmformer.cli import main
 from gmmformer.data import Collection, check_collection
+from gmmformer.evaluation import evaluate
 from gmmformer.media.catalogue import read_film_records
 from gmmformer.model import load_model
+from gmmformer.search import Library
 
 FILMS, EPOCHS = 8, 2
 
@@ -63,7 +65,7 @@ def test_the_folders_are_as_promised(ran: Ran) -> None:
 
 
 def test_it_says_where_it_is(ran: Ran) -> None:
-    assert [line[:3] for line in ran.said if line[1] == "/"] == ["1/4", "2/4", "3/4", "4/4"]
+    assert [line[:3] for line in ran.said if line[1] == "/"] == ["1/5", "2/5", "3/5", "4/5", "5/5"]
     assert any(f"decoded {FILMS} films, 0 were there already, 0 failed" in line for line in ran.said)
     assert ran.epochs == list(range(EPOCHS))
     assert ran.told["films rendered"][-1] == (FILMS, FILMS)
@@ -90,6 +92,23 @@ def test_the_contact_sheet_has_a_row_for_each_sentence_and_frames_right_films_gr
     assert len(edges) == 2 * rows
 
 
+def test_the_library_holds_the_test_films_and_ranks_them_as_evaluate_does(ran: Ran) -> None:
+    collection = Collection.open(ran.out / "data", "demo")
+    captions = collection.captions("test")
+    film_of = {record.video: record.film for record in read_film_records(collection.frames.folder)}
+    found = evaluate(load_model(ran.end.model), collection, "test")
+    with Library.open(ran.end.library) as library:
+        assert {film.path for film in library.films()} == {str(film_of[video]) for video in captions.video_ids}
+        for sentence, scores in zip(captions.sentences, found.top.scores, strict=True):
+            hits = library.search(sentence, k=len(captions.video_ids))
+            assert [hit.score for hit in hits] == pytest.approx(scores.tolist(), abs=5e-3)  # int8
+        for sentence, hits, seconds in ran.end.searches:
+            assert sentence in captions.sentences
+            assert hits == library.search(sentence, k=3)
+            assert seconds > 0
+    assert len(ran.end.searches) == min(3, -(-len(captions.sentences) // 11))
+
+
 def test_the_command_shows_the_table_and_where_to_look(
     ran: Ran, capsys: pytest.CaptureFixture[str], monkeypatch_module: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +117,16 @@ def test_the_command_shows_the_table_and_where_to_look(
     assert main(["demo", str(ran.out), "--films", str(FILMS)]) == 0
     said = capsys.readouterr().out
     assert f"decoded 0 films, {FILMS} were there already" in said
-    for words in ("R@1", "R@5", "SumR", "chance", "times chance", str(ran.end.contact_sheet), str(ran.end.curves)):
+    for words in (
+        "R@1",
+        "R@5",
+        "SumR",
+        "chance",
+        "times chance",
+        str(ran.end.contact_sheet),
+        str(ran.end.curves),
+        "-k 3",
+    ):
         assert words in said
     assert said.count("\nepoch ") == EPOCHS
     assert {path: path.stat().st_mtime_ns for path in (ran.out / "films").iterdir()} == films

@@ -82,6 +82,7 @@ def index(
         json: Print one JSON object at the end (with --watch: a line after each change), and nothing else, on stdout.
         limits: What decoding may cost.
     """
+    from gmmformer.media.decoding.films import find_films
     from gmmformer.search import Running
 
     sources = {"FILMS": bool(films), "--data": data is not None, "--features-of": features_of is not None}
@@ -92,7 +93,15 @@ def index(
         )
     fixed = {"dtype": dtype, "overlap": overlap, "keep_features": keep_features}
     running = Running(device=device, batch=batch, allow_download=allow_download)
-    chosen = {"mix_in": mix_in, "video_encoder": video_encoder, "text_encoder": text_encoder, "fps": fps, "mix": mix}
+    chosen: dict[str, Any] = {
+        "mix_in": mix_in,
+        "video_encoder": video_encoder,
+        "text_encoder": text_encoder,
+        "fps": fps,
+        "mix": mix,
+    }
+    chosen["films"] = data is None
+    find_films(films)  # a name mistyped makes no library
     with bars() as progress, _opened(library, model, chosen, fixed, running) as opened:
         if films:
             return _index_films(opened, films, prune, retry, watch, limits, json, progress)
@@ -117,8 +126,6 @@ def _opened(
                 f"{folder}: there is no library yet; name the model it is to belong to: --model RUN, or --model "
                 "zero-shot:NAME"
             )
-        if encoders.recipe.video_encoder or encoders.model is None:
-            _ = encoders.frames  # what cannot make features of films must not make a library for them
         return Library.create(folder, encoders, **given)
     opened = Library.open(folder, encoders, running=running)
     for name, value in given.items():
@@ -328,7 +335,7 @@ def library(
 
     if bool(films) != (action == "remove"):
         raise InputError(
-            "remove takes the films to remove, no other action does: gmmformer library DIR remove FILM ..."
+            "remove takes films, no other action does: gmmformer library DIR remove FILM ..."
         )
     with bars() as progress, Library.open(folder) as opened:
         return looking_after.ACTIONS[action](opened, films, json, progress)

@@ -64,7 +64,7 @@ def _remove(library: Library, films: Sequence[str], json: bool, progress: Progre
     wanted: dict[str, None] = {}
     for film in films:
         absolute = os.path.abspath(film)  # noqa: PTH100 - resolves no links, as when films are taken in
-        found = [path for path in known if path in (film, absolute)] or [
+        found = [path for path in known if film in (path, path_text(path), printable(path)) or path == absolute] or [
             path for path in known if fnmatchcase(path, film) or fnmatchcase(path, absolute)
         ]
         if not found:

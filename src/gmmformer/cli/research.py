@@ -3,9 +3,9 @@
 import json as json_format
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gmmformer.cli.shared import bars, report_epoch
 from gmmformer.cli.shared import device as device_of
@@ -95,6 +95,8 @@ def evaluate(
     collection: str,
     split: str = "test",
     feature: str | None = None,
+    mix_in: Annotated[str | None, arg(name="with", metavar="zero-shot:NAME")] = None,
+    mix: float = 0.5,
     window: Window | None = None,
     ranks: Path | None = None,
     json: bool = False,
@@ -105,11 +107,14 @@ def evaluate(
     """Measure a model on a split: gmmformer evaluate MODEL --data ROOT --collection tvr --split test
 
     Args:
-        model: A run folder, a saved model, a published checkpoint, or a hub id.
+        model: A run folder, a saved model, a published checkpoint, or a hub id; or zero-shot:NAME, a dual encoder such
+            as CLIP as it is, on features that `extract --video-encoder NAME` made.
         data: Folder that holds collections in the MS-SL layout.
         collection: Name of the collection, a folder in it.
         split: Caption file to evaluate on.
         feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
+        mix_in: A dual encoder to mix into the score of a model that was trained on its features: zero-shot:NAME.
+        mix: Its share of the score.
         window: "batch" gives the published system's numbers to the last digit, "full" lets an embedding depend on its
             video alone. Default: as the model was trained.
         ranks: File to write a JSON line to for each sentence: its rank, its score, the best videos.
@@ -123,11 +128,20 @@ def evaluate(
     from gmmformer.evaluation import evaluate as evaluate_model
     from gmmformer.model import load_model
 
-    loaded = load_model(model, allow_download=allow_download, **({"window": window} if window else {}))
     opened = Collection.open(data, collection, feature=feature)
-    found = evaluate_model(
-        loaded.to(device_of(device)), opened, split, workers=workers, progress=True, top=10 if ranks else 1
-    )
+    top = 10 if ranks else 1
+    if model.startswith("zero-shot:") or mix_in is not None:
+        from gmmformer.search import Running, choose_encoders, evaluate_encoders
+
+        if window is not None:
+            raise InputError(f"--window {window}: goes with a trained model alone; leave it out")
+        running = Running(device=device, allow_download=allow_download)
+        encoders = choose_encoders(model, mix_in=mix_in, mix=mix, running=running)
+        with bars() as progress:
+            found = evaluate_encoders(encoders, opened, split, top=top, workers=workers, progress=progress)
+    else:
+        loaded = load_model(model, allow_download=allow_download, **({"window": window} if window else {}))
+        found = evaluate_model(loaded.to(device_of(device)), opened, split, workers=workers, progress=True, top=top)
     if ranks is not None:
         found.write_ranks(ranks)
     if json:

@@ -172,6 +172,7 @@ def choose_encoders(
     video_encoder: str | None = None,
     text_encoder: str | None = None,
     fps: float | None = None,
+    films: bool = True,
     running: Running = Running(),
 ) -> Encoders:
     """The models that a new library is to belong to.
@@ -184,6 +185,8 @@ def choose_encoders(
         video_encoder: What made the features the model was trained on, where the model does not say.
         text_encoder: What made its token features, where the model does not say.
         fps: Frames per second of film. Default: as the model was trained, else 1.
+        films: Whether films are to be taken in, not only features that are there: then what looks at frames must be
+            known and there.
         running: Device, batch, downloads.
 
     Raises:
@@ -195,7 +198,7 @@ def choose_encoders(
             if value is not None:
                 raise InputError(f"{flag} {value}: {model} needs no other encoder; leave it out")
         recipe = Recipe(dual_encoder=_dual_name(model, "--model"), fps=fps or FPS)
-        return Encoders(recipe, None, model, running)
+        return _checked(Encoders(recipe, None, model, running), films)
     if not 0 < mix < 1:
         raise InputError(f"--mix {mix} must be above 0 and below 1")
     loaded = load_model(model, allow_download=running.allow_download).to(find_device(running.device))
@@ -208,7 +211,7 @@ def choose_encoders(
         mix=0.0 if mix_in is None else mix,
         fps=fps or config.fps or FPS,
     )
-    return Encoders(recipe, loaded, Path(model).name or model, running)
+    return _checked(Encoders(recipe, loaded, Path(model).name or model, running), films)
 
 
 def recall_encoders(folder: Path, recipe: Recipe, name: str, running: Running = Running()) -> Encoders:
@@ -226,6 +229,12 @@ def recall_encoders(folder: Path, recipe: Recipe, name: str, running: Running = 
                 f"{error}; it is the library's own model: restore it from a backup, or index anew"
             ) from error
     return Encoders(recipe, model, name, running)
+
+
+def _checked(encoders: Encoders, films: bool) -> Encoders:
+    if films:
+        _ = encoders.frames
+    return encoders
 
 
 def _dual_name(name: str, flag: str) -> str:

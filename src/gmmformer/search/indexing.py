@@ -214,6 +214,8 @@ def index_library(source: "Library", library: "Library", *, progress: Progress =
     Raises:
         InputError: It keeps none, they are not those of the library's model, or the library cannot be written to.
     """
+    if not source.settings.keep_features:
+        raise InputError(f"{source.folder}: keeps no features; index the films themselves")
     ours, theirs = library.encoders().frames.identity, source.settings.recipe
     made = None if theirs is None else theirs.identities.get("video_encoder")
     if made != ours:
@@ -226,8 +228,7 @@ def index_library(source: "Library", library: "Library", *, progress: Progress =
         for done, film in enumerate(films):
             if known.get(film.path) != (film.stamp, film.fingerprint):
                 kept = source.features_of(film.path)
-                if kept is None:
-                    raise InputError(f"{source.folder}: keeps no features; index the films themselves")
+                assert kept is not None
                 features, when = kept
                 seconds = when.seconds if when.seconds is not None else when.first + when.step * np.arange(film.rows)
                 told = {"stamp": film.stamp, "fingerprint": film.fingerprint}

@@ -18,24 +18,7 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 pytest.importorskip("PIL")
 
-SENTENCES = ["a red square moves to the left", "star", "two blue circles wait while a red star moves", "", "a square"]
-WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
-VISION = {
-    "hidden_size": 32,
-    "intermediate_size": 37,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "patch_size": 8,
-    "image_size": 32,
-}
-TEXT = {
-    "hidden_size": 24,
-    "intermediate_size": 37,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 64,
-    "max_position_embeddings": 40,
-}
+from tiny_encoders import SENTENCES, TEXT, VISION, WORDS, letters, save, tiny_clip  # noqa: E402
 
 SIGLIP_TEXT = {"hidden_size": 32, "projection_size": 32, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
 
@@ -49,34 +32,16 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def _letters() -> list[str]:
-    return sorted({letter for word in WORDS for letter in word})
-
-
-def _clip_tokenizer() -> Any:
-    """Byte pairs: letters, and the merges that spell each word."""
-    vocabulary, merges = [*_letters(), *(f"{letter}</w>" for letter in _letters())], []
-    for word in WORDS:
-        left = word[0]
-        for right in [*word[1:-1], f"{word[-1]}</w>"] if word[1:] else []:
-            merges.append((left, right))
-            left += right
-            vocabulary.append(left)
-    vocabulary = [*dict.fromkeys(vocabulary), "<|startoftext|>", "<|endoftext|>"]
-    numbers = {piece: number for number, piece in enumerate(vocabulary)}
-    return transformers.CLIPTokenizer(vocab=numbers, merges=list(dict.fromkeys(merges)), model_max_length=40)
-
-
 def _roberta_tokenizer() -> Any:
     """Byte pairs without merges: one token per letter, "Ġ" the space."""
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", *_letters(), "Ġ", "<mask>"]
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters(), "Ġ", "<mask>"]
     numbers = {piece: number for number, piece in enumerate(pieces)}
     return transformers.RobertaTokenizer(vocab=numbers, merges=[], model_max_length=40)
 
 
 def _bert_tokenizer() -> Any:
     """WordPiece: words and letters."""
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_letters(), *(f"##{letter}" for letter in _letters())]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters(), *(f"##{letter}" for letter in letters())]
     numbers = {piece: number for number, piece in enumerate(dict.fromkeys([*pieces, *WORDS]))}
     return transformers.BertTokenizer(vocab=numbers, model_max_length=40)
 
@@ -94,30 +59,9 @@ def _siglip_tokenizer() -> Any:
 
 def _siglip2_tokenizer() -> Any:
     """Byte pairs without merges: one token per letter, "▁" the space; lower case."""
-    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *_letters()]
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *letters()]
     numbers = {piece: number for number, piece in enumerate(pieces)}
     return transformers.Siglip2Tokenizer(vocab=numbers, merges=[], padding_side="right")
-
-
-def _save(folder: Path, model: Any, *parts: Any) -> Path:
-    for part in (model, *parts):
-        part.save_pretrained(folder)
-    return folder
-
-
-def _clip_processor() -> Any:
-    return transformers.models.clip.image_processing_pil_clip.CLIPImageProcessorPil(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-    )
-
-
-def _clip(folder: Path) -> Path:
-    tokenizer = _clip_tokenizer()
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    config = transformers.CLIPConfig(
-        text_config={**TEXT, **ids, "vocab_size": len(tokenizer)}, vision_config=VISION, projection_dim=16
-    )
-    return _save(folder, transformers.CLIPModel(config), tokenizer, _clip_processor())
 
 
 def _siglip(folder: Path) -> Path:
@@ -126,7 +70,7 @@ def _siglip(folder: Path) -> Path:
         size={"height": 32, "width": 32}
     )
     text = TEXT | SIGLIP_TEXT | {"vocab_size": len(tokenizer)}
-    return _save(
+    return save(
         folder,
         transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=VISION)),
         tokenizer,
@@ -142,7 +86,7 @@ def _siglip2(folder: Path) -> Path:
     text = TEXT | SIGLIP_TEXT | {"vocab_size": len(tokenizer)}
     vision = {key: value for key, value in VISION.items() if key != "image_size"} | {"num_patches": 16}
     config = transformers.Siglip2Config(text_config=text, vision_config=vision)
-    return _save(folder, transformers.Siglip2Model(config), tokenizer, processor)
+    return save(folder, transformers.Siglip2Model(config), tokenizer, processor)
 
 
 def _dinov2(folder: Path) -> Path:
@@ -150,13 +94,13 @@ def _dinov2(folder: Path) -> Path:
         size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}
     )
     config = transformers.Dinov2Config(**{**VISION, "mlp_ratio": 2})
-    return _save(folder, transformers.Dinov2Model(config), processor)
+    return save(folder, transformers.Dinov2Model(config), processor)
 
 
 def _vit(folder: Path) -> Path:
     processor = transformers.models.vit.image_processing_pil_vit.ViTImageProcessorPil(size={"height": 32, "width": 32})
     model = transformers.ViTModel(transformers.ViTConfig(**VISION), add_pooling_layer=False)
-    return _save(folder, model, processor)
+    return save(folder, model, processor)
 
 
 def _resnet(folder: Path) -> Path:
@@ -164,7 +108,7 @@ def _resnet(folder: Path) -> Path:
     processor = transformers.models.convnext.image_processing_pil_convnext.ConvNextImageProcessorPil(
         size={"shortest_edge": 32}, crop_pct=1.0
     )
-    return _save(folder, transformers.ResNetModel(config), processor)
+    return save(folder, transformers.ResNetModel(config), processor)
 
 
 def _roberta(folder: Path) -> Path:
@@ -172,12 +116,12 @@ def _roberta(folder: Path) -> Path:
     config = transformers.RobertaConfig(
         **{**TEXT, "vocab_size": len(tokenizer), "max_position_embeddings": 44}, pad_token_id=tokenizer.pad_token_id
     )
-    return _save(folder, transformers.RobertaForMaskedLM(config), tokenizer)
+    return save(folder, transformers.RobertaForMaskedLM(config), tokenizer)
 
 
 def _bert(folder: Path) -> Path:
     tokenizer = _bert_tokenizer()
-    return _save(
+    return save(
         folder, transformers.BertModel(transformers.BertConfig(**{**TEXT, "vocab_size": len(tokenizer)})), tokenizer
     )
 
@@ -200,14 +144,14 @@ def _images() -> list[np.ndarray]:
 
 
 FRAME_MODELS = {
-    "clip": _clip,
+    "clip": tiny_clip,
     "siglip": _siglip,
     "siglip2": _siglip2,
     "dinov2": _dinov2,
     "vit": _vit,
     "resnet": _resnet,
 }
-TEXT_MODELS = {"clip": _clip, "siglip": _siglip, "siglip2": _siglip2, "roberta": _roberta, "bert": _bert}
+TEXT_MODELS = {"clip": tiny_clip, "siglip": _siglip, "siglip2": _siglip2, "roberta": _roberta, "bert": _bert}
 
 
 @pytest.fixture(scope="module")

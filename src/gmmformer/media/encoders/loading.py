@@ -64,8 +64,9 @@ class Loading:
         """
         from transformers.utils import logging
 
-        told = logging.get_verbosity()
+        told, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()  # its report of missing weights is checked in `model`
+        logging.disable_progress_bar()
         try:
             return what(self.name, local_files_only=not self.allow_download, trust_remote_code=False, **more)
         except ImportError as error:
@@ -74,6 +75,8 @@ class Loading:
             raise InputError(self._reason(error)) from error
         finally:
             logging.set_verbosity(told)
+            if bars:
+                logging.enable_progress_bar()
 
     def _reason(self, error: Exception) -> str:
         said = " ".join(str(error).split())[:200]
