@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gmmformer.media.decoding.decode import frame_at, probe, sampled_frames
-from gmmformer.media.decoding.pictures import Orientation, display_size
+from gmmformer.media.decoding.pictures import Orientation, PictureMaker, display_size
 
 LEFT_RED, RIGHT_BLUE = (200, 30, 30), (30, 30, 200)
 
@@ -187,3 +187,16 @@ def test_a_film_that_changes_its_size_keeps_one_size(tmp_path, make_film, draw):
     frames = list(sampled_frames(joined))
     assert len(frames) >= 4
     assert {frame.image.shape for frame in frames} == {(64, 128, 3)}
+
+
+def test_a_bright_hdr_picture_is_the_same_at_its_own_size_and_scaled():
+    """swscale's packed 48-bit output wraps bright colours round where the height stays as it is; planes do not."""
+    picture = np.full((64, 128, 3), (240, 230, 220), dtype=np.uint8)
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p10le")
+    frame.color_trc, frame.pts = 18, 0  # HLG
+    images = [
+        PictureMaker(size=size, sample_aspect=Fraction(1), bottom_field_first=False).picture(frame)
+        for size in (None, 32)
+    ]
+    assert images[0].shape == (64, 128, 3)
+    assert np.abs(images[0].mean(axis=(0, 1)) - images[1].mean(axis=(0, 1))).max() < 3

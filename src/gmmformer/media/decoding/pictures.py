@@ -108,7 +108,7 @@ def _rgb(frame: "av.VideoFrame", width: int, height: int) -> UInt8[np.ndarray, "
         transfer = Transfer.SDR
     transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     if transfer is not None:
-        return to_screen(_scaled(frame, width, height, "rgb48le"), transfer)
+        return to_screen(_scaled(frame, width, height, "gbrp16le"), transfer)
     if transparent:
         rgba = _scaled(frame, width, height, "rgba").astype(np.uint16)
         return ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)

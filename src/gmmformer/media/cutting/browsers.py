@@ -1,0 +1,108 @@
+"""Whether a browser plays a film as it is."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gmmformer.media.decoding.container import COVER, open_film
+from gmmformer.media.decoding.films import DecodeError, unreadable_reason
+
+MP4_PICTURES = frozenset(("av1", "h264", "vp9"))
+MP4_SOUND = frozenset(("aac", "mp3"))
+WEBM_PICTURES = frozenset(("av1", "vp8", "vp9"))
+WEBM_SOUND = frozenset(("opus", "vorbis"))
+PIXELS = {
+    "av1": ("yuv420p", "yuv420p10le"),
+    "h264": ("yuv420p", "yuvj420p"),
+    "vp8": ("yuv420p", "yuva420p"),
+    "vp9": ("yuv420p", "yuva420p"),
+}
+NAMES = {
+    "ac3": "AC-3",
+    "av1": "AV1",
+    "eac3": "E-AC-3",
+    "h264": "H.264",
+    "mpeg1video": "MPEG-1",
+    "mpeg2video": "MPEG-2",
+    "mpeg4": "MPEG-4 part 2",
+    "opus": "Opus",
+    "prores": "ProRes",
+    "vorbis": "Vorbis",
+}
+ENCRYPTED = frozenset(("enca", "encv"))
+"""Sample entries of protected streams (ISO/IEC 14496-12, 8.12)."""
+LATE = 0.1
+"""Seconds after its clock's zero at which a film may begin: a browser counts from zero, this project from the film's
+first frame, so every moment would be off by as much."""
+DOC_TYPE = b"\x42\x82"
+"""EBML's element that tells WebM from Matroska (RFC 8794, 11.2.7)."""
+
+
+def browser_plays(film: str | os.PathLike[str]) -> str | None:
+    """Why current versions of Chromium, Firefox and Safari do not all play a film as it is, or not with right seconds.
+
+    They play mp4 and mov with H.264 (8 bit, 4:2:0), VP9 or AV1 and AAC, MP3 or no sound, and WebM with VP8, VP9 or
+    AV1 and Opus, Vorbis or no sound. Only the header is read, and of files without one the beginning; damage further
+    on is not noticed.
+
+    Returns:
+        None where they play it; else one short clause, such as "HEVC video" or "AVI container".
+
+    Raises:
+        DecodeError: The film cannot be read.
+    """
+    with open_film(film) as opened:
+        container, stream = opened.container, opened.stream
+        formats = set(container.format.name.split(","))
+        if "mp4" in formats:
+            pictures, sounds, where = MP4_PICTURES, MP4_SOUND, "mp4"
+        elif "webm" in formats and _is_webm(film):
+            pictures, sounds, where = WEBM_PICTURES, WEBM_SOUND, "WebM"
+        else:
+            name = "Matroska" if "matroska" in formats else container.format.long_name.split(" (")[0]
+            return f"{name} container"
+        shown = [other for other in container.streams.video if not int(other.disposition) & COVER]
+        heard = list(container.streams.audio)
+        if any(other.codec_context and other.codec_tag in ENCRYPTED for other in (stream, *heard)):
+            return "encrypted"
+        if shown[0].index != stream.index:
+            return "several video streams"
+        reason = _picture_reason(stream, pictures, where)
+        for sound in heard[:1]:
+            codec = _codec(sound)
+            if reason is None and codec not in sounds:
+                reason = f"{_name(codec)} audio" + (f" in {where}" if codec in MP4_SOUND | WEBM_SOUND else "")
+        begins = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+        if reason is None and begins > LATE:
+            reason = f"its clock begins at {begins:.1f} s"
+        return reason
+
+
+def _picture_reason(stream: Any, pictures: frozenset[str], where: str) -> str | None:
+    codec, pixels = _codec(stream), stream.codec_context.pix_fmt
+    name = _name(codec)
+    if codec not in pictures:
+        return f"{name} video" + (f" in {where}" if codec in PIXELS else "")
+    if pixels is None:
+        return f"unreadable {name}"
+    if pixels in PIXELS[codec]:
+        return None
+    depth = max(component.bits for component in stream.codec_context.format.components)
+    return f"{depth}-bit {name}" if depth > 8 else f"{name} in {pixels}"
+
+
+def _codec(stream: Any) -> str:
+    return str(stream.codec_context.codec.canonical_name) if stream.codec_context else "unknown"
+
+
+def _name(codec: str) -> str:
+    return NAMES.get(codec, codec.upper().replace("_", " ") if codec != "unknown" else codec)
+
+
+def _is_webm(film: str | os.PathLike[str]) -> bool:
+    try:
+        with Path(film).open("rb") as file:
+            _, _, after = file.read(1024).partition(DOC_TYPE)
+    except OSError as error:
+        raise DecodeError(film, unreadable_reason(error)) from error
+    return after[1:5] == b"webm"

@@ -1,0 +1,165 @@
+"""A moment copied out of a film packet by packet: fast, and without any loss of quality."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import av
+import numpy as np
+
+from gmmformer.media.cutting.encoding import MP4_OPTIONS, encoded_sound, mux_in_order
+from gmmformer.media.cutting.reading import Span, decoded_from, key_frame_before, packets_from, past_end
+from gmmformer.media.cutting.sound import ClockSpan, copied_packets, sound_of
+from gmmformer.media.decoding.container import ENCRYPTION, OpenFilm, open_film
+from gmmformer.media.decoding.skipping import REORDERING, UnskippableError, skippable
+
+COPIED_CODECS = frozenset(("av1", "h264", "hevc", "mpeg4", "vp9"))
+"""Pictures that may lie in mp4 and that players expect there."""
+
+
+class UncopyableError(Exception):
+    """The film's packets cannot make the clip; the message is a clause that says why."""
+
+
+class Copied(NamedTuple):
+    """What was written, in seconds of the film."""
+
+    start: Fraction
+    end: Fraction
+    audio: bool
+
+
+def copy(
+    path: Path, span: Span, out: Path, *, audio: Literal["copied", "encoded"] | None, most_before: Fraction | None
+) -> Copied:
+    """Write the packets from the key frame before a span up to the last one that is shown within it.
+
+    Where frames within the span are predicted from one after it, the frames up to that one come too.
+
+    Args:
+        path: The film.
+        span: Seconds of the film.
+        out: A file to make.
+        audio: Whether sound is copied where mp4 may hold it, or always encoded anew; None for no sound.
+        most_before: How many seconds before the span the clip may begin; None for any.
+
+    Raises:
+        DecodeError: Nothing can be decoded.
+        InputError: The film is over at the span's start.
+        UncopyableError: The packets cannot make the clip, or there is no key frame near enough.
+        av.FFmpegError: The packets are not what mp4 takes, or the file cannot be written.
+    """
+    with open_film(path) as film:
+        codec = film.stream.codec.canonical_name
+        if codec not in COPIED_CODECS or not skippable(film):
+            raise UncopyableError(f"{codec} from {film.container.format.name} is not copied into mp4")
+        if film.decoder is not film.stream.codec_context:
+            raise UncopyableError("mp4 does not hold its transparency")
+        try:
+            pictures = _Pictures(film, span, most_before)
+        except UnskippableError as error:
+            raise UncopyableError("its packets are damaged or do not say when they are shown") from error
+        clock = ClockSpan(pictures.zero * film.time_base, (pictures.origin * film.time_base) + span.end)
+        with (
+            sound_of(path, audio is not None) as source,
+            av.open(f"file:{out.absolute()}", "w", format="mp4", options=MP4_OPTIONS) as container,
+        ):
+            stream = container.add_stream_from_template(film.stream, opaque=True)
+            if codec == "hevc":
+                stream.codec_context.codec_tag = "hvc1"
+            if pictures.display_matrix is not None:
+                stream.set_display_matrix(pictures.display_matrix)
+            heard: Iterator[Any] | None = None
+            if source is not None and audio == "copied" and source.copyable:
+                sound = container.add_stream_from_template(source.stream, opaque=True)
+                heard = _into(sound, copied_packets(source, clock))
+            elif source is not None:
+                heard = encoded_sound(container, source, clock, stereo=False)
+            mux_in_order(container, _into(stream, pictures.packets()), heard or iter(()))
+        return Copied(pictures.start, pictures.end, heard is not None)
+
+
+class _Pictures:
+    """The packets of the pictures of one clip; `end` is right once all are taken."""
+
+    def __init__(self, film: OpenFilm, span: Span, most_before: Fraction | None) -> None:
+        frame = next(film.frames(), None)
+        if frame is None:
+            raise film.nothing_decodable()
+        if frame.pts is None:
+            raise UnskippableError
+        self.display_matrix = _display_matrix(frame)
+        self.origin: int = frame.pts
+        key = key_frame_before(film, self.origin, span.start)
+        if key is None:
+            raise UncopyableError("no key frame lies before the start")
+        over = None if key.film_end is None else key.film_end - self.origin
+        if over is not None and over * film.time_base <= span.start:
+            raise past_end(film, span.start, over * film.time_base)
+        self.zero = max(key.pts, self.origin)
+        """Time of the clip's first frame on the container's clock."""
+        self.start = (self.zero - self.origin) * film.time_base
+        if most_before is not None and span.start - self.start > most_before:
+            raise UncopyableError("no key frame lies near enough before the start")
+        head = list(islice(packets_from(film, key), 1))
+        if not list(decoded_from(film, head)) and not head[0].is_discard:
+            raise UncopyableError("the key frame before the start is damaged")
+        self.end = self.start
+        self._film, self._key, self._span = film, key, span
+
+    def packets(self) -> Iterator[Any]:
+        film, held = self._film, list[Any]()
+        end: Fraction | int = self.origin + self._span.end / film.time_base
+        last, latest = None, self.zero
+        for packet in _with_decoding_times(packets_from(film, self._key), film.frame_ticks):
+            if last is not None and packet.dts <= last:
+                raise UncopyableError("its timestamps do not run forwards")
+            if any(packet.has_sidedata(kind) for kind in ENCRYPTION):
+                raise UncopyableError("it is encrypted")
+            last = packet.dts
+            if packet.dts >= end:
+                break
+            if packet.is_discard and packet.pts >= self.zero:
+                continue
+            held.append(packet)
+            latest = max(latest, packet.pts)
+            if packet.pts < end:
+                end = max(end, latest)
+                for kept in held:
+                    over = kept.pts + film.time_on_screen(kept.duration) - self.origin
+                    self.end = max(self.end, over * film.time_base)
+                    kept.pts, kept.dts = kept.pts - self.zero, kept.dts - self.zero
+                    yield kept
+                held.clear()
+
+
+def _with_decoding_times(packets: Iterator[Any], frame_ticks: int) -> Iterator[Any]:
+    """Packets whose first ones get times of decoding too: after a jump, containers without them leave these out."""
+    held = list[Any]()
+    for packet in packets:
+        held.append(packet)
+        if packet.dts is None:
+            if len(held) > REORDERING:
+                break
+            continue
+        for place, early in enumerate(held[:-1]):
+            early.dts = packet.dts - (len(held) - 1 - place) * frame_ticks
+        yield from held
+        held.clear()
+    if held:
+        raise UncopyableError("its packets do not say when they are decoded")
+
+
+def _into(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
+    for packet in packets:
+        packet.stream = stream
+        yield packet
+
+
+def _display_matrix(frame: Any) -> list[int] | None:
+    for side_data in frame.side_data:
+        if side_data.type.name == "DISPLAYMATRIX":
+            return [int(value) for value in np.frombuffer(bytes(side_data), dtype="=i4")]
+    return None

@@ -1,0 +1,234 @@
+"""A moment encoded anew: H.264 and AAC in mp4, every frame at its own time, upright and for an ordinary screen."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+
+from gmmformer.errors import InputError
+from gmmformer.media.cutting.reading import Shown, Span, shown_between
+from gmmformer.media.cutting.sound import LAYOUTS, RATES, ClockSpan, Source, samples, sound_of
+from gmmformer.media.decoding.container import OpenFilm, open_film
+from gmmformer.media.decoding.pictures import (
+    BT470BG,
+    BT709,
+    BT2020,
+    HD_HEIGHT,
+    TRANSFERS,
+    PictureMaker,
+    display_size,
+    orientation_of,
+)
+
+CLOCK = 90000
+"""Units a second of the times written; whole for all usual frame rates."""
+MOST_RATE = Fraction(240)
+"""Frames a second that the header claims at most: it decides the H.264 level, and films with odd clocks claim a lot."""
+ENCODERS = ("libx264", "libopenh264")
+"""H.264, in order of preference."""
+LIMITED_RANGE = 1
+"""AVColorRange: black is 16, white 235."""
+YUV_MATRICES = frozenset((BT709, BT470BG, 6, 7))
+"""AVColorSpace (ITU-T H.273) of ordinary screens."""
+SOUND_BITS = 96_000
+"""A second and channel."""
+MP4_OPTIONS = {"movflags": "+faststart", "movie_timescale": str(CLOCK)}
+"""The index before the pictures, so that a browser can start at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How a moment is encoded."""
+
+    quality: int
+    """Constant rate factor of x264: less is better, 18 is hard to tell from the film."""
+    preset: str
+    """Of x264: how much work goes into making it small."""
+    most_width: int | None = None
+    """Pixels across; None for the film's own."""
+    most_height: int | None = None
+    """Pixels down; None for the film's own."""
+    stereo: bool = False
+    """Two channels whatever the film has; else mono, stereo, 5.1 and 7.1 stay."""
+    key_every: float | None = None
+    """Seconds from key frame to key frame at the usual frame rate; None for x264's own choice."""
+
+
+class Encoded(NamedTuple):
+    """What was written."""
+
+    end: Fraction
+    """Seconds of the film."""
+    audio: bool
+
+
+def encode(path: Path, span: Span, out: Path, style: Style, *, seek: bool, audio: bool) -> Encoded:
+    """Write what a viewer sees and hears between two seconds of a film.
+
+    Second t of the clip shows what second start + t of the film shows: the first frame is the one on screen at the
+    start, and every later one comes at its own time. Pictures are turned upright, their samples made square, their
+    sides even, interlaced ones reduced to their first field, high dynamic range toned down (see pictures.py).
+
+    Raises:
+        DecodeError: Nothing can be decoded.
+        InputError: The film is over at the span's start, or there is no encoder.
+        UnskippableError: With `seek`: only decoding the film from its beginning is right.
+        av.FFmpegError: The sound cannot be encoded, or the file cannot be written.
+    """
+    with open_film(path) as film:
+        shown = shown_between(film, span, seek=seek)
+        first = next(shown)
+        clock = ClockSpan(first.clock + span.start, first.clock + span.end) if first.clock is not None else None
+        with (
+            sound_of(path, audio and clock is not None) as source,
+            av.open(f"file:{out.absolute()}", "w", format="mp4", options=MP4_OPTIONS) as container,
+        ):
+            pictures = _PictureEncoder(container, film, first, style)
+            heard = encoded_sound(container, source, clock, stereo=style.stereo) if source and clock else None
+            mux_in_order(container, pictures.packets(chain([first], shown), span), heard or iter(()))
+        return Encoded(pictures.end, heard is not None)
+
+
+def encoded_sound(container: Any, source: Source, span: ClockSpan, *, stereo: bool) -> Iterator[Any] | None:
+    """Add a stream of AAC to `container`; give its packets, or None where no sample can be decoded.
+
+    Raises:
+        av.FFmpegError: While packets are taken: the samples cannot be encoded.
+    """
+    context = source.stream.codec_context
+    rate = context.sample_rate if context.sample_rate in RATES else max(RATES)
+    layout = context.layout.name if context.layout.name in LAYOUTS and not stereo else "stereo"
+    frames = samples(source, span, rate, layout)
+    first = next(frames, None)
+    if first is None:
+        return None
+    stream = container.add_stream("aac", rate=rate, layout=layout)
+    stream.codec_context.bit_rate = SOUND_BITS * first.layout.nb_channels
+
+    def packets() -> Iterator[Any]:
+        for frame in chain([first], frames):
+            yield from stream.encode(frame)
+        yield from stream.encode(None)
+
+    return packets()
+
+
+def mux_in_order(container: Any, *streams: Iterator[Any]) -> None:
+    """Write packets of several streams, each in order of decoding, in that order over all of them."""
+    for packet in heapq.merge(*streams, key=lambda packet: packet.dts * packet.time_base):
+        container.mux_one(packet)
+
+
+class _PictureEncoder:
+    """The stream of pictures of one clip."""
+
+    def __init__(self, container: Any, film: OpenFilm, first: Shown, style: Style) -> None:
+        self.end = first.end
+        self._fit = _Fitter(film, first.frame, style)
+        rate = min(MOST_RATE, max(Fraction(1), film.stream.average_rate or Fraction(25)))
+        self._stream = container.add_stream(_encoder(), rate=rate)
+        context = self._stream.codec_context
+        context.width, context.height = self._fit.width, self._fit.height
+        context.pix_fmt, context.time_base = "yuv420p", Fraction(1, CLOCK)
+        context.color_range, context.colorspace = LIMITED_RANGE, self._fit.matrix
+        context.color_primaries, context.color_trc = self._fit.primaries, self._fit.transfer
+        # Without B frames the last frame shown is the last one stored: of no other does mp4 keep the time on screen.
+        self._stream.options = {"crf": str(style.quality), "preset": style.preset, "bf": "0"}
+        if style.key_every is not None:
+            context.gop_size = round(style.key_every * rate)
+
+    def packets(self, shown: Iterator[Shown], span: Span) -> Iterator[Any]:
+        """Every frame's packet, with its time from the span's start and its time on screen."""
+        durations: dict[int, int] = {}
+        last = -1
+        for item in shown:
+            frame = self._fit.fitted(item.frame)
+            last = max(last + 1, round((item.start - span.start) * CLOCK))
+            frame.pts, frame.time_base, frame.pict_type = last, Fraction(1, CLOCK), 0
+            durations[last] = max(1, round((item.end - span.start) * CLOCK) - last)
+            self.end = item.end
+            yield from self._timed(self._stream.encode(frame), durations)
+        yield from self._timed(self._stream.encode(None), durations)
+
+    @staticmethod
+    def _timed(packets: list[Any], durations: dict[int, int]) -> Iterator[Any]:
+        for packet in packets:
+            packet.duration = durations.pop(packet.pts, 0)
+            yield packet
+
+
+class _Fitter:
+    """Makes the frames of one film what the encoder takes: one even size, 8 bits, 4:2:0, limited range."""
+
+    def __init__(self, film: OpenFilm, frame: Any, style: Style) -> None:
+        width, height = display_size(frame.width, frame.height, film.sample_aspect, orientation_of(frame))
+        scale = min(
+            Fraction(1), Fraction(style.most_width or width, width), Fraction(style.most_height or height, height)
+        )
+        self.width, self.height = _even(width * scale), _even(height * scale)
+        self.matrix = BT709 if _wide(frame) else _matrix(frame)
+        self.primaries: int = BT709 if _wide(frame) else frame.color_primaries
+        self.transfer: int = BT709 if _wide(frame) else frame.color_trc
+        self._maker = PictureMaker(
+            size=min(self.width, self.height),
+            sample_aspect=film.sample_aspect,
+            bottom_field_first=film.bottom_field_first,
+        )
+
+    def fitted(self, frame: Any) -> Any:
+        """The frame made over; its time is not."""
+        matrix = _matrix(frame)
+        if not _plain(frame):
+            frame = av.VideoFrame.from_ndarray(self._maker.picture(frame), format="rgb24")
+            matrix = self.matrix
+        interpolation = av.video.reformatter.Interpolation
+        made = frame.reformat(
+            width=self.width,
+            height=self.height,
+            format="yuv420p",
+            src_colorspace=matrix,
+            dst_colorspace=self.matrix,
+            dst_color_range=LIMITED_RANGE,
+            interpolation=interpolation.AREA | interpolation.ACCURATE_RND,
+            threads=1,
+        )
+        made.colorspace, made.color_range = self.matrix, LIMITED_RANGE
+        return made
+
+
+def _encoder() -> str:
+    for name in ENCODERS:
+        if name in av.codecs_available:
+            return name
+    raise InputError("this build of PyAV has no encoder for H.264; install the wheel from PyPI: pip install av")
+
+
+def _even(pixels: Fraction) -> int:
+    return max(2, round(pixels / 2) * 2)
+
+
+def _wide(frame: Any) -> bool:
+    """Whether the frame has a range or gamut that an ordinary screen does not show."""
+    return frame.color_trc in TRANSFERS or frame.color_primaries == BT2020
+
+
+def _plain(frame: Any) -> bool:
+    """Whether scaling alone makes the frame what a viewer sees."""
+    return not (
+        _wide(frame)
+        or frame.interlaced_frame
+        or frame.format.has_palette
+        or any(component.is_alpha for component in frame.format.components)
+        or any(orientation_of(frame))
+    )
+
+
+def _matrix(frame: Any) -> int:
+    if frame.colorspace in YUV_MATRICES:
+        return int(frame.colorspace)
+    return BT709 if frame.height >= HD_HEIGHT else BT470BG

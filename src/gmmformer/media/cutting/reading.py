@@ -1,0 +1,230 @@
+"""The part of a film that a moment needs: packets from a key frame on, and frames with their seconds on screen."""
+
+from collections.abc import Generator, Iterable, Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import av
+
+from gmmformer.errors import InputError
+from gmmformer.media.decoding.container import OpenFilm
+from gmmformer.media.decoding.decode import SEEK_FROM
+from gmmformer.media.decoding.films import printable
+from gmmformer.media.decoding.packets import PacketReader
+from gmmformer.media.decoding.skipping import UnskippableError, skippable
+from gmmformer.media.decoding.timeline import LONGEST_GAP, RESTART, ROUNDING, Ticks, Timeline, end_of_film
+
+LOOK_BACK = (0, 2, 16, 128)
+"""Seconds before a moment from which a key frame is looked for, one after the other, and then from the film's start."""
+
+
+class Span(NamedTuple):
+    """From when to when, in seconds of the film, counted from its first frame."""
+
+    start: Fraction
+    end: Fraction
+
+
+class KeyFrame(NamedTuple):
+    """A packet that decoding can start at; times in units of the stream's time base, on the container's clock."""
+
+    pts: int
+    seek_to: int
+    """Jumping here and reading on comes past the packet."""
+    film_end: Fraction | None
+    """When the film is over; None where its end was not seen while looking for the packet."""
+
+
+class Shown(NamedTuple):
+    """A frame and when it is on screen within a span, in seconds of the film."""
+
+    frame: Any
+    start: Fraction
+    end: Fraction
+    clock: Fraction | None
+    """What the container's clock shows at the film's second 0; None where it was set anew since, so that sound cannot
+    be matched."""
+
+
+def first_time(film: OpenFilm) -> int | None:
+    """The presentation time of the film's first frame, which is its second 0.
+
+    Raises:
+        DecodeError: Nothing can be decoded.
+    """
+    frame = next(film.frames(), None)
+    if frame is None:
+        raise film.nothing_decodable()
+    pts: int | None = frame.pts
+    return pts
+
+
+def key_frame_before(film: OpenFilm, origin: int, start: Fraction) -> KeyFrame | None:
+    """The last packet at or before a second that decoding can start at; None where there is none.
+
+    Args:
+        film: One for which skippable is true.
+        origin: As first_time gives it.
+        start: Seconds of the film.
+
+    Raises:
+        UnskippableError: The film cannot be jumped in, or its packets do not say when they are shown.
+    """
+    target = origin + _threshold(start, film.time_base)
+    nearby = [target - round(back / film.time_base) for back in LOOK_BACK]
+    for seek_to in (*(time for time in nearby if time > origin), origin - round(LOOK_BACK[1] / film.time_base)):
+        pts, film_end = _last_key_frame(film, seek_to, target)
+        if pts is not None:
+            return KeyFrame(pts, seek_to, film_end)
+    return None
+
+
+def packets_from(film: OpenFilm, key: KeyFrame) -> Iterator[Any]:
+    """The packets from a key frame to the film's end, without those that are shown before it.
+
+    Raises:
+        UnskippableError: As key_frame_before.
+    """
+    _jump(film, key.seek_to)
+    begun = False
+    for packet in film.packets():
+        if packet.pts is None:
+            raise UnskippableError
+        begun = begun or packet.pts == key.pts
+        if begun and packet.pts >= key.pts:
+            yield packet
+
+
+def decoded_from(film: OpenFilm, packets: Iterable[Any]) -> Iterator[Any]:
+    """The frames of packets that begin with a key frame.
+
+    Raises:
+        UnskippableError: They are damaged: what comes out depends on the frames before, or is none.
+    """
+    film.decoder.flush_buffers()
+    for packet in packets:
+        try:
+            frames = film.decode(packet)
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:
+            raise UnskippableError from error
+        yield from _undamaged(frames)
+    yield from _undamaged(film.last_frames())
+
+
+def shown_between(film: OpenFilm, span: Span, *, seek: bool) -> Generator[Shown, None, None]:
+    """Every frame that is on screen between two seconds of a film, from the one on screen at the first.
+
+    Args:
+        film: Freshly opened.
+        span: Where it ends after the film, the film's end counts.
+        seek: Jump to the moment where the film allows it, rather than decode all before it.
+
+    Raises:
+        DecodeError: Nothing can be decoded.
+        InputError: The film is over at the span's start.
+        UnskippableError: With `seek`: the film does not keep what its packets promise.
+    """
+    time_base = film.time_base
+    first, last = _threshold(span.start, time_base), span.end - min(time_base / 2, ROUNDING)
+    previous: _Placed | None = None
+    for placed in _sought(film, span.start) if seek else _from_beginning(film):
+        time = placed.time * time_base
+        if previous is not None and placed.time > max(first, previous.time):
+            yield _shown(previous, span, time_base, time)
+        if placed.time > first and time >= last:
+            return
+        previous = placed
+    if previous is None:
+        raise film.nothing_decodable()
+    duration = film.time_on_screen(previous.frame.duration)
+    if end_of_film(previous.time, duration) * time_base <= span.start:
+        raise past_end(film, span.start, (previous.time + duration) * time_base)
+    yield _shown(previous, span, time_base, (previous.time + duration) * time_base)
+
+
+def past_end(film: OpenFilm, start: Fraction, length: Fraction) -> InputError:
+    """The error for a moment that begins after the film."""
+    return InputError(
+        f"{printable(film.path)}: start {float(start):g} s is past the film's end at {float(length):.3f} s; "
+        "choose an earlier start"
+    )
+
+
+class _Placed(NamedTuple):
+    frame: Any
+    time: int
+    """Units of the time base from the film's first frame."""
+    clock: Fraction | None
+
+
+def _shown(placed: _Placed, span: Span, time_base: Fraction, until: Fraction) -> Shown:
+    start = max(placed.time * time_base, span.start)
+    return Shown(placed.frame, start, max(start, min(until, span.end)), placed.clock)
+
+
+def _from_beginning(film: OpenFilm) -> Iterator[_Placed]:
+    timeline = Timeline(film.time_base, film.frame_ticks)
+    origin: int | None = None
+    for frame in film.frames():
+        time = timeline.place(frame.pts)
+        origin = frame.pts if origin is None else origin
+        kept = origin is not None and frame.pts is not None and frame.pts - time == origin
+        yield _Placed(frame, time, origin * film.time_base if kept and origin is not None else None)
+
+
+def _sought(film: OpenFilm, start: Fraction) -> Iterator[_Placed]:
+    if start <= SEEK_FROM or not skippable(film):
+        yield from _from_beginning(film)
+        return
+    origin = first_time(film)
+    key = None if origin is None else key_frame_before(film, origin, start)
+    if origin is None or key is None:
+        raise UnskippableError
+    last: int | None = None
+    for frame in decoded_from(film, packets_from(film, key)):
+        if frame.pts is None or (
+            last is not None and not -RESTART <= (frame.pts - last) * film.time_base <= LONGEST_GAP
+        ):
+            raise UnskippableError
+        last = max(frame.pts, frame.pts if last is None else last)
+        yield _Placed(frame, last - origin, origin * film.time_base)
+
+
+def _undamaged(frames: list[Any]) -> list[Any]:
+    if any(frame.is_corrupt for frame in frames):
+        raise UnskippableError
+    return frames
+
+
+def _last_key_frame(film: OpenFilm, seek_to: int, target: int) -> tuple[int | None, Fraction | None]:
+    """Time of the last start of decoding in what is read from `seek_to` to `target`, and the film's end if it came."""
+    _jump(film, seek_to)
+    reader = PacketReader(film.stream.codec.canonical_name, film.stream.codec_context.extradata)
+    found: int | None = None
+    latest: int | None = None
+    film_end: Fraction | None = None
+    for packet in film.packets():
+        if packet.pts is None:
+            raise UnskippableError
+        if packet.pts <= target and packet.is_keyframe and reader.role(bytes(packet), True).starts:
+            found = packet.pts
+        if latest is None or packet.pts > latest:
+            latest = packet.pts
+            film_end = end_of_film(latest, film.time_on_screen(packet.duration))
+        if packet.dts is not None and packet.dts > target:
+            return found, None
+    return found, film_end
+
+
+def _jump(film: OpenFilm, time: int) -> None:
+    try:
+        film.container.seek(time, stream=film.stream)
+    except av.FFmpegError as error:
+        raise UnskippableError from error
+
+
+def _threshold(second: Fraction, time_base: Fraction) -> int:
+    """The latest time of the frame that is on screen at a second, in units of `time_base` from the first frame."""
+    return Ticks(rate=Fraction(1), start=second).threshold(0, time_base) or 0
