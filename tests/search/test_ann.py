@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests_search_helpers import Plain, unit_queries
+from tests_search_helpers import Plain, clustered, unit_queries
 
 from gmmformer.errors import InputError
 from gmmformer.search import Library, NewFilm
@@ -14,26 +14,6 @@ from gmmformer.search.engines import ann, candidates
 from gmmformer.search.windows import Window, timing
 
 pytest.importorskip("faiss")
-
-
-def clustered(count: int, plain: Plain, seed: int = 0) -> list[NewFilm]:
-    """Films in families, as real ones are; clips of a film are alike."""
-    generator = torch.Generator().manual_seed(seed)
-    families = F.normalize(torch.randn(20, plain.dim, generator=torch.Generator().manual_seed(99)), dim=-1)
-    films = []
-    for index in range(count):
-        own = families[index % 20] + 0.15 * torch.randn(plain.dim, generator=generator)
-        clips = own + 0.05 * torch.randn(plain.clips, plain.dim, generator=generator)
-        films.append(
-            NewFilm(
-                path=f"{seed}-{index}",
-                windows=[Window(0, 8)],
-                fused=0.9 * F.normalize(clips, dim=-1)[None],
-                rows=8,
-                timing=timing(8, None, None, "film"),
-            )
-        )
-    return films
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from gmmformer.search import NewFilm
-from gmmformer.search.windows import cut, timing
+from gmmformer.search.windows import Window, cut, timing
 
 
 class Words:
@@ -57,6 +57,26 @@ def drawn_film(seed: int, *, rows: int = 12, embedder: Plain | None = None, name
         features=features,
         fingerprint=str(seed),
     )
+
+
+def clustered(count: int, plain: Plain, seed: int = 0) -> list[NewFilm]:
+    """Films in families, as real ones are; clips of a film are alike."""
+    generator = torch.Generator().manual_seed(seed)
+    families = F.normalize(torch.randn(20, plain.dim, generator=torch.Generator().manual_seed(99)), dim=-1)
+    films = []
+    for index in range(count):
+        own = families[index % 20] + 0.15 * torch.randn(plain.dim, generator=generator)
+        clips = own + 0.05 * torch.randn(plain.clips, plain.dim, generator=generator)
+        films.append(
+            NewFilm(
+                path=f"{seed}-{index}",
+                windows=[Window(0, 8)],
+                fused=0.9 * F.normalize(clips, dim=-1)[None],
+                rows=8,
+                timing=timing(8, None, None, "film"),
+            )
+        )
+    return films
 
 
 def unit_queries(count: int, dim: int = 32, seed: int = 3) -> np.ndarray:

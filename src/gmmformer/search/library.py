@@ -22,7 +22,7 @@ from gmmformer.search.answers import hits_of, timeline_of
 from gmmformer.search.compaction import Compacted, compact
 from gmmformer.search.embedding import Embedder, checked_sentences
 from gmmformer.search.encoders import MODEL, Encoders, Running, recall_encoders
-from gmmformer.search.engines import choose_engine
+from gmmformer.search.engines import MilvusEngine, choose_engine, is_address
 from gmmformer.search.engines.ann import NAME as ANN
 from gmmformer.search.engines.ann import extend, rebuild
 from gmmformer.search.engines.protocol import Engine
@@ -130,7 +130,7 @@ class Library:
             folder: Where it is; a read-only disk will do for searching.
             models: What it belongs to. Without it the library's own are loaded when they are needed.
             engine: "exact" looks at every window, "ann" at an index of them, "auto" at the index where there are more
-                than 50,000 windows and it has been made.
+                than 50,000 windows and it has been made; an address such as "http://host:19530" asks a Milvus server.
 
             running: The device, the batch and the downloads of models that are loaded then.
 
@@ -160,6 +160,8 @@ class Library:
 
     def close(self) -> None:
         """Give back what is open; the library cannot be used afterwards."""
+        if isinstance(self._engine, MilvusEngine):
+            self._engine.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -414,24 +416,32 @@ class Library:
             InputError: The disk is full, a record is damaged, or somebody else is writing.
         """
         with self.writing() as writer:
+            self._fill_server(writer, progress)
             return compact(self._store, writer, progress)
 
     def rebuild(self, progress: Progress = silent) -> None:
-        """Make the index of the "ann" engine anew, trained on what is there now.
+        """Make the index of the "ann" engine anew, trained on what is there now; or fill the Milvus server anew.
 
         Raises:
-            InputError: The library is empty, the disk is full, or somebody else is writing.
-            MissingExtraError: faiss is not installed.
+            InputError: The library is empty, the disk is full, the server is away, or somebody else is writing.
+            MissingExtraError: faiss is not installed, or pymilvus.
         """
         with self.writing() as writer:
-            rebuild(self._store, writer, progress)
+            if not self._fill_server(writer, progress, anew=True):
+                rebuild(self._store, writer, progress)
 
     def extend(self, progress: Progress = silent) -> None:
         """Put new films into the index of the "ann" engine, if there is one and they have become many.
 
+        Where the library was opened with the address of a Milvus server, that is brought up to date instead.
+
         Raises:
-            InputError: The disk is full, or somebody else is writing.
+            InputError: The disk is full, the server is away, or somebody else is writing.
         """
+        if is_address(self._engine_name):
+            with self.writing() as writer:
+                self._fill_server(writer, progress)
+            return
         derived, windows = self._store.derived(ANN), self._store.snapshot().windows
         if derived is not None and np.count_nonzero(windows > derived.covers) > EXTEND:
             with self.writing() as writer:
@@ -472,6 +482,15 @@ class Library:
     def _chosen_engine(self, snapshot: Snapshot) -> Engine:
         self._engine = choose_engine(self._engine_name, self._store, snapshot, self._engine)
         return self._engine
+
+    def _fill_server(self, writer: Writer, progress: Progress = silent, *, anew: bool = False) -> bool:
+        """Bring the Milvus server up to date, if the library was opened with one; whether it was."""
+        if not is_address(self._engine_name):
+            return False
+        engine = self._chosen_engine(self._store.snapshot())
+        assert isinstance(engine, MilvusEngine)
+        engine.fill(writer, progress, anew=anew)
+        return True
 
     def _checked(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries dim"]:
         queries = np.ascontiguousarray(queries, dtype=np.float32)

@@ -1,0 +1,354 @@
+"""Libraries on a real Milvus server, which hangs, dies and comes back."""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests_search_helpers import Plain, clustered, unit_queries
+
+from gmmformer.data import Collection
+from gmmformer.errors import InputError
+from gmmformer.search import Library, ModelEmbedder, NewFilm, index_collection
+from gmmformer.search.engines import MilvusEngine, candidates, milvus, milvus_server
+from gmmformer.search.windows import Window, timing
+
+pytest.importorskip("pymilvus")
+
+START_SECONDS = 60
+ETCD_PORTS = (2379, 2380)
+"""Fixed in the server: two cannot run on one machine."""
+SERVE = """
+import sys
+from milvus import MilvusServer
+server = MilvusServer()
+server.set_base_dir(sys.argv[1])
+server.listen_port = int(sys.argv[2])
+server.start()
+print("up", flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """A Python with the server, in an environment of its own, as what it needs is old; made once a machine."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gmmformer-tests" / "milvus-2.3.5"
+    python, ready = cache / "bin" / "python", cache / "ready"
+    if not ready.exists():
+        try:
+            subprocess.run([sys.executable, "-m", "venv", str(cache)], check=True, capture_output=True)
+            wanted = ["milvus==2.3.5", "setuptools<80"]
+            command = [str(python), "-m", "pip", "install", "-q", *wanted]
+            subprocess.run(command, check=True, capture_output=True, timeout=240)
+        except (subprocess.SubprocessError, OSError) as error:
+            pytest.skip(f"the Milvus server, milvus==2.3.5, cannot be installed here: {error}")
+        ready.touch()
+    return python
+
+
+class Server:
+    """A server that can be stopped, killed and started again."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        unpacked = python.parents[1] / "unpacked"
+        unpacked.mkdir(exist_ok=True)
+        (folder / "bin").symlink_to(unpacked)  # else half a gigabyte is unpacked anew each time
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._command = [str(python), "-c", SERVE, str(folder), str(self.port)]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
+        word = self._process.stdout.readline() if ready else "nothing"
+        if word != "up\n":
+            self.kill()
+            pytest.fail(f"the Milvus server did not start within {START_SECONDS} s")
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("milvus")
+    for port in ETCD_PORTS:
+        with socket.socket() as other:
+            if other.connect_ex(("127.0.0.1", port)) == 0:
+                pytest.skip(f"a Milvus or an etcd that runs already holds port {port}, which the tests' server needs")
+    server = Server(python, folder)
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small libraries are put to the server too."""
+    monkeypatch.setattr(candidates, "FEW", 0)
+
+
+@pytest.fixture(scope="module")
+def filled(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """Films of one window and of several, on the server."""
+    plain = Plain()
+    with Library.create(
+        tmp_path_factory.mktemp("filled") / "library", plain, dtype="float32", engine=server.address
+    ) as made:
+        made.add_windows(
+            [*clustered(300, plain), *(long_film(f"long-{windows}", windows, plain) for windows in range(2, 30))]
+        )
+        made.extend()
+        yield made
+
+
+def covers(library: Library) -> int:
+    engine = library._chosen_engine(library._store.snapshot())
+    assert isinstance(engine, MilvusEngine)
+    return library._store.served(engine.name).covers
+
+
+def agreement(library: Library, queries: np.ndarray | None = None) -> float:
+    """The share of the ten best films that are found, whose scores and order must be those of the exact engine."""
+    queries = unit_queries(20) if queries is None else queries
+    with Library.open(library.folder, engine="exact") as exact:
+        everything = [dict(zip(*ranked, strict=True)) for ranked in exact.rank(queries, 10_000)]
+    shared = 0.0
+    for (found, scores), wanted in zip(library.rank(queries, 10), everything, strict=True):
+        assert len(set(found)) == min(10, len(wanted))
+        assert scores == [wanted[film] for film in found]
+        assert found == sorted(found, key=list(wanted).index)
+        shared += len(set(found) & set(list(wanted)[:10])) / len(found)
+    return shared / len(queries)
+
+
+def long_film(name: str, windows: int, plain: Plain) -> NewFilm:
+    """A film of several windows, each like one of another film."""
+    some = clustered(windows, plain, seed=1000 + windows)
+    return replace(
+        some[0],
+        path=name,
+        windows=[Window(8 * index, 8) for index in range(windows)],
+        fused=torch.cat([one.fused for one in some]),
+        rows=8 * windows,
+        timing=timing(8 * windows, None, None, name),
+    )
+
+
+def test_what_the_server_names_is_found(filled: Library, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the server was not asked")
+
+    assert covers(filled) == filled._store.snapshot().windows[-1]
+    monkeypatch.setattr(candidates.ExactEngine, "search", never)
+    filled.search_vectors(unit_queries(3), 10)
+    monkeypatch.undo()
+    monkeypatch.setattr(candidates, "FEW", 0)
+    assert agreement(filled) >= 0.99
+    assert agreement(filled, unit_queries(300)) >= 0.99
+    only = {hit.film for hits in filled.search_vectors(unit_queries(3), where="long-1[12]") for hit in hits}
+    assert only == {"long-11", "long-12"}
+    assert filled.info().engine == server.address
+
+
+def test_new_removed_and_replaced_films(filled: Library, plain: Plain) -> None:
+    queries = unit_queries(10)
+    filled.add_windows(clustered(30, plain, seed=7))
+    assert covers(filled) < filled._store.snapshot().windows[-1]
+    assert agreement(filled) >= 0.99  # the new ones are not on the server yet
+    filled.extend()
+    assert covers(filled) == filled._store.snapshot().windows[-1]
+    assert agreement(filled) >= 0.99
+
+    gone = {hits[0].film for hits in filled.search_vectors(queries, 1)}
+    filled.remove(sorted(gone))
+    changed = filled.search_vectors(queries[:1], 1)[0][0].film
+    filled.add_windows([replace(clustered(1, plain, seed=8)[0], path=changed)])
+    for _ in range(2):  # passed over while the server has them, and when it has them no more
+        assert not gone & {hit.film for hits in filled.search_vectors(queries, 100) for hit in hits}
+        assert agreement(filled) >= 0.99
+        filled.extend()
+    held = int(
+        filled._engine._look(
+            lambda client, seconds: client.query(  # type: ignore[union-attr]
+                filled._engine._collection, filter="id >= 0", output_fields=["count(*)"], consistency_level="Strong"
+            )
+        )[0]["count(*)"]
+    )
+    assert held == 4 * len(filled._store.snapshot().windows)
+    assert filled.compact().films == len(gone) + 1
+    assert agreement(filled) >= 0.99
+
+
+def test_several_search_while_one_writes(filled: Library, server: Server, plain: Plain) -> None:
+    queries = unit_queries(4)
+    before = [films for films, _ in filled.rank(queries, 10)]
+
+    def ask(number: int) -> list[list[str]]:
+        with Library.open(filled.folder, engine=server.address) as own:
+            searched = own if number % 2 else filled
+            return [films for _ in range(5) for films, _ in searched.rank(queries, 10)]
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(ask, number) for number in range(6)]
+        filled.add_windows(clustered(20, plain, seed=9))
+        filled.extend()
+    known = {film for films in before for film in films}
+    for answer in answers:
+        for index, films in enumerate(answer.result()):
+            assert len(set(films)) == 10
+            assert [film for film in films if film in known] == [film for film in before[index % 4] if film in films]
+    assert agreement(filled) >= 0.99
+
+
+def test_two_libraries_and_a_copy_of_one(
+    filled: Library,
+    server: Server,
+    tiny_collection: Collection,
+    tiny_model: ModelEmbedder,
+    tmp_path: Path,
+    plain: Plain,
+) -> None:
+    with Library.create(tmp_path / "other", tiny_model, engine=server.address) as other:
+        assert index_collection(tiny_collection, "train", other) == 24
+        assert covers(other) == 24
+        queries = unit_queries(10, tiny_model.dim)
+        assert agreement(other, queries) >= 0.99
+        shutil.copytree(tmp_path / "other", tmp_path / "copy")
+        films = {film.path for film in other.films()}
+        assert {hit.film for hits in other.search_vectors(queries, 24) for hit in hits} == films
+
+        with Library.open(tmp_path / "copy", tiny_model, engine=server.address) as copy:
+            assert agreement(copy, queries) >= 0.99
+            index_collection(tiny_collection, "test", other)
+            copy.add_film("mine.mp4", np.ones((40, tiny_model.feature_dim), dtype=np.float32))
+            with pytest.raises(InputError, match=rf"{server.address}: what the server holds .* rebuild --engine http"):
+                copy.extend()
+            copy.rebuild()
+            assert agreement(copy, queries) >= 0.99
+        with Library.open(tmp_path / "other", tiny_model, engine=server.address) as again:
+            with pytest.raises(InputError, match=r"what the server holds .* a copy of the library"):
+                again.search_vectors(queries)
+            engine = again._engine
+            assert isinstance(engine, MilvusEngine)
+            engine._look(lambda client, seconds: client.drop_collection(engine._collection))
+            with pytest.raises(InputError, match=r"what the server holds .*emptied"):
+                again.search_vectors(queries)
+            again.extend()
+            assert agreement(again, queries) >= 0.99
+    assert agreement(filled) >= 0.99
+
+
+def test_a_server_that_hangs_dies_and_comes_back(
+    filled: Library, server: Server, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milvus, "_ROWS", 80)
+    monkeypatch.setattr(milvus, "_NOTED", 2)
+    monkeypatch.setattr(milvus, "SEARCH_PATIENCE", 1.0)
+    monkeypatch.setattr(milvus, "FILL_PATIENCE", 1.0)
+    queries = unit_queries(1)
+    away = rf"{server.address}: the Milvus server does not answer \([^\n]+\); "
+
+    server.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=away + "start it, or search with --engine exact"):
+        filled.search_vectors(queries)
+    assert time.monotonic() - began < 12
+    server.signal(signal.SIGCONT)
+
+    monkeypatch.setattr(milvus, "FILL_PATIENCE", 30.0)
+    filled.add_windows(clustered(200, plain, seed=10))
+    old, seen = covers(filled), []
+
+    def progress(what: str, done: int, total: int) -> None:
+        seen.append((done, total))
+        if done == 100:
+            monkeypatch.setattr(milvus, "FILL_PATIENCE", 1.0)
+            server.kill()
+
+    began = time.monotonic()
+    with pytest.raises(InputError, match=away + "start it and run the same command again"):
+        filled.extend(progress)
+    assert seen[-1] == (100, 200)
+    assert covers(filled) == old + 80
+    with pytest.raises(InputError, match=away + "start it, or search with --engine exact"):
+        filled.search_vectors(queries)
+    with (
+        Library.open(filled.folder, engine=server.address) as stranger,
+        pytest.raises(InputError, match=away + "start it, or"),
+    ):
+        stranger.search_vectors(queries)
+    assert time.monotonic() - began < 20
+
+    monkeypatch.setattr(milvus, "SEARCH_PATIENCE", 100.0)
+    monkeypatch.setattr(milvus, "FILL_PATIENCE", 60.0)
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    assert agreement(filled) >= 0.99  # the same library, waiting for its server
+    starting.join()
+    rest: list[tuple[int, int]] = []
+    filled.extend(lambda what, done, total: rest.append((done, total)))
+    assert rest[-1] == (120, 120)
+    assert covers(filled) == filled._store.snapshot().windows[-1]
+    assert agreement(filled) >= 0.99
+    assert filled.verify() == []
+
+
+def test_where_nothing_listens_it_says_so(tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(milvus_server, "UNKNOWN_PATIENCE", 0.5)
+    began = time.monotonic()
+    with Library.create(tmp_path / "library", plain, engine="http://ada:secret@127.0.0.1:1/") as library:
+        library.add_windows(clustered(30, plain))
+        with pytest.raises(InputError, match=r"^http://127.0.0.1:1: the Milvus server does not answer \(.*\); start"):
+            library.rebuild()
+        assert library.info().engine == "http://127.0.0.1:1"
+        assert b"secret" not in (library.folder / "library.sqlite").read_bytes()
+        assert len(library.search_vectors(unit_queries(1))[0]) == 10  # nothing is there yet, so nothing is asked
+    assert time.monotonic() - began < 5
+    for wrong in ("http://", "http://host:port", "https://:19530"):
+        with (
+            Library.open(library.folder, engine=wrong) as other,
+            pytest.raises(InputError, match="address of a Milvus"),
+        ):
+            other.search_vectors(unit_queries(1))
+
+
+def test_credentials_come_from_the_address_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GMMFORMER_MILVUS_TOKEN", "key")
+    shown = milvus_server.MilvusServer("http://Example.org", "films")
+    assert (shown.address, shown._token) == ("http://example.org:19530", "key")
+    own = milvus_server.MilvusServer("https://ada:p%40ss@[::1]/films", "films")
+    assert (own.address, own._token) == ("https://[::1]:443/films", "ada:p@ss")
