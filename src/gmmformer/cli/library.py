@@ -42,6 +42,7 @@ def index(
     prune: bool = False,
     retry: bool = False,
     watch: bool = False,
+    engine: str = "auto",
     device: str = "auto",
     batch: int = 32,
     allow_download: bool = False,
@@ -76,6 +77,7 @@ def index(
         prune: Remove films of the library that are gone from the disk.
         retry: Try again films that failed before and have not changed since.
         watch: Do not stop: take in films as they appear in the folders.
+        engine: The address of a Milvus server, http://host:port, to fill it with the library too.
         device: "auto", "cpu", "cuda" or "mps": where encoders and model run.
         batch: Frames in one forward pass.
         allow_download: Whether encoders may be fetched from the Hugging Face Hub.
@@ -102,7 +104,7 @@ def index(
     }
     chosen["films"] = data is None
     find_films(films)  # a name mistyped makes no library
-    with bars() as progress, _opened(library, model, chosen, fixed, running) as opened:
+    with bars() as progress, _opened(library, model, chosen, fixed, running, engine) as opened:
         if films:
             return _index_films(opened, films, prune, retry, watch, limits, json, progress)
         taken = _index_features(opened, data, collection, split, feature, features_of, progress)
@@ -113,7 +115,12 @@ def index(
 
 
 def _opened(
-    folder: Path, model: str | None, chosen: dict[str, Any], fixed: dict[str, Any], running: "Running"
+    folder: Path,
+    model: str | None,
+    chosen: dict[str, Any],
+    fixed: dict[str, Any],
+    running: "Running",
+    engine: str,
 ) -> "Library":
     """The library, made if it is not there; whatever was asked for is what it is."""
     from gmmformer.search import Library, choose_encoders, is_library
@@ -126,8 +133,8 @@ def _opened(
                 f"{folder}: there is no library yet; name the model it is to belong to: --model RUN, or --model "
                 "zero-shot:NAME"
             )
-        return Library.create(folder, encoders, **given)
-    opened = Library.open(folder, encoders, running=running)
+        return Library.create(folder, encoders, engine=engine, **given)
+    opened = Library.open(folder, encoders, engine=engine, running=running)
     for name, value in given.items():
         if getattr(opened.settings, name) != value:
             opened.close()
@@ -210,7 +217,7 @@ def search(
         where: Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.
         min_length: Only films of at least so many seconds.
         engine: "exact" looks at every window, "ann" at an index of them, "auto" at the index in a large library that
-            has one.
+            has one; http://host:port a Milvus server that was filled by `index` with the same --engine.
         batch: File with a sentence a line, "-" for stdin: a line of JSON for each. Faster than one by one.
         contact_sheet: PNG to draw: the frames where the moments were found.
         cut: Folder to write the moments to, as mp4.
@@ -316,26 +323,26 @@ def library(
     action: Positional[ACTIONS] = "info",
     films: Positional[tuple[str, ...]] = (),
     *,
+    engine: str = "auto",
     json: bool = False,
 ) -> int:
     """Look after a library: gmmformer library DIR info|list|failures|remove FILMS|verify|compact|rebuild
 
     info: what it is and holds. list: its films. failures: films that could not be read, and why. remove: takes films
     out. verify: reads everything and finds damage; exit code 1 if there is any. compact: gives back the room of removed
-    films. rebuild: trains the index of the ann engine anew.
+    films. rebuild: trains the index of the ann engine anew, or fills a Milvus server anew.
 
     Args:
         folder: Folder of the library.
         action: What to do.
         films: With remove: paths as `list` shows them, or globs.
+        engine: With rebuild and compact: the address of a Milvus server that the library was put on.
         json: Print JSON, and nothing else, on stdout.
     """
     from gmmformer.cli import looking_after
     from gmmformer.search import Library
 
     if bool(films) != (action == "remove"):
-        raise InputError(
-            "remove takes films, no other action does: gmmformer library DIR remove FILM ..."
-        )
-    with bars() as progress, Library.open(folder) as opened:
+        raise InputError("remove takes films, no other action does: gmmformer library DIR remove FILM ...")
+    with bars() as progress, Library.open(folder, engine=engine) as opened:
         return looking_after.ACTIONS[action](opened, films, json, progress)
