@@ -23,6 +23,9 @@ SEARCH_PATIENCE, FILL_PATIENCE = 20.0, 60.0
 LISTS, PROBES = 1024, 128
 """Inverted lists of the server's index for each of its segments, and those that a search looks into. A segment of
 fewer than some 40,000 vectors has fewer lists, one of 5,000 is looked at as a whole."""
+SEALED = 5_000
+"""Vectors put in at once after which the server is told to make its index of them; up to that moment it looks at all
+of them, or makes shift with an index of its own, which finds less (10,000 films: recall 0.97 instead of 0.99)."""
 LONGEST = 16_384
 """The server gives no longer list."""
 _ROWS, _NOTED, _DELETED, _ANSWERED = 4_000, 10, 1_000, 250_000
@@ -109,6 +112,8 @@ class MilvusEngine:
             if done == total or (start - first) // step % _NOTED == _NOTED - 1:  # what the server confirmed, it keeps
                 writer.serve(self.name, int(snapshot.windows[done - 1]))
             progress("filling the server", done - first, total - first)
+        if (total - first) * self._groups >= SEALED:
+            self._ask(lambda client, seconds: client.flush(name, timeout=seconds))
         self._delete(self._store.removed_windows(self._store.served(self.name).covers))
 
     def close(self) -> None:
