@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-out
 
-.PHONY: demo test check unit clean
+.PHONY: demo test check unit browser clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gmmformer demo $(OUT)
@@ -18,16 +18,22 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-unit: $(VENV)/.test
-	$(BIN)/pytest
+unit: $(VENV)/.test browser
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+# The page is tested in Debian's Chromium; without it those tests are counted as skipped.
+browser:
+	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	else echo "no Chromium here, so the tests of the page are skipped; to run them: sudo apt-get install chromium"; fi
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[films,train]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[films,train,web]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[films,search,train,ray,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[films,search,train,web,ray,milvus,dev]'
 	@touch $@
 
 clean:
