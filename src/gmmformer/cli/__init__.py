@@ -10,6 +10,7 @@ import tyro
 from gmmformer.cli.films import demo, extract
 from gmmformer.cli.library import index, library, search
 from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
+from gmmformer.cli.serving import serve
 from gmmformer.config import Preset, preset
 from gmmformer.errors import InputError, MissingExtraError
 
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "index": index,
     "search": search,
     "library": library,
+    "serve": serve,
     "demo": demo,
 }
 

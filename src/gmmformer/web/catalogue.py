@@ -1,0 +1,209 @@
+"""The library as the server shows it: counts, films, hits, and which of them can be seen."""
+
+import asyncio
+import os
+import posixpath
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from gmmformer.search import Film, Hit, Library
+from gmmformer.search.hits import Word
+from gmmformer.search.moments import Timeline
+from gmmformer.web.config import STRIP_PIECES
+from gmmformer.web.files import state_of
+from gmmformer.web.film_work import FilmWork
+from gmmformer.web.problems import DETAILS, ProblemError
+from gmmformer.web.schemas import ActivityOut, CountsOut, FailureOut, FilmOut, FilmsOut, HitOut, LibraryOut, Strip
+
+FRESH = 1.0
+"""Seconds that counts and lists of a library may be old."""
+PATIENCE = 0.08
+"""Seconds that an answer waits to learn what browsers make of its films; after that a film's ending decides."""
+_MOST_LISTED = 1_000
+_PLAYED = frozenset({".mp4", ".m4v", ".webm"})
+_WORDS: tuple[Word, ...] = ("strong", "possible", "nothing here matches")
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """Something that takes a while to find out, found out again when it is older than `FRESH`."""
+
+    def __init__(self, find: Callable[[], T]) -> None:
+        """`find` is called on a thread."""
+        self._find, self._lock = find, asyncio.Lock()
+        self._value: T | None = None
+        self._since = -FRESH
+
+    async def get(self) -> T:
+        """What it is, or was a moment ago."""
+        async with self._lock:
+            if self._value is None or time.monotonic() - self._since > FRESH:
+                began = time.monotonic()
+                self._value, self._since = await asyncio.to_thread(self._find), began
+            return self._value
+
+
+class Catalogue:
+    """What the routes ask about films."""
+
+    def __init__(self, library: Library, work: FilmWork) -> None:
+        """Show `library`."""
+        self.library, self._work = library, work
+        self._info = Recent(library.info)
+        self._films = Recent(library.films)
+        self._failures = Recent(library.failures)
+        self._folders = Recent(self._all_folders)
+        self._learning: set[asyncio.Task[None]] = set()
+
+    async def film(self, identity: int) -> Film:
+        """The film of an id.
+
+        Raises:
+            ProblemError: There is none (404).
+        """
+        film = await asyncio.to_thread(self.library.film, identity)
+        if film is None:
+            raise ProblemError(404)
+        return film
+
+    async def counts(self) -> CountsOut:
+        """How much there is."""
+        info = await self._info.get()
+        return CountsOut(films=info.films, seconds=round(info.seconds, 3), failed=info.failures)
+
+    async def activity(self) -> ActivityOut | None:
+        """What is being done to the library."""
+        activity = await asyncio.to_thread(self.library.activity)
+        return None if activity is None else ActivityOut(**activity._asdict())
+
+    async def whole(self) -> LibraryOut:
+        """What the library holds."""
+        info = await self._info.get()
+        failures = await self._failures.get()
+        return LibraryOut(
+            films=info.films,
+            seconds=round(info.seconds, 3),
+            failures=[FailureOut(film=shown(one.path), reason=one.reason) for one in failures[:_MOST_LISTED]],
+            folders=await self._folders.get(),
+            model=info.model,
+            engine=info.engine,
+            bytes=info.bytes,
+            activity=await self.activity(),
+        )
+
+    async def page(self, offset: int, limit: int, containing: str) -> FilmsOut:
+        """Films whose path holds some text, in any case."""
+        films = await self._films.get()
+        if containing:
+            films = await asyncio.to_thread(_containing, films, containing)
+        some = films[offset : offset + limit]
+        return FilmsOut(total=len(films), films=await self.cards(some))
+
+    async def cards(self, films: Sequence[Film]) -> list[FilmOut]:
+        """Films with what can be done with them."""
+        seen = await self._seen(films)
+        return [FilmOut(**_names(film.id, shown(film.path), film.timing.length), **seen[film.id]) for film in films]
+
+    async def hits(self, hits: Sequence[Sequence[Hit]], strips: bool) -> list[list[HitOut]]:
+        """Hits with what can be done with their films."""
+        identities = {hit.id for some in hits for hit in some}
+        films = await asyncio.to_thread(self._found, identities)
+        seen = await self._seen(films)
+        gone = {"available": False, "playable": False, "reason": "it was taken out of the library just now"}
+        return await asyncio.to_thread(
+            lambda: [[_hit(hit, seen.get(hit.id, gone), strips) for hit in some] for some in hits]
+        )
+
+    def _found(self, identities: Iterable[int]) -> list[Film]:
+        return [film for film in map(self.library.film, identities) if film is not None]
+
+    async def _seen(self, films: Sequence[Film]) -> dict[int, dict[str, Any]]:
+        """`Playing` of each film, by id."""
+        states = await asyncio.to_thread(lambda: {film.id: state_of(film) for film in films})
+        there = [film for film in films if states[film.id] is None]
+        unknown = [film for film in there if not self._work.known_plays(film)[0]]
+        if unknown:
+            tasks = [asyncio.create_task(self._learn(film)) for film in unknown]
+            self._learning.update(tasks)
+            for task in tasks:
+                task.add_done_callback(self._learning.discard)
+            await asyncio.wait(tasks, timeout=PATIENCE)
+        seen: dict[int, dict[str, Any]] = {}
+        for film in films:
+            state = states[film.id]
+            reason = self._reason(film) if state is None else DETAILS[state]
+            seen[film.id] = {"available": state is None, "playable": reason is None, "reason": reason}
+        return seen
+
+    async def _learn(self, film: Film) -> None:
+        try:
+            await self._work.plays(film)
+        except ProblemError:
+            return  # too much is being looked at; another time
+
+    def _reason(self, film: Film) -> str | None:
+        known, reason = self._work.known_plays(film)
+        if known:
+            return reason
+        ending = os.path.splitext(film.path)[1].lower()  # noqa: PTH122 - may hold any bytes
+        return None if ending in _PLAYED else "its kind is not known yet"
+
+    def _all_folders(self) -> list[str]:
+        return sorted({posixpath.dirname(shown(path)) for path in self.library.known()} - {""})[:_MOST_LISTED]
+
+
+def shown(path: str) -> str:
+    """A path as text that can be sent: bytes that are no UTF-8 as backslash escapes, as `Hit.to_dict` has them."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def best_word(hits: Iterable[HitOut]) -> Word | None:
+    """The best of what the hits are called."""
+    words = {hit.word for hit in hits}
+    return next((word for word in _WORDS if word in words), None)
+
+
+def strip_of(line: Timeline, most: int = STRIP_PIECES) -> Strip:
+    """A timeline in at most `most` pieces, each with the best score of what it joins."""
+    pieces = len(line.scores)
+    starts = np.unique(np.linspace(0, pieces, min(most, pieces), endpoint=False).astype(int))
+    return Strip(
+        edges=rounded(line.edges[[*starts, pieces]], 3), scores=rounded(np.maximum.reduceat(line.scores, starts), 4)
+    )
+
+
+def rounded(values: Float[np.ndarray, "n"], digits: int) -> list[float]:
+    """The values as they are sent."""
+    short: list[float] = np.round(np.asarray(values, dtype=np.float64), digits).tolist()
+    return short
+
+
+def _hit(hit: Hit, seen: dict[str, Any], strips: bool) -> HitOut:
+    told: dict[str, Any] = hit.to_dict()
+    names = _names(hit.id, told["film"], hit.length)
+    return HitOut(
+        **names,
+        **seen,
+        **{name: told[name] for name in ("start", "end", "score", "strength", "word")},
+        strip=strip_of(hit.timeline) if strips else None,
+    )
+
+
+def _names(identity: int, film: str, length: float) -> dict[str, Any]:
+    return {
+        "id": identity,
+        "film": film,
+        "name": posixpath.basename(film) or film,
+        "folder": posixpath.dirname(film),
+        "length": round(length, 3),
+    }
+
+
+def _containing(films: Sequence[Film], text: str) -> list[Film]:
+    text = text.casefold()
+    return [film for film in films if text in shown(film.path).casefold()]

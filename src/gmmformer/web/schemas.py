@@ -1,0 +1,204 @@
+"""What goes over the wire as JSON. All times are seconds, counted from a film's first frame."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from gmmformer.search.hits import Word
+from gmmformer.web.config import MOST_GLOB, MOST_HITS, MOST_MOMENTS, MOST_PICKED, MOST_QUERIES, MOST_SENTENCE
+
+MOST_ID = 2**53 - 1
+LONGEST = 1e7
+"""Seconds; no film is longer."""
+
+Sentence = Annotated[
+    str, StringConstraints(min_length=1, max_length=MOST_SENTENCE), Field(description="A sentence: what is to be seen.")
+]
+FilmId = Annotated[int, Field(ge=1, le=MOST_ID, description="The film's id in the library.")]
+Second = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
+ExportFormat = Literal["edl", "fcpxml", "otio", "csv", "json"]
+
+
+class Model(BaseModel):
+    """What all of these have in common."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+
+
+class Problem(BaseModel):
+    """What went wrong, as RFC 9457 has it."""
+
+    type: str = Field(description="What kind of problem; about:blank where the status says it all.")
+    title: str = Field(description="The HTTP status in words.")
+    status: int = Field(ge=400, le=599, description="The HTTP status.")
+    detail: str = Field(description="One sentence for a person.")
+
+
+class Strip(Model):
+    """The score of a film along its seconds, in at most 240 pieces."""
+
+    edges: list[float] = Field(description="Seconds between which the pieces lie, ascending: one more than scores.")
+    scores: list[float] = Field(description="Best score within each piece, in [-1, 1].")
+
+
+class Playing(Model):
+    """Whether a film can be seen."""
+
+    available: bool = Field(description="Whether its file is where it was, unchanged since it was indexed.")
+    playable: bool = Field(description="Whether a browser can play the file as it is; else ask for a preview.")
+    reason: str | None = Field(description="Why it is not playable or not available; null if it is both.")
+
+
+class Named(Playing):
+    """A film's names."""
+
+    id: FilmId
+    film: str = Field(description="Path of the film; bytes that are no UTF-8 as backslash escapes.")
+    name: str = Field(description="The last part of the path.")
+    folder: str = Field(description="The path without its last part.")
+    length: float = Field(description="Seconds of the whole film.")
+
+
+class HitOut(Named):
+    """A moment of a film that matches a sentence."""
+
+    start: float = Field(description="Second at which the moment begins.")
+    end: float = Field(description="Second at which it ends.")
+    score: float = Field(description="Retrieval score of the moment's best clip, in [-1, 1].")
+    strength: float | None = Field(
+        description="Standard deviations by which the score is above what the library scores for this sentence at "
+        "large; null in a library too small to tell."
+    )
+    word: Word | None = Field(description="The strength in words; null in a library too small to tell.")
+    strip: Strip | None = Field(description="The scores along the whole film; null if not asked for.")
+
+
+class SearchOut(Model):
+    """What was found for a sentence."""
+
+    query: str = Field(description="The sentence.")
+    hits: list[HitOut] = Field(description="Moments, best film first; those of a film follow each other.")
+    seconds: float = Field(description="Seconds that the server took, waiting for other sentences included.")
+    word: Word | None = Field(description="The best of the hits' words; null without any.")
+    films: int = Field(description="Films in the library.")
+
+
+class SearchIn(Model):
+    """Several sentences to search for, with the same filters."""
+
+    queries: list[Sentence] = Field(min_length=1, max_length=MOST_QUERIES, description="Sentences, at most 64.")
+    k: int = Field(12, ge=1, le=MOST_HITS, description="Films to find for each sentence.")
+    moments: int = Field(1, ge=1, le=MOST_MOMENTS, description="Most moments of each film.")
+    where: str | None = Field(
+        None,
+        max_length=MOST_GLOB,
+        description="Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.",
+    )
+    min_length: Second | None = Field(None, description="Only films of at least so many seconds.")
+    strips: bool = Field(True, description="Whether to send the scores along each film.")
+
+
+class SearchesOut(Model):
+    """What was found for several sentences."""
+
+    results: list[SearchOut] = Field(description="One for each sentence, in their order.")
+
+
+class FilmOut(Named):
+    """A film of the library."""
+
+
+class FilmsOut(Model):
+    """A page of the library's films."""
+
+    total: int = Field(description="Films that fit the question, on all pages.")
+    films: list[FilmOut] = Field(description="Those of this page, in the order in which they came to the library.")
+
+
+class ClipsOut(Model):
+    """How well each stretch of a film matches a sentence."""
+
+    id: FilmId
+    query: str = Field(description="The sentence.")
+    edges: list[float] = Field(description="Seconds between which the stretches lie: one more than scores.")
+    scores: list[float] = Field(description="Score of each stretch, in [-1, 1].")
+
+
+class FailureOut(Model):
+    """A film that could not be taken into the library."""
+
+    film: str = Field(description="Path of the film; bytes that are no UTF-8 as backslash escapes.")
+    reason: str = Field(description="Why, in words.")
+
+
+class ActivityOut(Model):
+    """What is being done to the library now, by whatever process."""
+
+    what: str = Field(description='Such as "indexing".')
+    done: int = Field(description="Films done.")
+    total: int = Field(description="Films to be done in all.")
+    failed: int = Field(description="Films among those done that could not be taken in.")
+    seconds_left: float | None = Field(description="Seconds that the rest will take, if that can be told.")
+
+
+class CountsOut(Model):
+    """How much there is in the library; what the event "library" of /api/events says."""
+
+    films: int = Field(description="Films in the library.")
+    seconds: float = Field(description="Seconds of all films together.")
+    failed: int = Field(description="Films that could not be taken in.")
+
+
+class LibraryOut(Model):
+    """What the library holds."""
+
+    films: int = Field(description="Films in the library.")
+    seconds: float = Field(description="Seconds of all films together.")
+    failures: list[FailureOut] = Field(description="Films that could not be taken in, at most the first 1,000.")
+    folders: list[str] = Field(description="Folders that films lie in, sorted, at most the first 1,000.")
+    model: str = Field(description="Name of the model that the library belongs to.")
+    engine: str = Field(description="What searches it: exact or ann.")
+    bytes: int = Field(description="Bytes of the library on disk, films not included.")
+    activity: ActivityOut | None = Field(description="What is being done to it now; null if nothing is.")
+
+
+class CutIn(Model):
+    """A moment to cut out of its film."""
+
+    id: FilmId
+    start: Second = Field(description="Second at which it begins.")
+    end: Second = Field(description="Second at which it ends, at most 600 after the start.")
+    exact: bool | None = Field(
+        None,
+        description="true encodes anew, to begin at the very frame; false copies from the key frame before; null "
+        "copies where a key frame is at the start.",
+    )
+
+
+class MomentIn(Model):
+    """A moment that a person picked."""
+
+    id: FilmId
+    start: Second = Field(description="Second at which it begins.")
+    end: Second = Field(description="Second at which it ends.")
+    query: Annotated[str, StringConstraints(max_length=MOST_SENTENCE)] = Field(
+        "", description="The sentence that it was found by."
+    )
+
+
+class ExportIn(Model):
+    """The moments that a person picked, in the order in which they are to be."""
+
+    moments: list[MomentIn] = Field(min_length=1, max_length=MOST_PICKED, description="At most 1,000.")
+
+
+class LoginIn(Model):
+    """The token, to be kept in a cookie."""
+
+    token: Annotated[str, StringConstraints(max_length=1_000)] = Field(description="What the server was started with.")
+
+
+class Health(Model):
+    """That the server is there."""
+
+    status: Literal["ok"] = Field(description="Always ok.")

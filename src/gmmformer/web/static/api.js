@@ -1,0 +1,179 @@
+// The server, as the page talks to it. Addresses are relative, so that it may stand behind any path of a proxy.
+
+/** What happens to the connection: "login" (a token is needed), "gone" (no answer), "there" (an answer). */
+export const connection = new EventTarget();
+
+/** The server's answer that something cannot be done, in its words. */
+export class Problem extends Error {
+  constructor(status, detail, retryAfter = null) {
+    super(detail);
+    this.status = status;
+    /** Seconds. */
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** No answer came. */
+export class Unreachable extends Error {}
+
+/** Whether an error only says that its question is no longer wanted. */
+export function isAborted(error) {
+  return error?.name === "AbortError";
+}
+
+async function ask(path, { signal, method = "GET", body } = {}) {
+  const headers = body === undefined ? {} : { "Content-Type": "application/json" };
+  let response;
+  try {
+    response = await fetch(path, {
+      signal,
+      method,
+      headers,
+      body: body && JSON.stringify(body),
+      credentials: "same-origin",
+    });
+  } catch (error) {
+    if (isAborted(error)) throw error;
+    connection.dispatchEvent(new Event("gone"));
+    throw new Unreachable("The server does not answer.");
+  }
+  if ([502, 503, 504].includes(response.status)) connection.dispatchEvent(new Event("gone"));
+  else connection.dispatchEvent(new Event("there"));
+  if (response.ok) return response;
+  if (response.status === 401 && path !== "login") connection.dispatchEvent(new Event("login"));
+  throw await problemOf(response);
+}
+
+async function problemOf(response) {
+  const told = await response.json().catch(() => ({}));
+  const detail = typeof told.detail === "string" ? told.detail : told.title;
+  const wait = Number(response.headers.get("Retry-After"));
+  return new Problem(response.status, detail || `The server answered with ${response.status}.`, wait > 0 ? wait : null);
+}
+
+const json = async (path, options) => (await ask(path, options)).json();
+
+function query(fields) {
+  const given = Object.entries(fields).filter(
+    ([, value]) => value !== "" && value !== null && value !== undefined && value !== 0,
+  );
+  return new URLSearchParams(given);
+}
+
+/** Moments for a sentence. */
+export function search({ query: sentence, k, where, minLength }, signal) {
+  return json(`api/search?${query({ q: sentence, k, where, min_length: minLength })}&strips=true`, { signal });
+}
+
+/** A page of the library's films. */
+export function films({ offset = 0, limit = 24, filter = "" }, signal) {
+  return json(`api/films?${query({ limit, q: filter })}&offset=${offset}`, { signal });
+}
+
+/** One film; null if the library has none of this id. */
+export async function film(id) {
+  try {
+    return await json(`api/films/${id}`);
+  } catch (error) {
+    if (error instanceof Problem && error.status === 404) return null;
+    throw error;
+  }
+}
+
+/** What the library holds. */
+export function library(signal) {
+  return json("api/library", { signal });
+}
+
+/** Shows the token; the server answers with a cookie. */
+export async function login(token) {
+  await ask("login", { method: "POST", body: { token } });
+}
+
+/** Whether the server is there. */
+export async function healthy() {
+  try {
+    const response = await fetch("healthz", { cache: "no-store" });
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
+
+/** A moment as mp4. */
+export function cut({ id, start, end }) {
+  return download("api/cut", { id, start, end, exact: null }, "moment.mp4");
+}
+
+/** Moments for another program. */
+export function exported(moments, format) {
+  return download(`api/export?${query({ format })}`, { moments }, `moments.${format}`);
+}
+
+async function download(path, body, fallback) {
+  const response = await ask(path, { method: "POST", body });
+  return { name: filename(response.headers.get("Content-Disposition")) ?? fallback, content: await response.blob() };
+}
+
+function filename(disposition) {
+  const extended = /filename\*=UTF-8''([^;]+)/i.exec(disposition ?? "");
+  if (extended) {
+    try {
+      return decodeURIComponent(extended[1]);
+    } catch {
+      return null;
+    }
+  }
+  return /filename="([^"]+)"/i.exec(disposition ?? "")?.[1] ?? null;
+}
+
+/** Why an address that a video or an image could not be loaded from does not work; null if it does. */
+export async function reasonOf(address) {
+  try {
+    const response = await ask(address, {});
+    await response.body?.cancel();
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
+const rounded = (seconds) => Math.round(seconds * 1000) / 1000;
+
+/** The address of a frame. Seconds are rounded to a tenth, so that frames asked for twice come from the cache. */
+export function thumbnail(id, second, height) {
+  return `api/films/${id}/thumbnail?t=${Math.round(second * 10) / 10}&height=${height}`;
+}
+
+/** The address of a film. */
+export function media(id) {
+  return `media/${id}`;
+}
+
+/** The address of a part of a film in a form that every browser plays; its second 0 is `start`. */
+export function preview(id, start, end) {
+  return `api/films/${id}/preview?start=${rounded(start)}&end=${rounded(end)}`;
+}
+
+/** Milliseconds until a stream of events that was refused is asked for again. */
+const AGAIN = 5000;
+
+/** Follows what happens to the library; returns what ends it. */
+export function follow({ onLibrary, onActivity }) {
+  let [events, timer] = [null, 0];
+  const connect = () => {
+    events = new EventSource("api/events");
+    events.addEventListener("library", (event) => onLibrary(JSON.parse(event.data)));
+    events.addEventListener("activity", (event) => onActivity(JSON.parse(event.data)));
+    events.addEventListener("open", () => connection.dispatchEvent(new Event("there")));
+    events.addEventListener("error", () => {
+      connection.dispatchEvent(new Event("gone"));
+      if (events.readyState === EventSource.CLOSED) timer = setTimeout(connect, AGAIN);
+    });
+  };
+  connect();
+  return () => {
+    clearTimeout(timer);
+    events.close();
+  };
+}

@@ -1,0 +1,142 @@
+// The page: which view is shown, what the address says, and whether the server is there.
+
+import { connection, follow, healthy, isAborted, library } from "./api.js";
+import { readAddress, writeAddress } from "./address.js";
+import { listenToKeys } from "./keys.js";
+import { LibraryView } from "./library.js";
+import { LoginView } from "./login.js";
+import { SearchView } from "./search.js";
+import { Tray } from "./tray.js";
+
+/** Milliseconds between two questions whether a server that is gone is back. */
+const KNOCK = 2000;
+const HEADINGS = { search: "Search your films", library: "Library", login: "Locked" };
+
+const at = (id) => document.getElementById(id);
+const box = at("query");
+const tray = new Tray(at("tray"), at("to-tray"));
+const views = {
+  search: new SearchView(at("search-view"), box, tray),
+  library: new LibraryView(at("library-view"), refresh),
+  login: new LoginView(at("login-view"), start),
+};
+let shown = null;
+let unfollow = null;
+let lost = false;
+
+function uncover(name) {
+  if (shown === name) return;
+  views[shown]?.leave?.();
+  for (const view of Object.keys(views)) views[view].root.hidden = view !== name;
+  document.body.dataset.view = name;
+  at("heading").textContent = HEADINGS[name];
+  if (name === "library") at("to-library").setAttribute("aria-current", "page");
+  else at("to-library").removeAttribute("aria-current");
+  shown = name;
+}
+
+function show(name, state = readAddress()) {
+  uncover(name);
+  views[name].show(state);
+}
+
+/** Asks for what the library holds, and hands it to those who show it. */
+async function refresh() {
+  try {
+    const held = await library();
+    views.search.takeLibrary(held);
+    views.library.takeLibrary(held);
+    takeActivity(held.activity);
+  } catch (error) {
+    if (!isAborted(error) && !lost && shown === "library") views.library.status.textContent = error.message;
+  }
+}
+
+function takeActivity(activity) {
+  views.library.takeActivity(activity);
+  at("busy").hidden = !activity;
+  at("to-library").title = activity ? "The library is being added to" : "";
+}
+
+function start() {
+  const state = readAddress();
+  show(state.view, state);
+  if (state.view !== "library") refresh();
+  unfollow?.();
+  unfollow = follow({ onLibrary: refresh, onActivity: takeActivity });
+  if (state.view === "search" && matchMedia("(pointer: fine)").matches) box.focus();
+}
+
+function go(event) {
+  const link = event.target.closest("a[data-view]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0 || shown === "login") return;
+  event.preventDefault();
+  views.search.settle();
+  const blank = { query: "", folder: "", minLength: 0, filter: "", page: 0 };
+  writeAddress({ ...blank, view: link.dataset.view }, true);
+  show(link.dataset.view);
+  scrollTo(0, 0);
+  if (link.dataset.view === "search") box.focus();
+}
+
+function escape() {
+  if (views[shown]?.closePlayer?.()) return true;
+  if (tray.open) {
+    tray.show(false);
+    at("to-tray").focus();
+    return true;
+  }
+  return false;
+}
+
+async function gone() {
+  if (lost) return;
+  lost = true;
+  if (await healthy()) {
+    lost = false; // one connection broke, or a proxy gave up: the server itself is there
+    return;
+  }
+  at("gone").textContent = "The server does not answer. What is shown stays; trying again.";
+  at("gone").hidden = false;
+  const knock = async () => {
+    if (!lost) return;
+    if (await healthy()) back();
+    else setTimeout(knock, KNOCK);
+  };
+  setTimeout(knock, KNOCK);
+}
+
+function back() {
+  if (!lost) return;
+  lost = false;
+  at("gone").hidden = true;
+  refresh();
+  views[shown]?.run?.();
+}
+
+connection.addEventListener("login", () => {
+  unfollow?.();
+  unfollow = null;
+  if (shown !== "login") show("login");
+});
+connection.addEventListener("gone", gone);
+connection.addEventListener("there", back);
+views.search.onReturn = () => uncover("search");
+
+addEventListener("popstate", () => shown !== "login" && show(readAddress().view));
+document.addEventListener("click", go);
+at("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  views.search.settle();
+  if (shown === "search") views.search.run();
+});
+listenToKeys({
+  box,
+  cards: () => views[shown]?.cards ?? [],
+  escape,
+  toBox: () => {
+    box.focus();
+    box.select();
+  },
+});
+start();

@@ -1,0 +1,70 @@
+// Elements and icons. What is text stays text: no string is ever read as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * Makes an element.
+ * @param {string} tag
+ * @param {Object} properties `class`, `data` (dataset), `on` (listeners by event), attributes; false and null are left out.
+ * @param {...(Node|string|null|undefined)} children strings become text
+ */
+export function element(tag, properties = {}, ...children) {
+  return filled(document.createElement(tag), properties, children);
+}
+
+/** As `element`, for the parts of a drawing. */
+export function drawing(tag, properties = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), properties, children);
+}
+
+function filled(made, { class: classes, data = {}, on = {}, ...attributes }, children) {
+  if (classes) made.setAttribute("class", classes);
+  Object.assign(made.dataset, data);
+  for (const [event, listener] of Object.entries(on)) made.addEventListener(event, listener);
+  setAttributes(made, attributes);
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** Sets what has a value, removes what is false, null or undefined. */
+export function setAttributes(target, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) target.removeAttribute(name);
+    else if (target.getAttribute(name) !== String(value === true ? "" : value))
+      target.setAttribute(name, value === true ? "" : value);
+  }
+}
+
+const ICONS = {
+  play: "M8 5v14l11-7z",
+  pause: "M7 5h4v14H7zM13 5h4v14h-4z",
+  add: "M11 5h2v6h6v2h-6v6h-2v-6H5v-2h6z",
+  check: "m9.5 17.3-5-5 1.5-1.5 3.5 3.5 8.5-8.5 1.5 1.5z",
+  close: "m12 10.6 5-5 1.4 1.4-5 5 5 5-1.4 1.4-5-5-5 5L5.6 17l5-5-5-5L7 5.6z",
+  download: "M11 4h2v8.2l3-3 1.4 1.4L12 16l-5.4-5.4L8 9.2l3 3zM5 18h14v2H5z",
+  sound: "M4 9.5h3.5L12 5v14l-4.5-4.5H4zM14 8.6a4.5 4.5 0 0 1 0 6.8zM14 4.7a8 8 0 0 1 0 14.6v-2.1a6 6 0 0 0 0-10.4z",
+  silent: "M4 9.5h3.5L12 5v14l-4.5-4.5H4zM15 9.4l1.2-1.2 2 2 2-2 1.2 1.2-2 2.1 2 2-1.2 1.2-2-2-2 2-1.2-1.2 2-2z",
+  whole: "M4 4h7v2H6v5H4zM13 4h7v7h-2V6h-5zM4 13h2v5h5v2H4zM18 13h2v7h-7v-2h5z",
+  again: "M12 5a7 7 0 1 1-6.8 8.7l2-.5A5 5 0 1 0 12 7v3L7.5 6 12 2z",
+};
+
+/** One of the icons, hidden from screen readers. */
+export function icon(name) {
+  return drawing("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, drawing("path", { d: ICONS[name] }));
+}
+
+/** A button with an icon, and words for those who do not see it. */
+export function iconButton(name, label, onClick, classes = "") {
+  return element(
+    "button",
+    { type: "button", class: `icon ${classes}`, "aria-label": label, title: label, on: { click: onClick } },
+    icon(name),
+  );
+}
+
+/** Shows another icon and other words on a button. */
+export function relabel(button, name, label) {
+  if (button.getAttribute("aria-label") === label) return;
+  setAttributes(button, { "aria-label": label, title: label });
+  button.replaceChildren(icon(name));
+}

@@ -1,0 +1,211 @@
+// The library view: what it holds, what is being taken in, what failed and why, and its films page by page.
+
+import { Problem, films, isAborted } from "./api.js";
+import { writeAddress } from "./address.js";
+import { element } from "./dom.js";
+import { FilmCard } from "./film_card.js";
+import { shortFolder } from "./folders.js";
+import { bytes, duration, grouped, plural } from "./format.js";
+import { announce } from "./messages.js";
+import { filmSkeleton } from "./start.js";
+
+const PAGE = 24;
+const TYPING = 120;
+/** More failures than this are folded away. */
+const FAILURES = 5;
+
+/** Films, hours, failures, indexing. */
+export class LibraryView {
+  #request = null;
+  #timer = 0;
+  #cards = [];
+  #total = null;
+
+  /** @param {HTMLElement} root  @param {function(): Promise<void>} refresh asks for what the library holds */
+  constructor(root, refresh) {
+    Object.assign(this, { root, refresh });
+    this.facts = element("dl", { class: "facts" });
+    this.activity = element("div", { class: "activity", hidden: true });
+    this.failures = element("details", { class: "failures", hidden: true });
+    this.filter = element("input", {
+      id: "filter",
+      type: "search",
+      placeholder: "Part of a name or folder",
+      autocomplete: "off",
+      spellcheck: "false",
+      on: { input: () => this.#typed() },
+    });
+    this.status = element("p", { class: "status" });
+    this.list = element("ol", { class: "cards", "aria-label": "Films" });
+    this.pages = element("nav", { class: "pages", "aria-label": "Pages of films", hidden: true });
+    const find = element(
+      "div",
+      { class: "filters" },
+      element("div", { class: "choice" }, element("label", { for: "filter" }, "Find films"), this.filter),
+      this.status,
+    );
+    this.root.append(this.facts, this.activity, this.failures, find, this.list, this.pages);
+    this.#showFacts(null);
+  }
+
+  get cards() {
+    return this.#cards;
+  }
+
+  /** Shows what the address says. */
+  show(state) {
+    this.state = state;
+    document.title = "Library – gmmformer";
+    if (document.activeElement !== this.filter) this.filter.value = state.filter;
+    this.refresh();
+    this.run();
+  }
+
+  leave() {
+    this.#request?.abort();
+    this.closePlayer();
+  }
+
+  closePlayer() {
+    const open = this.#cards.filter((card) => card.screen.open);
+    open.forEach((card) => {
+      card.close();
+      card.screen.toggle.focus();
+    });
+    return open.length > 0;
+  }
+
+  /** Takes what the library holds now. */
+  takeLibrary(held) {
+    const grown = this.held !== undefined && this.held.films !== held.films;
+    this.held = held;
+    this.#cards.forEach((card) => card.showFolder());
+    this.#showFacts(held);
+    this.#showFailures(held.failures ?? []);
+    if (grown && !this.root.hidden && !this.#cards.some((card) => card.screen.open)) this.run();
+  }
+
+  /** Takes what is being done to the library; null: nothing. */
+  takeActivity(activity) {
+    this.activity.hidden = !activity;
+    if (!activity) return;
+    if (!this.activity.children.length) this.#makeActivity();
+    const { what, done, total, failed, seconds_left: left } = activity;
+    this.activity.querySelector("h2").textContent = what ? what[0].toUpperCase() + what.slice(1) : "Indexing";
+    const bar = this.activity.querySelector("progress");
+    bar.max = Math.max(total, 1);
+    bar.value = done;
+    const parts = [
+      `${grouped(done)} of ${plural(total, "film")}`,
+      failed ? `${grouped(failed)} failed` : "",
+      left === null || left === undefined ? "" : `about ${duration(left)} left`,
+    ];
+    this.activity.querySelector("p").textContent = parts.filter(Boolean).join(" · ");
+  }
+
+  /** Fetches the page of films. */
+  async run() {
+    this.#request?.abort();
+    const request = new AbortController();
+    this.#request = request;
+    const { page, filter } = this.state;
+    if (!this.#cards.length) this.list.replaceChildren(...Array.from({ length: 8 }, filmSkeleton));
+    try {
+      const answer = await films({ offset: page * PAGE, limit: PAGE, filter }, request.signal);
+      if (this.#request === request) this.#showFilms(answer);
+    } catch (error) {
+      if (isAborted(error) || this.#request !== request) return;
+      if (error instanceof Problem && error.status === 401) return;
+      this.status.textContent = error.message;
+      if (!this.#cards.length) this.list.replaceChildren();
+    }
+  }
+
+  #typed() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.state = { ...this.state, filter: this.filter.value.trim(), page: 0 };
+      writeAddress(this.state, false);
+      this.run();
+    }, TYPING);
+  }
+
+  #makeActivity() {
+    const bar = element("progress", { "aria-label": "Indexing" });
+    this.activity.append(element("h2", {}), bar, element("p", {}));
+  }
+
+  #showFacts(held) {
+    const fact = (name, value, title = "") =>
+      element("div", { title: title || null }, element("dt", {}, name), element("dd", {}, value));
+    const failed = held?.failures?.length ?? 0;
+    this.facts.replaceChildren(
+      fact("Films", held ? grouped(held.films) : "–"),
+      fact("Footage", held ? duration(held.seconds) : "–"),
+      fact("Not readable", held ? grouped(failed) : "–"),
+      fact("On disk", held ? bytes(held.bytes) : "–"),
+      fact("Model", held ? shortened(held.model) : "–", held?.model),
+      fact("Engine", held ? held.engine : "–"),
+    );
+  }
+
+  #showFailures(failures) {
+    this.failures.hidden = !failures.length;
+    const rows = failures.map(({ film, reason }) =>
+      element(
+        "li",
+        {},
+        element("span", { class: "name", title: film }, shortFolder(film)),
+        element("span", { class: "why" }, reason),
+      ),
+    );
+    const open = this.failures.children.length ? this.failures.open : failures.length <= FAILURES;
+    this.failures.replaceChildren(
+      element("summary", {}, `${plural(failures.length, "film")} could not be read`),
+      element("ul", {}, ...rows),
+    );
+    this.failures.open = open;
+  }
+
+  #showFilms({ total, films: found }) {
+    this.#cards.forEach((card) => card.close());
+    this.#cards = found.map(
+      (film) => new FilmCard(film, (opened) => this.#cards.forEach((card) => card !== opened && card.close())),
+    );
+    this.list.replaceChildren(...this.#cards.map((card) => card.element));
+    const first = this.state.page * PAGE;
+    const range = total > PAGE && found.length ? `${grouped(first + 1)}–${grouped(first + found.length)} of ` : "";
+    this.status.textContent = total
+      ? `${range}${plural(total, "film")}`
+      : this.state.filter
+        ? "No film has that in its name."
+        : "No films yet. “gmmformer index” takes them in.";
+    if (this.#total !== total) announce(this.status.textContent);
+    this.#total = total;
+    this.#showPages(Math.ceil(total / PAGE));
+  }
+
+  #showPages(count) {
+    this.pages.hidden = count < 2;
+    const { page } = this.state;
+    const turn = (text, to) =>
+      element("button", { type: "button", disabled: to < 0 || to >= count, on: { click: () => this.#turn(to) } }, text);
+    this.pages.replaceChildren(
+      turn("Previous", page - 1),
+      element("span", {}, `Page ${page + 1} of ${count}`),
+      turn("Next", page + 1),
+    );
+  }
+
+  async #turn(page) {
+    this.state = { ...this.state, page };
+    writeAddress(this.state, true);
+    await this.run();
+    this.list.scrollIntoView({ block: "start" });
+    this.#cards[0]?.screen.toggle.focus({ preventScroll: true });
+  }
+}
+
+function shortened(name) {
+  return name.replace(/\/+$/, "").split("/").slice(-2).join("/");
+}

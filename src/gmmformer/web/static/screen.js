@@ -1,0 +1,184 @@
+// The picture of a card: a frame of the film, and in its place the film once it plays. Its shape never changes.
+
+import { thumbnail } from "./api.js";
+import { element, icon, iconButton, relabel } from "./dom.js";
+import { clock, span, spoken } from "./format.js";
+import { Playback } from "./playback.js";
+
+const LABELS = { loading: "Loading", playing: "Pause", paused: "Play", ended: "Go on playing", failed: "Cannot play" };
+/** Seconds that an arrow moves on the full screen. */
+const STEP = 5;
+let muted = false;
+
+function sentence(clause) {
+  return `${clause[0].toUpperCase()}${clause.slice(1)}${clause.endsWith(".") ? "" : "."}`;
+}
+
+/** A frame that plays when it is clicked. */
+export class Screen {
+  /**
+   * @param {Object} film as the server describes it: id, name, length, playable, reason, available
+   * @param {{start: number, end: number, poster: number}} moment seconds; `poster` is the frame to show
+   * @param {{onTime: function(number), onOpen: function(), onClose: function()}} listeners
+   */
+  constructor(film, moment, { onTime = () => {}, onOpen = () => {}, onClose = () => {} } = {}) {
+    Object.assign(this, { film, moment, onTime, onOpen, onClose });
+    this.playback = null;
+    this.toggle = element(
+      "button",
+      { type: "button", class: "toggle", on: { click: () => this.press() } },
+      element("span", { class: "disc" }, icon("play")),
+    );
+    this.note = element("p", { class: "screen-note", hidden: true });
+    this.badge = element("p", { class: "badge", hidden: true });
+    this.element = element(
+      "div",
+      { class: "screen", on: { keydown: (event) => this.#key(event) } },
+      ...this.#pictures(),
+      this.toggle,
+      this.badge,
+      this.note,
+    );
+    if (!film.available) this.#sayMissing();
+    else this.#label("Play");
+    if (film.available && !film.playable) this.#sayPreview(film.reason);
+  }
+
+  get open() {
+    return this.playback !== null;
+  }
+
+  /** What a click does: opens, plays, stops, goes on. */
+  press() {
+    if (!this.film.available) return;
+    if (this.playback) this.playback.toggle();
+    else this.#openAt(null);
+  }
+
+  /** Plays from a second of the film on. */
+  playFrom(second) {
+    if (!this.film.available) return;
+    if (this.playback) this.playback.seek(second);
+    else this.#openAt(second);
+  }
+
+  close() {
+    if (!this.playback) return;
+    if (document.fullscreenElement === this.element) document.exitFullscreen();
+    this.playback.close();
+    this.playback = null;
+    this.controls.remove();
+    this.element.classList.remove("open");
+    this.element.removeAttribute("data-state");
+    this.#say("");
+    this.#label("Play");
+    this.onClose();
+  }
+
+  /** Closes it for good: frames that have not come yet are no longer wanted. */
+  drop() {
+    this.close();
+    for (const image of this.element.querySelectorAll("img")) if (!image.complete) image.removeAttribute("src");
+  }
+
+  #sayPreview(reason) {
+    this.badge.textContent = this.badge.title = reason ? `${reason}: plays as a preview` : "plays as a preview";
+    this.badge.hidden = false;
+  }
+
+  #pictures() {
+    const { film, moment } = this;
+    if (!film.available) return [];
+    const address = thumbnail(film.id, moment.poster, devicePixelRatio > 1.4 ? 480 : 240);
+    const frame = element("img", { class: "frame", alt: "", decoding: "async", loading: "lazy", src: address });
+    const around = element("img", { class: "around", alt: "", decoding: "async", loading: "lazy", src: address });
+    frame.addEventListener("load", () => this.element.classList.add("loaded"));
+    frame.addEventListener("error", () => this.element.classList.add("frameless"));
+    return [around, frame];
+  }
+
+  #sayMissing() {
+    this.toggle.disabled = true;
+    this.element.classList.add("frameless");
+    this.#say(sentence(this.film.reason || "the file is not there"));
+    this.#label("Cannot play");
+  }
+
+  #openAt(second) {
+    const { start, end } = this.moment;
+    this.onOpen();
+    this.playback = new Playback(this.film, start, end, second ?? start);
+    this.playback.video.muted = muted;
+    this.controls = this.#controls();
+    this.toggle.before(this.playback.video);
+    this.element.append(this.controls);
+    this.element.classList.add("open");
+    this.playback.addEventListener("state", () => this.#showState());
+    this.playback.addEventListener("time", () => this.#showTime());
+    this.#showState();
+    this.#showTime();
+  }
+
+  #controls() {
+    this.clock = element("span", { class: "clock" });
+    const sound = iconButton(muted ? "silent" : "sound", muted ? "Sound on" : "Sound off", () => {
+      muted = !muted;
+      this.playback.video.muted = muted;
+      relabel(sound, muted ? "silent" : "sound", muted ? "Sound on" : "Sound off");
+    });
+    const again = iconButton("again", "From the start", () => this.playback.seek(this.moment.start));
+    const whole = iconButton("whole", "Full screen", () => this.#fullScreen());
+    const close = iconButton("close", "Close the player", () => {
+      this.close();
+      this.toggle.focus();
+    });
+    return element("div", { class: "controls" }, this.clock, again, sound, whole, close);
+  }
+
+  // On the full screen there is no strip to click on, and no other card to go to.
+  #key(event) {
+    const step = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key];
+    if (!step || !this.playback || document.fullscreenElement !== this.element) return;
+    this.playback.seek(this.playback.time + step);
+    event.preventDefault();
+  }
+
+  #fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.element.requestFullscreen?.().catch(() => {});
+  }
+
+  #showState() {
+    const { state, message } = this.playback;
+    this.element.dataset.state = state;
+    this.#label(LABELS[state]);
+    this.toggle.querySelector("svg").replaceWith(icon(state === "playing" ? "pause" : "play"));
+    this.#say(state === "ended" ? this.#ending() : message);
+    if (this.playback.throughPreview && this.badge.hidden) this.#sayPreview("not for this browser");
+  }
+
+  #ending() {
+    return this.playback.atEndOfFilm ? "The film ends here." : "The moment ends here. Play again to go on.";
+  }
+
+  #showTime() {
+    const { time } = this.playback;
+    const text = `${clock(time)} / ${clock(this.film.length)}`;
+    if (this.clock.textContent !== text) this.clock.textContent = text;
+    this.onTime(time);
+  }
+
+  #label(verb) {
+    const { name } = this.film;
+    const { start, end } = this.moment;
+    const whole = end - start > this.film.length - 0.5;
+    const words = whole ? `${verb}: ${name}` : `${verb}: ${name}, from ${spoken(start)} to ${spoken(end)}`;
+    if (this.toggle.getAttribute("aria-label") !== words) this.toggle.setAttribute("aria-label", words);
+    this.toggle.title = whole ? verb : `${verb} ${span(start, end)}`;
+  }
+
+  #say(text) {
+    this.note.textContent = text;
+    this.note.hidden = !text;
+  }
+}

@@ -1,0 +1,285 @@
+// The search view: filters, results as they are typed, and what is shown where there are none.
+
+import { Problem, Unreachable, isAborted, search } from "./api.js";
+import { globOf, readAddress, writeAddress } from "./address.js";
+import { Card, momentKey } from "./card.js";
+import { element } from "./dom.js";
+import { Filters } from "./filters.js";
+import { learnFolders } from "./folders.js";
+import { isNothing, plural } from "./format.js";
+import { announce } from "./messages.js";
+import { Start, skeleton } from "./start.js";
+import { scaleOf } from "./strip.js";
+
+/** Milliseconds without a key until what is typed is searched for. */
+const TYPING = 40;
+/** Milliseconds after which a sentence counts as one to come back to. */
+const SETTLED = 1500;
+/** Milliseconds until an answer that has not come is worth a word. */
+const SLOW = 150;
+const [FIRST, MORE, MOST] = [12, 12, 100];
+
+/** What the page is for. */
+export class SearchView {
+  #request = null;
+  #timers = { typing: 0, settled: 0, slow: 0 };
+  #settled = true; // whether the next change of the query is a new entry of the history
+  #cards = new Map();
+  #k = FIRST;
+
+  /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray */
+  constructor(root, box, tray) {
+    Object.assign(this, { root, box, tray });
+    this.state = readAddress();
+    /** What brings this view back when something is typed while another one is shown. */
+    this.onReturn = () => {};
+    this.filters = new Filters((change) => this.#filter(change));
+    this.status = element("p", { class: "status" });
+    this.notice = element("div", { class: "notice", hidden: true });
+    this.list = element("ol", { class: "cards", "aria-label": "Results" });
+    this.more = element(
+      "button",
+      { type: "button", class: "more", hidden: true, on: { click: () => this.#showMore() } },
+      "More results",
+    );
+    this.start = new Start((opened) => this.#opened(opened));
+    this.filters.element.append(this.status);
+    root.append(this.filters.element, this.notice, this.list, this.more, this.start.element);
+    this.tray.addEventListener("change", () => this.#cards.forEach((card) => card.showPicked()));
+    this.#listenToBox();
+  }
+
+  /** The cards on the screen, in order. */
+  get cards() {
+    return this.start.shown ? this.start.cards : [...this.#cards.values()];
+  }
+
+  /** Shows what the address says. */
+  show(state) {
+    const typed = document.activeElement === this.box && this.box.value.trim() === state.query;
+    this.state = state;
+    if (!typed) this.box.value = state.query;
+    this.#settled = true;
+    this.#k = FIRST;
+    this.filters.show(this.state);
+    this.run();
+  }
+
+  leave() {
+    this.#request?.abort();
+    this.closePlayer();
+  }
+
+  /** Closes the film that plays; whether there was one. */
+  closePlayer() {
+    const open = this.cards.filter((card) => card.screen.open);
+    open.forEach((card) => {
+      card.close();
+      card.screen.toggle.focus();
+    });
+    return open.length > 0;
+  }
+
+  /** Takes what the library holds now. */
+  takeLibrary({ folders, films: count }) {
+    if (String(folders) !== String(this.filters.folders)) {
+      learnFolders(folders);
+      this.filters.folders = folders;
+      this.filters.show(this.state);
+      this.cards.forEach((card) => card.showFolder());
+    }
+    const grown = this.count !== undefined && this.count !== count;
+    this.count = count;
+    if (grown && !this.root.hidden && !this.cards.some((card) => card.screen.open)) this.run();
+  }
+
+  /** Searches for what the state says. */
+  async run() {
+    clearTimeout(this.#timers.typing);
+    this.#request?.abort();
+    const { query, folder, minLength } = this.state;
+    document.title = query ? `${query} – gmmformer` : "gmmformer";
+    if (!query) return this.#showStart();
+    const request = new AbortController();
+    this.#request = request;
+    this.#timers.slow = setTimeout(() => this.#request === request && this.#showWaiting(), SLOW);
+    try {
+      const answer = await search({ query, k: this.#k, where: globOf(folder), minLength }, request.signal);
+      if (this.#request === request) this.#showAnswer(answer);
+    } catch (error) {
+      if (!isAborted(error) && this.#request === request) this.#showError(error);
+    } finally {
+      if (this.#request === request) {
+        clearTimeout(this.#timers.slow);
+        this.root.classList.remove("waiting");
+        this.root.removeAttribute("aria-busy");
+      }
+    }
+  }
+
+  /** Makes the state one to come back to. */
+  settle() {
+    clearTimeout(this.#timers.settled);
+    this.#settled = true;
+  }
+
+  #listenToBox() {
+    this.box.addEventListener("input", (event) => event.isComposing || this.#typed());
+    this.box.addEventListener("compositionend", () => this.#typed());
+    this.box.addEventListener("blur", () => this.settle());
+  }
+
+  #typed() {
+    const query = this.box.value.trim();
+    if (this.root.hidden) this.#return();
+    if (query === this.state.query) return;
+    this.state = { ...this.state, view: "search", query };
+    writeAddress(this.state, this.#settled);
+    this.#settled = false;
+    this.#k = FIRST;
+    clearTimeout(this.#timers.settled);
+    this.#timers.settled = setTimeout(() => this.settle(), SETTLED);
+    clearTimeout(this.#timers.typing);
+    this.#request?.abort();
+    this.#timers.typing = setTimeout(() => this.run(), TYPING);
+  }
+
+  // Typing while the library is shown searches.
+  #return() {
+    this.onReturn();
+    this.state = { view: "search", query: "", folder: "", minLength: 0 };
+    this.#settled = true;
+    this.filters.show(this.state);
+  }
+
+  #filter(change) {
+    this.state = { ...this.state, ...change };
+    writeAddress(this.state, true);
+    this.settle();
+    this.#k = FIRST;
+    this.filters.show(this.state);
+    this.run();
+  }
+
+  async #showMore() {
+    const before = this.#cards.size;
+    this.#k = Math.min(this.#k + MORE, MOST);
+    await this.run();
+    this.cards[before]?.focus();
+  }
+
+  #showAnswer(answer) {
+    const scale = scaleOf(answer.hits.map((hit) => hit.strip).filter(Boolean));
+    const kept = new Map();
+    for (const hit of answer.hits) {
+      const key = momentKey(hit);
+      const card = this.#cards.get(key) ?? new Card(hit, { tray: this.tray, onOpen: (opened) => this.#opened(opened) });
+      card.update(hit, scale, this.state.query);
+      kept.set(key, card);
+    }
+    for (const [key, card] of this.#cards) if (!kept.has(key)) card.drop();
+    this.#cards = kept;
+    this.#leaveStart();
+    this.#order([...kept.values()].map((card) => card.element));
+    this.list.classList.toggle("dim", isNothing(answer.word));
+    this.more.hidden = answer.hits.length < this.#k || this.#k >= MOST;
+    this.#describe(answer);
+  }
+
+  // A film that plays would stop if it were taken out and put back: it stays, and the others go around it.
+  #order(elements) {
+    const still = elements.indexOf(this.cards.find((card) => card.screen.open)?.element);
+    if (still < 0) return this.list.replaceChildren(...elements);
+    const wanted = new Set(elements);
+    for (const child of [...this.list.children]) if (!wanted.has(child)) child.remove();
+    elements[still].before(...elements.slice(0, still));
+    return elements[still].after(...elements.slice(still + 1));
+  }
+
+  #describe({ hits, films: count, seconds, word }) {
+    const time = seconds < 1 ? `${Math.max(1, Math.round(seconds * 1000))} ms` : `${seconds.toFixed(1)} s`;
+    const found = `${plural(hits.length, "moment")} in ${plural(count, "film")}`;
+    this.status.textContent = `${found} · ${time}`;
+    if (!hits.length) this.#noHits(count);
+    else if (isNothing(word)) this.#note("Nothing in this library matches well.", "These come closest.");
+    else this.#note();
+    announce(hits.length ? `${found}.${isNothing(word) ? " Nothing matches well." : ""}` : "No results.");
+  }
+
+  #noHits(count) {
+    const filtered = this.state.folder || this.state.minLength;
+    if (!count)
+      this.#note("This library has no films yet.", "They show up here as soon as “gmmformer index” has taken them in.");
+    else if (filtered)
+      this.#note(
+        "No film fits these filters.",
+        "There may be something without them.",
+        element(
+          "button",
+          { type: "button", class: "strong", on: { click: () => this.filters.remove() } },
+          "Remove filters",
+        ),
+      );
+    else this.#note("Nothing found.", "Try other words.");
+  }
+
+  #note(title = "", text = "", ...actions) {
+    this.notice.replaceChildren(...(title ? [element("h2", {}, title), element("p", {}, text), ...actions] : []));
+    this.notice.hidden = !title;
+    this.notice.classList.toggle("alone", Boolean(title) && !this.#cards.size);
+    this.notice.removeAttribute("role");
+  }
+
+  #showWaiting() {
+    this.root.classList.add("waiting");
+    this.root.setAttribute("aria-busy", "true");
+    if (this.#cards.size) return;
+    this.#leaveStart();
+    this.#note();
+    this.status.textContent = "Searching…";
+    this.#order(Array.from({ length: 8 }, skeleton));
+  }
+
+  #showError(error) {
+    if (error instanceof Problem && error.status === 401) return;
+    if (error instanceof Problem && [429, 503].includes(error.status)) {
+      this.#timers.typing = setTimeout(() => this.run(), 1000 * (error.retryAfter ?? 1));
+      this.status.textContent = "The server is busy; asking again.";
+      return;
+    }
+    if (error instanceof Unreachable && this.#cards.size) return; // what is shown stays; the page says what is wrong
+    this.#leaveStart();
+    this.#cards.forEach((card) => card.close());
+    this.#cards.clear();
+    this.#order([]);
+    this.more.hidden = true;
+    this.status.textContent = "";
+    const title = error instanceof Unreachable ? "No answer from the server." : "This search failed.";
+    this.#note(
+      title,
+      error instanceof Unreachable ? "The search goes on by itself as soon as there is one." : error.message,
+    );
+    this.notice.setAttribute("role", "alert");
+  }
+
+  #opened(opened) {
+    this.settle();
+    this.cards.forEach((card) => card !== opened && card.close());
+  }
+
+  #leaveStart() {
+    this.start.hide();
+    this.list.hidden = false;
+  }
+
+  #showStart() {
+    this.#cards.forEach((card) => card.close());
+    this.#cards.clear();
+    this.#request = null;
+    this.#note();
+    this.status.textContent = "";
+    this.list.hidden = this.more.hidden = true;
+    this.root.classList.remove("waiting");
+    this.start.show();
+  }
+}

@@ -1,0 +1,203 @@
+// The strip below a film: how well each of its parts matches, where the moment is, and where it plays.
+
+import { thumbnail } from "./api.js";
+import { drawing, element, setAttributes } from "./dom.js";
+import { clock, spoken } from "./format.js";
+
+const [WIDTH, HEIGHT] = [1000, 100];
+/** Share of the height that the lowest score keeps. */
+const FLOOR = 0.08;
+/** With more pieces than this, no gaps between them. */
+const WITH_GAPS = 80;
+/** Milliseconds that the pointer rests before a frame is fetched. */
+const REST = 40;
+
+/**
+ * The lowest and highest score in all of an answer's strips, so that they can be compared.
+ * @param {{edges: number[], scores: number[]}[]} strips
+ */
+export function scaleOf(strips) {
+  const scores = strips.flatMap((strip) => strip.scores);
+  if (!scores.length) return { low: 0, high: 1 };
+  const sorted = Float64Array.from(scores).sort();
+  const low = sorted[Math.floor(sorted.length * 0.1)];
+  const high = sorted[sorted.length - 1];
+  return { low, high: Math.max(high, low + 1e-6) };
+}
+
+/** The middle of the best piece between two seconds; the middle of these where there is no strip. */
+export function peakOf(strip, start, end) {
+  let best = -1;
+  strip?.scores.forEach((score, index) => {
+    const middle = (strip.edges[index] + strip.edges[index + 1]) / 2;
+    if (middle >= start && middle <= end && (best < 0 || score > strip.scores[best])) best = index;
+  });
+  return best < 0 ? (start + end) / 2 : (strip.edges[best] + strip.edges[best + 1]) / 2;
+}
+
+/** A slider over a film's seconds. */
+export class Strip {
+  #shown = null;
+  #timer = 0;
+  #at;
+
+  /**
+   * @param {Object} film id, name, length, available
+   * @param {{start: number, end: number}} moment
+   * @param {function(number)} onSeek what to do with a second that was chosen
+   */
+  constructor(film, moment, onSeek) {
+    Object.assign(this, { film, moment, onSeek });
+    this.#at = moment.start;
+    this.all = drawing("path", { class: "all" });
+    this.best = drawing("path", { class: "best" });
+    this.band = drawing("rect", { class: "band", y: 0, height: HEIGHT, ...this.#place(moment.start, moment.end) });
+    this.head = element("i", { class: "head", hidden: true });
+    this.image = element("img", { alt: "", decoding: "async", hidden: true });
+    this.time = element("span", {});
+    this.tip = element(
+      "div",
+      { class: "tip", hidden: true, "aria-hidden": "true" },
+      element("div", {}, this.image),
+      this.time,
+    );
+    const chart = drawing(
+      "svg",
+      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      this.band,
+      this.all,
+      this.best,
+    );
+    this.element = element("div", this.#slider(), chart, this.head, this.tip);
+    this.#say(this.#at);
+  }
+
+  /** Draws an answer's scores. */
+  draw(strip, scale) {
+    const { start, end } = this.moment;
+    setAttributes(this.all, { d: this.#bars(strip, scale, () => true) });
+    setAttributes(this.best, {
+      d: this.#bars(strip, scale, (from, to) => (from + to) / 2 >= start && (from + to) / 2 <= end),
+    });
+  }
+
+  /** Shows where the film plays; null: it does not. */
+  showPlaying(second) {
+    this.head.hidden = second === null;
+    if (second === null) return;
+    this.head.style.setProperty("--at", this.#share(second));
+    if (document.activeElement !== this.element) this.#say(second);
+  }
+
+  #slider() {
+    const { name, length } = this.film;
+    return {
+      class: "strip",
+      role: "slider",
+      tabindex: "0",
+      "aria-label": `Scores along ${name}: choose a time to play from`,
+      "aria-valuemin": 0,
+      "aria-valuemax": Math.round(length),
+      "aria-orientation": "horizontal",
+      on: {
+        pointermove: (event) => this.#point(this.#secondAt(event)),
+        pointerdown: (event) => this.#point(this.#secondAt(event)),
+        pointerleave: () => this.#leave(),
+        pointercancel: () => this.#leave(),
+        click: (event) => {
+          this.#say(this.#secondAt(event));
+          this.onSeek(this.#at);
+          if (event.pointerType === "touch") this.#leave();
+        },
+        keydown: (event) => this.#key(event),
+        blur: () => this.#leave(),
+      },
+    };
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = Math.max(1, this.film.length / 100);
+    const moves = {
+      ArrowRight: step,
+      ArrowUp: step,
+      ArrowLeft: -step,
+      ArrowDown: -step,
+      PageUp: 10 * step,
+      PageDown: -10 * step,
+    };
+    if (event.key in moves) this.#point(this.#at + moves[event.key]);
+    else if (event.key === "Home") this.#point(0);
+    else if (event.key === "End") this.#point(this.film.length);
+    else if (event.key === "Enter" || event.key === " ") this.onSeek(this.#at);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  #point(second) {
+    this.#say(second);
+    this.tip.hidden = false;
+    this.time.textContent = clock(this.#at);
+    this.tip.style.setProperty("--at", this.#share(this.#at));
+    clearTimeout(this.#timer);
+    if (this.film.available) this.#timer = setTimeout(() => this.#showFrame(), REST);
+  }
+
+  #showFrame() {
+    const address = thumbnail(this.film.id, this.#pieceAt(this.#at), 120);
+    if (address === this.#shown) return;
+    this.#shown = address;
+    this.image.hidden = false;
+    this.image.src = address;
+  }
+
+  #leave() {
+    clearTimeout(this.#timer);
+    this.tip.hidden = true;
+  }
+
+  // Frames are fetched for at most 200 places of a film, so that moving along it fetches few.
+  #pieceAt(second) {
+    const grid = Math.max(0.5, this.film.length / 200);
+    return Math.min(Math.round(second / grid) * grid, Math.max(0, this.film.length - 0.1));
+  }
+
+  #say(second) {
+    this.#at = Math.min(Math.max(second, 0), this.film.length);
+    const { start, end } = this.moment;
+    const where = this.#at >= start && this.#at < end ? ", in the moment" : "";
+    setAttributes(this.element, {
+      "aria-valuenow": Math.round(this.#at),
+      "aria-valuetext": `${spoken(this.#at)}${where}`,
+    });
+  }
+
+  #secondAt(event) {
+    const box = this.element.getBoundingClientRect();
+    return ((event.clientX - box.left) / box.width) * this.film.length;
+  }
+
+  #share(second) {
+    return this.film.length > 0 ? Math.min(Math.max(second / this.film.length, 0), 1) : 0;
+  }
+
+  #place(start, end) {
+    const x = this.#share(start) * WIDTH;
+    return { x, width: Math.max(this.#share(end) * WIDTH - x, 4) };
+  }
+
+  #bars(strip, { low, high }, wanted) {
+    const gap = strip.scores.length > WITH_GAPS ? 0 : 0.18;
+    const parts = strip.scores.map((score, index) => {
+      const [from, to] = [strip.edges[index], strip.edges[index + 1]];
+      if (!wanted(from, to)) return "";
+      const share = Math.min(Math.max((score - low) / (high - low), 0), 1);
+      const top = HEIGHT * (1 - FLOOR - (1 - FLOOR) * share ** 1.5);
+      const [left, right] = [this.#share(from) * WIDTH, this.#share(to) * WIDTH];
+      const inset = ((right - left) * gap) / 2;
+      return `M${(left + inset).toFixed(1)} ${HEIGHT}V${top.toFixed(1)}H${(right - inset).toFixed(1)}V${HEIGHT}Z`;
+    });
+    return parts.join("");
+  }
+}

@@ -1,0 +1,58 @@
+"""What the page's tests do again and again."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from playwright.sync_api import Locator, Page, Route, expect
+
+SENTENCE = "two red circles grow"
+Answer = dict[str, Any]
+
+
+def search(page: Page, sentence: str = SENTENCE, extra: str = "") -> Locator:
+    """Open the address of a search; the cards, once they are there."""
+    page.goto(f"/?q={quote(sentence)}{extra}")
+    cards = page.locator("#search-view .card:not(.skeleton)")
+    expect(cards.first).to_be_visible()
+    return cards
+
+
+def change_answers(page: Page, pattern: "str | re.Pattern[str]", change: Callable[[Answer], None]) -> None:
+    """Let the real server answer, and change what it says before the page hears it."""
+
+    def handle(route: Route) -> None:
+        response = route.fetch()
+        answer = response.json()
+        change(answer)
+        route.fulfill(response=response, body=json.dumps(answer))
+
+    page.route(pattern, handle)
+
+
+def with_moment(page: Page, start: float, end: float, *, playable: bool = True, place: int = 0) -> None:
+    """Put a film of the wanted kind that is long enough in this place of the answer, and make its moment this one."""
+
+    def change(answer: Answer) -> None:
+        hits = sorted(answer["hits"], key=lambda hit: (hit["playable"] != playable, hit["length"] < end + 2, hit["id"]))
+        hits[0] |= {"start": start, "end": end}
+        answer["hits"] = [*hits[1 : place + 1], hits[0], *hits[place + 1 :]]
+
+    change_answers(page, "**/api/search?*", change)
+
+
+def video(page: Page, expression: str) -> Any:
+    """Evaluate an expression of the one film that plays, `v`."""
+    return page.evaluate(f"() => {{ const v = document.querySelector('video'); return {expression}; }}")
+
+
+def until_video(page: Page, expression: str) -> None:
+    """Wait until an expression of the one film that plays, `v`, holds."""
+    page.wait_for_function(f"() => {{ const v = document.querySelector('video'); return v && ({expression}); }}")
+
+
+def width_of_all(page: Page) -> int:
+    """Pixels that the page takes, whether they fit on the screen or not."""
+    return int(page.evaluate("document.documentElement.scrollWidth"))

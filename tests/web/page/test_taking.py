@@ -1,0 +1,230 @@
+"""The tray, exports and cuts; the library view; login; a server that goes away; accessibility of all views."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from page_helpers import SENTENCE, change_answers, search
+from playwright.sync_api import BrowserContext, Download, Page, Route, expect
+
+
+def content_of(download: Download) -> bytes:
+    return Path(download.path()).read_bytes()
+
+
+def pick(page: Page, count: int) -> list[str]:
+    """Put the first results into the tray and open it; their film names."""
+    cards = search(page)
+    for card in cards.all()[:count]:
+        card.get_by_role("button", name="in the tray").click()
+    page.get_by_role("button", name=re.compile("^Tray, ")).click()
+    return [card.locator("h2").text_content() or "" for card in cards.all()[:count]]
+
+
+def export(page: Page, form: str) -> Download:
+    page.get_by_label("For an editing program").select_option(form)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Export").click()
+    return waiting.value
+
+
+def test_tray_exports_what_was_picked(page: Page) -> None:
+    names = pick(page, 3)
+    expect(page.locator("#tray .name")).to_have_text(names)
+    told = json.loads(content_of(export(page, "json")))
+    moments = told["moments"] if isinstance(told, dict) else told
+    assert [Path(moment["film"]).name for moment in moments] == names
+    assert {moment["query"] for moment in moments} == {SENTENCE}
+    table = content_of(export(page, "csv")).decode().splitlines()
+    assert len(list(csv.reader(table))) == 4
+
+
+@pytest.mark.parametrize(("form", "mark"), [("edl", b"TITLE"), ("fcpxml", b"<fcpxml"), ("otio", b"OTIO_SCHEMA")])
+def test_tray_exports_for_editing_programs(page: Page, form: str, mark: bytes) -> None:
+    pick(page, 2)
+    download = export(page, form)
+    assert download.suggested_filename.endswith(f".{form}")
+    assert mark in content_of(download)
+    expect(page.locator("#messages")).to_contain_text(f"as {download.suggested_filename}")
+
+
+def test_tray_outlives_the_page_and_can_be_emptied(page: Page) -> None:
+    names = pick(page, 2)
+    page.reload()
+    page.get_by_role("button", name="Tray, 2 moments").click()
+    expect(page.locator("#tray .name")).to_have_text(names)
+    page.get_by_role("button", name=re.compile(f"^Take {re.escape(names[0])}")).click()
+    expect(page.locator("#tray .name")).to_have_text(names[1:])
+    expect(page.locator("#tray li button").last).to_be_focused()
+    page.get_by_role("button", name="Empty the tray").click()
+    expect(page.locator("#tray")).to_contain_text("Nothing picked yet.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#tray")).to_be_hidden()
+    expect(page.locator(".small[aria-pressed=true]")).to_have_count(0)
+
+
+def test_tray_forgets_films_that_are_not_in_the_library(page: Page) -> None:
+    page.goto("/")
+    stranger = {"id": 999_999, "film": "x.mp4", "name": "x.mp4", "start": 1, "end": 2, "query": ""}
+    page.evaluate("item => localStorage.setItem('gmmformer.tray', JSON.stringify([item, 7, {}, null]))", stranger)
+    page.reload()
+    page.get_by_role("button", name="Tray, 0 moments").or_(page.get_by_role("button", name="Tray, 1 moment")).click()
+    expect(page.locator("#tray li")).to_have_count(0)
+
+
+def test_moment_is_saved_as_mp4(page: Page) -> None:
+    card = search(page).first
+    with page.expect_download() as waiting:
+        card.get_by_role("button", name="as mp4").click()
+    assert content_of(waiting.value)[4:8] == b"ftyp"
+    assert waiting.value.suggested_filename.endswith(".mp4")
+
+
+def test_cut_that_fails_is_told(page: Page) -> None:
+    body = json.dumps({"status": 422, "title": "No", "detail": "This film cannot be cut."})
+    page.route(
+        "**/api/cut", lambda route: route.fulfill(status=422, content_type="application/problem+json", body=body)
+    )
+    search(page).first.get_by_role("button", name="as mp4").click()
+    expect(page.locator(".message.error")).to_contain_text("This film cannot be cut.")
+    page.get_by_role("button", name="Close the message").click()
+    expect(page.locator(".message")).to_have_count(0)
+
+
+def test_library_view(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Library").click()
+    expect(page).to_have_url(re.compile(r"\?view=library$"))
+    facts = page.locator(".facts")
+    expect(facts).to_contain_text(re.compile(r"Films\s*10"))
+    expect(facts).to_contain_text(re.compile(r"Not readable\s*1"))
+    expect(page.locator(".failures")).to_contain_text("broken.mp4")
+    expect(page.locator("#library-view .film")).to_have_count(10)
+    page.get_by_label("Find films").fill("old cam")
+    expect(page.locator("#library-view .film h2")).to_have_text(["old camera.avi"])
+    expect(page).to_have_url(re.compile("films=old"))
+    page.get_by_label("Find films").fill("nothing like it")
+    expect(page.locator("#library-view .status")).to_have_text("No film has that in its name.")
+    page.locator("#query").fill("a star")
+    expect(page.locator("#search-view .card").first).to_be_visible()
+    page.go_back()
+    expect(page.locator("#library-view")).to_be_visible()
+
+
+def test_pages_of_films(page: Page) -> None:
+    def more(answer: dict) -> None:
+        offset = 24 if answer["films"] == [] else 0
+        answer["total"] = 30
+        answer["films"] = [
+            {"id": n, "film": f"/a/{n}.mp4", "name": f"{n}.mp4", "folder": "/a", "length": 9.0}
+            | {"playable": True, "reason": None, "available": True}
+            for n in range(offset + 1, 25 if not offset else 31)
+        ]
+
+    change_answers(page, "**/api/films?*", more)
+    page.goto("/?view=library")
+    expect(page.locator("#library-view .film")).to_have_count(24)
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator("#library-view .film h2").first).to_have_text("25.mp4")
+    expect(page.locator("#library-view .status")).to_have_text("25–30 of 30 films")
+    expect(page).to_have_url(re.compile("page=1"))
+    page.go_back()
+    expect(page.locator("#library-view .film")).to_have_count(24)
+
+
+def test_indexing_is_shown_as_it_goes(page: Page) -> None:
+    activity = {"what": "indexing", "done": 30, "total": 120, "failed": 2, "seconds_left": 95.0}
+    body = f"retry: 60000\n\nevent: activity\ndata: {json.dumps(activity)}\n\n"
+    page.route("**/api/events", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    change_answers(page, "**/api/library", lambda answer: answer.update(activity=activity))
+    page.goto("/?view=library")
+    expect(page.locator(".activity")).to_contain_text("30 of 120 films · 2 failed · about 2 min left")
+    assert page.get_by_role("progressbar").evaluate("bar => bar.value / bar.max") == 0.25
+    expect(page.locator("#busy")).to_be_visible()
+
+
+def test_login(open_context: Callable[..., BrowserContext], guarded_url: str) -> None:
+    page = open_context(guarded_url).new_page()
+    page.goto("/?q=a+star")
+    token = page.get_by_label("Token")
+    expect(token).to_be_focused()
+    token.fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="That is not the token.")).to_be_visible()
+    token.fill("open sesame")
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator("#search-view .card:not(.skeleton)").first).to_be_visible()
+    expect(page.locator("#query")).to_have_value("a star")
+    page.reload()
+    expect(page.locator("#search-view .card:not(.skeleton)").first).to_be_visible()
+
+
+def test_server_that_goes_away_and_comes_back(page: Page) -> None:
+    cards = search(page)
+    away: list[str] = []
+
+    def refuse(route: Route) -> None:
+        away.append(route.request.url)
+        route.abort("connectionrefused")
+
+    there = re.compile("/(api|healthz)")
+    page.route(there, refuse)
+    page.locator("#query").fill("is it there")
+    expect(page.locator("#gone")).to_be_visible()
+    expect(cards.first).to_be_visible()
+    assert page.url.endswith("q=is+it+there")
+    page.unroute(there)
+    expect(page.locator("#gone")).to_be_hidden()
+    expect(page).to_have_title("is it there – gmmformer")
+    expect(page.locator("#search-view .status")).to_contain_text("moments")
+    assert any("healthz" in url for url in away)
+
+
+VIEWS = ["start", "results", "playing", "tray", "nothing", "library", "login", "skeletons"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing_in_either_theme(
+    open_context: Callable[..., BrowserContext], guarded_url: str, server_url: str, view: str
+) -> None:
+    axe = Axe()
+    page = open_context(guarded_url if view == "login" else server_url, reduced_motion="reduce").new_page()
+    show(page, view)
+    page.wait_for_timeout(250)
+    found = axe.run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    contrast = axe.run(page, options={"runOnly": ["color-contrast"]})
+    assert contrast.violations_count == 0, contrast.generate_report()
+
+
+def show(page: Page, view: str) -> None:
+    """Bring the page into one of its states."""
+    if view == "start":
+        page.goto("/")
+        expect(page.locator(".start .film").first).to_be_visible()
+    elif view == "results":
+        search(page).nth(1).locator(".toggle").focus()
+    elif view == "playing":
+        card = search(page).first
+        card.locator(".toggle").click()
+        card.locator(".strip").hover()
+    elif view == "tray":
+        pick(page, 2)
+    elif view == "nothing":
+        page.goto("/?q=x&min_length=36000")
+        expect(page.locator(".notice")).to_be_visible()
+    elif view == "library":
+        page.goto("/?view=library")
+        expect(page.locator("#library-view .film").first).to_be_visible()
+    elif view == "login":
+        page.goto("/")
+        expect(page.get_by_label("Token")).to_be_visible()
+    else:
+        page.route("**/api/search?*", lambda route: None)
+        page.goto("/?q=x")
+        expect(page.locator("#search-view .skeleton").first).to_be_visible()

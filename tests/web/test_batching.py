@@ -1,0 +1,125 @@
+"""Queries that arrive together: one pass for all, and the answers that each would get alone."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gmmformer.errors import InputError
+from gmmformer.search import Library
+from gmmformer.web.batching import Batcher, SearchOptions
+from gmmformer.web.problems import ProblemError
+
+
+class Counting:
+    """A library that counts what it is asked and takes its time."""
+
+    def __init__(self, library: Library, seconds: float = 0.02) -> None:
+        self.library, self.seconds = library, seconds
+        self.embedded: list[list[str]] = []
+        self.searched: list[int] = []
+
+    def embed(self, sentences: Sequence[str]) -> Any:
+        self.embedded.append(list(sentences))
+        time.sleep(self.seconds)
+        if "broken" in sentences:
+            raise InputError("this one cannot be embedded")
+        return self.library.embed(sentences)
+
+    def search_vectors(self, queries: np.ndarray, k: int, **options: Any) -> Any:
+        self.searched.append(len(queries))
+        return self.library.search_vectors(queries, k, **options)
+
+
+async def ask_all(counting: Counting, asked: Sequence[tuple[str, SearchOptions | None]], **settings: Any) -> list[Any]:
+    batcher = Batcher(counting, **settings)
+    batcher.start()
+    try:
+        return await asyncio.gather(
+            *(batcher.ask([sentence], options) for sentence, options in asked), return_exceptions=True
+        )
+    finally:
+        await batcher.stop()
+
+
+def test_queries_that_wait_are_answered_together_and_as_if_alone(library: Library) -> None:
+    counting = Counting(library)
+    options = [SearchOptions(3), SearchOptions(2, moments=2), SearchOptions(3, where="*shapes*")]
+    asked = [(f"sentence {number % 40}", options[number % 3]) for number in range(100)]
+    answers = asyncio.run(ask_all(counting, asked))
+    assert len(counting.embedded) <= 3
+    assert max(map(len, counting.embedded)) == 40
+    assert sum(counting.searched) <= 100
+    assert len(counting.searched) <= 9
+    for (sentence, chosen), (answer,) in zip(asked, answers, strict=True):
+        vector = library.embed([sentence])
+        np.testing.assert_allclose(answer.vector, vector[0], atol=1e-6)
+        hits = library.search_vectors(vector, chosen.k, moments=chosen.moments, where=chosen.where)[0]
+        assert [(hit.id, hit.start, hit.end) for hit in answer.hits] == [(hit.id, hit.start, hit.end) for hit in hits]
+        np.testing.assert_allclose([hit.score for hit in answer.hits], [hit.score for hit in hits], atol=1e-6)
+
+
+def test_without_batching_each_is_answered_by_itself(library: Library) -> None:
+    counting = Counting(library, 0)
+    asyncio.run(ask_all(counting, [(f"s {number}", SearchOptions(1)) for number in range(10)], most=1, threads=2))
+    assert counting.searched == [1] * 10
+
+
+def test_one_that_cannot_be_answered_spoils_no_other(library: Library) -> None:
+    counting = Counting(library)
+    asked = [("a", SearchOptions(1)), ("broken", SearchOptions(1)), ("b", None)]
+    first, second, third = asyncio.run(ask_all(counting, asked))
+    assert len(first[0].hits) == 1
+    assert isinstance(second, ProblemError)
+    assert second.status == 503
+    assert third[0].hits is None
+
+
+def test_more_than_may_wait_are_turned_away(library: Library) -> None:
+    answers = asyncio.run(ask_all(Counting(library), [("a", None)] * 20, waiting=8))
+    refused = [one for one in answers if isinstance(one, ProblemError)]
+    assert {(one.status, one.headers["retry-after"]) for one in refused} == {(503, "1")}
+    assert len(refused) == 12
+
+
+def test_stopping_answers_everybody(library: Library) -> None:
+    async def stop_in_the_middle() -> list[Any]:
+        counting = Counting(library, 0.2)
+        batcher = Batcher(counting, most=1)
+        batcher.start()
+        asking = [asyncio.create_task(batcher.ask([f"s {number}"], None)) for number in range(5)]
+        while not counting.embedded:
+            await asyncio.sleep(0.001)
+        await batcher.stop()
+        return await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 5)
+
+    answers = asyncio.run(stop_in_the_middle())
+    assert [getattr(one, "status", None) for one in answers] == [503] * 5
+
+
+def test_who_has_gone_is_not_searched_for(library: Library) -> None:
+    async def leave() -> Counting:
+        counting = Counting(library, 0.1)
+        batcher = Batcher(counting, most=1)
+        batcher.start()
+        asking = [asyncio.create_task(batcher.ask([f"s {number}"], None)) for number in range(5)]
+        await asyncio.sleep(0.03)
+        for one in asking[1:]:
+            one.cancel()
+        await asking[0]
+        await asyncio.sleep(0.05)
+        await batcher.stop()
+        return counting
+
+    assert asyncio.run(leave()).embedded == [["s 0"]]
+
+
+@pytest.mark.parametrize("batching", [True, False])
+def test_threads_end(library: Library, batching: bool) -> None:
+    before = set(threading.enumerate())
+    asyncio.run(ask_all(Counting(library, 0), [("a", None)], most=64 if batching else 1, threads=1 if batching else 3))
+    assert set(threading.enumerate()) <= before

@@ -1,0 +1,92 @@
+"""Server-sent events: what is told, when, and how the telling ends."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from tests_web_helpers import served
+
+from gmmformer.search import Library, choose_encoders
+from gmmformer.search.activity import Activity
+from gmmformer.web import ServeConfig
+from gmmformer.web import events as events_module
+
+
+def told(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
+    """Events as they come."""
+    event = ""
+    for line in lines:
+        if line.startswith("event: "):
+            event = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield event, json.loads(line.removeprefix("data: "))
+        elif line.startswith(": "):
+            yield "comment", line
+
+
+@pytest.fixture
+def own(library: Library, tmp_path: Path) -> Iterator[Library]:
+    with Library.create(tmp_path / "own", choose_encoders(library.folder / "model")) as made:
+        yield made
+
+
+def test_changes_are_told_as_they_come(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.ones((20, own.settings.feature_dim), dtype=np.float32)
+    with served(own, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
+        events = told(answer.iter_lines())
+        assert next(events) == ("library", {"films": 0, "seconds": 0.0, "failed": 0})
+        assert next(events) == ("activity", None)
+        own.add_film("a.mp4", rows)
+        assert next(events) == ("library", {"films": 1, "seconds": 20.0, "failed": 0})
+        monkeypatch.setattr(own, "activity", lambda: Activity("indexing", 3, 9, 1, 12.5))
+        activity = {"what": "indexing", "done": 3, "total": 9, "failed": 1, "seconds_left": 12.5}
+        assert next(events) == ("activity", activity)
+        assert httpx.get(f"{url}/api/library").json()["activity"] == activity
+        monkeypatch.undo()
+        assert next(events) == ("activity", None)
+
+
+def test_a_quiet_stream_shows_that_it_lives(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "QUIET", 0.05)
+    with served(own, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+        events = told(answer.iter_lines())
+        assert [next(events)[0] for _ in range(4)] == ["library", "activity", "comment", "comment"]
+
+
+def test_a_library_that_cannot_be_looked_at_is_looked_at_again(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "EVERY", 0.02)
+    with served(own, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+        events = told(answer.iter_lines())
+        next(events)
+        next(events)
+        failed = []
+
+        def fail() -> None:
+            failed.append(True)
+            if len(failed) > 2:
+                monkeypatch.undo()
+            raise OSError("the disk is away")
+
+        monkeypatch.setattr(own, "activity", fail)
+        own.add_film("a.mp4", np.ones((20, own.settings.feature_dim), dtype=np.float32))
+        assert next(events) == ("library", {"films": 1, "seconds": 20.0, "failed": 0})
+        assert len(failed) >= 2
+
+
+def test_more_listeners_than_allowed_are_turned_away(own: Library) -> None:
+    with served(own, ServeConfig(port=0, streams=1)) as url:
+        with httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+            assert answer.status_code == 200
+            lines = answer.iter_lines()
+            next(lines)
+            assert httpx.get(f"{url}/api/events").status_code == 503
+        while True:
+            with httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+                if answer.status_code == 200:
+                    break

@@ -1,0 +1,122 @@
+"""Work on films that hang, crash, swell and fail: each costs its own request, in bounded time."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tests_web_tasks as tasks
+
+from gmmformer.search import Library
+from gmmformer.web import ServeConfig
+from gmmformer.web.film_tasks import Done
+from gmmformer.web.film_work import FilmWork, Lane
+from gmmformer.web.metrics import Metrics
+from gmmformer.web.problems import ProblemError
+
+
+@pytest.fixture(scope="module")
+def lane() -> Iterator[Lane]:
+    made = Lane(workers=1, most=3, seconds=1.5, memory=1.0, metrics=Metrics())
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        (tasks.hang, "The film took more than 2 s; it may be damaged."),
+        (tasks.crash, "The film broke its decoder; it is damaged."),
+        (tasks.swell, "The film cannot be used: it needs more memory than a film may take."),
+        (tasks.fail, "The film cannot be used: its decoder failed."),
+    ],
+)
+def test_one_bad_film_costs_one_request(
+    lane: Lane, task: Callable[[], Done], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask() -> tuple[ProblemError, Any]:
+        bad, good = await asyncio.gather(lane.do(task), lane.do(tasks.fine, 3), return_exceptions=True)
+        return bad, good  # type: ignore[return-value]
+
+    began = time.monotonic()
+    bad, good = asyncio.run(ask())
+    assert time.monotonic() - began < 20
+    assert (bad.status, bad.detail) == (422, told)
+    assert good[0] == 3
+    assert ("UnpicklableError" in caplog.text) is (task is tasks.fail)
+    assert lane.idle
+
+
+def test_more_than_may_wait_are_turned_away(lane: Lane) -> None:
+    async def ask() -> list[Any]:
+        return await asyncio.gather(*(lane.do(tasks.fine, number) for number in range(5)), return_exceptions=True)
+
+    answers = asyncio.run(ask())
+    assert [answer[0] for answer in answers[:3]] == [0, 1, 2]
+    assert [answer.status for answer in answers[3:]] == [429, 429]
+
+
+def test_who_leaves_does_not_stop_the_work_for_others(library: Library) -> None:
+    film = library.films()[0]
+
+    async def ask() -> list[Any]:
+        work = FilmWork(ServeConfig(), Metrics())
+        try:
+            first = asyncio.create_task(work.thumbnail(film, 1.0, 60))
+            second = asyncio.create_task(work.thumbnail(film, 1.0, 60))
+            await asyncio.sleep(0)
+            first.cancel()
+            return await asyncio.gather(first, second, return_exceptions=True)
+        finally:
+            work.stop()
+
+    gone, image = asyncio.run(ask())
+    assert isinstance(gone, asyncio.CancelledError)
+    assert image.startswith(b"\xff\xd8")
+
+
+def test_what_is_kept_is_bounded(library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    film = library.films()[0]
+    content: dict[float, bytes] = {}
+
+    async def ask() -> tuple[list[Path], int]:
+        work = FilmWork(ServeConfig(preview_bytes=1, thumbnail_bytes=1), Metrics())
+        try:
+            for start in (0.0, 1.0, 0.0):
+                opened = await work.preview(film, start, start + 1)
+                content.setdefault(start, opened.file.read())
+                opened.file.close()
+                await work.thumbnail(film, start, 60)
+            cut = await work.cut(film, 0.0, 1.0, exact=True)
+            size = len(cut.file.read())
+            cut.file.close()
+            return [path for path in tmp_path.rglob("*") if path.is_file()], size
+        finally:
+            work.stop()
+
+    kept, size = asyncio.run(ask())
+    assert len(kept) == 1
+    assert size > 1_000
+    assert len(set(content.values())) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
+    metrics = Metrics()
+    old = next(film for film in library.films() if film.path.endswith(".avi"))
+
+    async def ask() -> list[Any]:
+        work = FilmWork(ServeConfig(), metrics)
+        try:
+            together = await asyncio.gather(*(work.plays(old) for _ in range(3)))
+            return [*together, await work.plays(old), await work.frame_rate(old), await work.frame_rate(old)]
+        finally:
+            work.stop()
+
+    assert asyncio.run(ask()) == ["AVI container"] * 4 + [12.0] * 2
+    counters = metrics.text().decode()
+    assert 'gmmformer_film_work_total{kind="plays",outcome="done"} 1.0' in counters
+    assert 'gmmformer_film_work_total{kind="frame_rate",outcome="done"} 1.0' in counters

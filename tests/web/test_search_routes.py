@@ -1,0 +1,230 @@
+"""Searching over HTTP: the answers are the library's own, whatever the sentence."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests_web_helpers import raw, served
+
+from gmmformer.search import Library, choose_encoders
+from gmmformer.search.moments import Timeline
+from gmmformer.web import ServeConfig
+from gmmformer.web.catalogue import strip_of
+
+
+def test_hits_are_the_librarys(client: httpx.Client, library: Library) -> None:
+    answer = client.get("/api/search", params={"q": "a red circle", "k": 3, "moments": 2}).json()
+    hits = library.search("a red circle", 3, moments=2)
+    assert [{name: hit[name] for name in hits[0].to_dict()} for hit in answer["hits"]] == [
+        hit.to_dict() for hit in hits
+    ]
+    assert answer["query"] == "a red circle"
+    assert answer["films"] == 10
+    assert 0 < answer["seconds"] < 30
+    first = answer["hits"][0]
+    assert first["name"] == os.path.basename(first["film"])  # noqa: PTH119
+    assert f"{first['folder']}/{first['name']}" == first["film"]
+    assert first["strip"]["edges"] == [round(edge, 3) for edge in hits[0].timeline.edges.tolist()]
+    np.testing.assert_allclose(first["strip"]["scores"], hits[0].timeline.scores, atol=1e-4)
+
+
+def test_several_sentences_are_answered_as_one_by_one(client: httpx.Client) -> None:
+    sentences = ["a red circle", "a blue square moves left", "a red circle"]
+    answer = client.post("/api/search", json={"queries": sentences, "k": 2, "strips": False}).json()
+    alone = [client.get("/api/search", params={"q": q, "k": 2, "strips": False}).json() for q in sentences]
+    assert [one["query"] for one in answer["results"]] == sentences
+    assert [one["hits"] for one in answer["results"]] == [one["hits"] for one in alone]
+    assert answer["results"][0]["hits"][0]["strip"] is None
+
+
+def test_filters(client: httpx.Client) -> None:
+    everything = client.get("/api/search", params={"q": "x", "k": 100}).json()["hits"]
+    assert len(everything) == 10
+    avi = client.get("/api/search", params={"q": "x", "where": "*.avi"}).json()["hits"]
+    assert [hit["name"] for hit in avi] == ["old camera.avi"]
+    long = client.get("/api/search", params={"q": "x", "k": 100, "min_length": 24}).json()["hits"]
+    assert {hit["id"] for hit in long} == {hit["id"] for hit in everything if hit["length"] >= 24}
+    assert 0 < len(long) < 10
+    assert client.get("/api/search", params={"q": "x", "where": "nothing"}).json() | {"seconds": 0} == {
+        "query": "x",
+        "hits": [],
+        "seconds": 0,
+        "word": None,
+        "films": 10,
+    }
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"q": ""},
+        {"q": "   \n "},
+        {"q": "\x00"},
+        {"q": "x" * 10_001},
+        {"q": "x", "k": 0},
+        {"q": "x", "k": 101},
+        {"q": "x", "k": "1e3"},
+        {"q": "x", "moments": 11},
+        {"q": "x", "min_length": "nan"},
+        {"q": "x", "min_length": "inf"},
+        {"q": "x", "min_length": -1},
+        {"q": "x", "where": "*" * 1_001},
+        {"q": "x", "strips": "perhaps"},
+    ],
+)
+def test_bad_parameters_are_named(client: httpx.Client, parameters: dict[str, object]) -> None:
+    answer = client.get("/api/search", params=parameters)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["status"], problem["title"]) == (422, "Unprocessable Entity")
+    assert any(
+        name in problem["detail"] for name in ("q:", "k:", "moments", "min_length", "where", "strips", "sentence")
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'{"queries": []}',
+        b'{"queries": ["\\ud800"]}',
+        b'{"queries": ["x"], "more": 1}',
+        b'{"queries": ["a", "b", "c", "d", "e", "f", "g"], "k": 100, "moments": 10}',
+        b'{"queries": ["x"], "k": 1e400}',
+        b'{"queries": ["x"], "k": NaN}',
+        b'{"queries": "x"}',
+        b'{"\\ud800": 1}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        ('{"queries": [' + ",".join(['"x"'] * 65) + "]}").encode(),
+    ],
+)
+def test_bad_bodies_are_refused(client: httpx.Client, body: bytes) -> None:
+    answer = client.post("/api/search", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["status"] == answer.status_code
+
+
+def test_a_long_sentence_of_wide_letters_is_answered(server_url: str) -> None:
+    sentence = b"%F0%9F%98%80" * 10_000
+    head = b"GET /api/search?k=1&q=" + sentence + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert raw(server_url, head).startswith(b"HTTP/1.1 200 ")
+
+
+ODD = [
+    "\u202eright to left\u202c",
+    "a\u0300" * 50,
+    "\N{ZERO WIDTH SPACE}",
+    "\ufeff",
+    "\ufffe\uffff",
+    "Z̸̡a̷l̵g̶o̵",
+    "' OR 1=1 --",
+    "<script>alert(1)</script>",
+    "{{7*7}}",
+    "../../etc/passwd",
+    "%00",
+    "%s%s%n",
+    "\U0010ffff",
+    "ﷺ" * 100,
+    "\t\r\n\v\f",
+    "٣٤",
+    "🏳️‍🌈",
+    "null",
+    "*?[a-",
+]
+
+
+@pytest.mark.parametrize("sentence", ODD)
+def test_odd_sentences(client: httpx.Client, sentence: str) -> None:
+    answer = client.get("/api/search", params={"q": sentence, "where": sentence, "k": 1})
+    assert answer.status_code in (200, 422)
+    if answer.status_code == 200:
+        assert answer.json()["query"] == sentence
+
+
+@pytest.fixture(scope="module")
+def odd_client(server_url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server_url, timeout=30) as opened:
+        yield opened
+
+
+@settings(max_examples=20)
+@given(st.lists(st.text(min_size=1, max_size=60), min_size=50, max_size=50), st.text(max_size=40))
+def test_a_thousand_odd_sentences(odd_client: httpx.Client, sentences: list[str], where: str) -> None:
+    readable = [one for one in sentences if any(letter.isprintable() and letter != " " for letter in one)]
+    body = {"queries": readable, "k": 1, "where": where or None}
+    if readable:
+        assert odd_client.post("/api/search", json=body).status_code == 200
+    for sentence in set(sentences) - set(readable):
+        assert odd_client.get("/api/search", params={"q": sentence}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "query", ["q=%ff%fe", "q=%ED%A0%80", "q=a&q=b", "q=a&k=1&k=2", "q=a%00b", "q=+%20a", "q=x&where=%ff"]
+)
+def test_odd_bytes_in_the_address(client: httpx.Client, query: str) -> None:
+    assert client.get(f"/api/search?{query}").status_code in (200, 422)
+
+
+def test_scores_along_a_film(client: httpx.Client, library: Library) -> None:
+    film = library.films()[2]
+    answer = client.get(f"/api/films/{film.id}/clips", params={"q": "a red circle"}).json()
+    line = library.timeline_of(library.embed(["a red circle"])[0], film.id)
+    assert line is not None
+    assert (answer["id"], answer["query"]) == (film.id, "a red circle")
+    np.testing.assert_allclose(answer["edges"], line.edges, atol=1e-3)
+    np.testing.assert_allclose(answer["scores"], line.scores, atol=1e-6)
+    assert client.get("/api/films/999/clips", params={"q": "a"}).status_code == 404
+    assert client.get(f"/api/films/{film.id}/clips", params={"q": " "}).status_code == 422
+
+
+def test_a_strip_holds_the_best_of_what_it_joins() -> None:
+    line = Timeline(np.arange(8.0), np.array([0.1, 0.5, -0.2, 0.3, 0.0, 0.9, 0.2], dtype=np.float32))
+    assert strip_of(line, 3).model_dump() == {"edges": [0.0, 2.0, 4.0, 7.0], "scores": [0.5, 0.3, 0.9]}
+    assert strip_of(line, 7).model_dump()["edges"] == list(range(8))
+    drawn = np.random.default_rng(2).normal(size=5_000)
+    strip = strip_of(Timeline(np.arange(5_001.0), drawn))
+    assert len(strip.scores) == 240
+    assert max(strip.scores) == round(drawn.max(), 4)
+
+
+def test_a_library_that_grows_is_seen(server_url: str, tmp_path: Path, library: Library) -> None:
+    encoders = choose_encoders(library.folder / "model")
+    with Library.create(tmp_path / "grows", encoders) as ours, served(ours, ServeConfig(port=0)) as url:
+        assert httpx.get(f"{url}/api/search?q=a").json()["hits"] == []
+        with Library.open(tmp_path / "grows", encoders) as other:
+            other.add_film("somewhere/door.mp4", np.ones((20, ours.settings.feature_dim), dtype=np.float32))
+        (hit,) = httpx.get(f"{url}/api/search?q=a").json()["hits"]
+        assert (hit["film"], hit["available"], hit["playable"]) == ("somewhere/door.mp4", False, False)
+        assert httpx.get(f"{url}/media/{hit['id']}").status_code == 410
+
+
+def test_the_loop_is_not_blocked_by_a_search(
+    server_url: str, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+    search = library.search_vectors
+
+    def slow(*arguments: object, **options: object) -> object:
+        inside.set()
+        assert go_on.wait(20)
+        return search(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(library, "search_vectors", slow)
+    asking = threading.Thread(target=lambda: httpx.get(f"{server_url}/api/search?q=slow", timeout=30))
+    asking.start()
+    assert inside.wait(20)
+    assert httpx.get(f"{server_url}/healthz", timeout=5).json() == {"status": "ok"}
+    assert httpx.get(f"{server_url}/api/films", timeout=5).status_code == 200
+    go_on.set()
+    asking.join()

@@ -1,0 +1,70 @@
+"""What the tests of the server share."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from gmmformer.search import Library
+from gmmformer.web import ServeConfig, Server, create_app
+
+FILMS = 8
+OLD_FILM = "old camera.avi"
+"""A film that no browser plays: MPEG-4 part 2 in AVI."""
+MARKED_UP = "<img src=x onerror=alert(1)>&amp;.mp4"
+"""A film whose name is HTML."""
+
+
+def write_old_film(path: Path, seconds: int = 12, fps: int = 12) -> None:
+    """Moving stripes as MPEG-4 part 2 in AVI."""
+    with av.open(str(path), "w", format="avi") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 192, 144, "yuv420p"
+        columns = np.arange(192)
+        for number in range(seconds * fps):
+            image = np.zeros((144, 192, 3), dtype=np.uint8)
+            image[:, (columns + number) % 48 < 24] = (200, 60, 40)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@contextlib.contextmanager
+def served(library: Library, config: ServeConfig) -> Iterator[str]:
+    """A server on a free port, in a thread; yields its address without a slash at the end."""
+    server = Server(create_app(library, config), config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 60
+    while not (server.started and server.servers):
+        assert thread.is_alive(), "the server has ended"
+        assert time.monotonic() < until, "the server has not begun"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive(), "the server has not ended"
+
+
+def raw(url: str, *parts: bytes, pause: float = 0.0, timeout: float = 20.0) -> bytes:
+    """All that a server says to these bytes, sent with a pause after each part."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+        with contextlib.suppress(ConnectionError):
+            while some := connection.recv(1 << 16):
+                answer += some
+        return answer
