@@ -373,13 +373,13 @@ class Library:
         with self.writing() as writer:
             return writer.remove(paths)
 
-    def films(self) -> list[Film]:
-        """The films that are there, in the order in which they came."""
-        return self._store.films()
+    def films(self, ids: Iterable[int] | None = None) -> list[Film]:
+        """The films that are there, in the order in which they came: all of them, or those of `ids`."""
+        return self._store.films(ids)
 
     def film(self, id: int) -> Film | None:  # noqa: A002
         """The film of that id; None where there is none."""
-        return next(iter(self._store.films([id])), None)
+        return next(iter(self.films([id])), None)
 
     def failures(self) -> list[Failure]:
         """The films that could not be taken in, and why."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from gmmformer.media.decoding.films import path_text
 from gmmformer.search import Film, Hit, Library
 from gmmformer.search.hits import Word
 from gmmformer.search.moments import Timeline
@@ -88,7 +89,7 @@ class Catalogue:
         return LibraryOut(
             films=info.films,
             seconds=round(info.seconds, 3),
-            failures=[FailureOut(film=shown(one.path), reason=one.reason) for one in failures[:_MOST_LISTED]],
+            failures=[FailureOut(film=path_text(one.path), reason=one.reason) for one in failures[:_MOST_LISTED]],
             folders=await self._folders.get(),
             model=info.model,
             engine=info.engine,
@@ -107,20 +108,17 @@ class Catalogue:
     async def cards(self, films: Sequence[Film]) -> list[FilmOut]:
         """Films with what can be done with them."""
         seen = await self._seen(films)
-        return [FilmOut(**_names(film.id, shown(film.path), film.timing.length), **seen[film.id]) for film in films]
+        return [FilmOut(**_names(film.id, path_text(film.path), film.timing.length), **seen[film.id]) for film in films]
 
     async def hits(self, hits: Sequence[Sequence[Hit]], strips: bool) -> list[list[HitOut]]:
         """Hits with what can be done with their films."""
         identities = {hit.id for some in hits for hit in some}
-        films = await asyncio.to_thread(self._found, identities)
+        films = await asyncio.to_thread(self.library.films, identities)
         seen = await self._seen(films)
         gone = {"available": False, "playable": False, "reason": "it was taken out of the library just now"}
         return await asyncio.to_thread(
             lambda: [[_hit(hit, seen.get(hit.id, gone), strips) for hit in some] for some in hits]
         )
-
-    def _found(self, identities: Iterable[int]) -> list[Film]:
-        return [film for film in map(self.library.film, identities) if film is not None]
 
     async def _seen(self, films: Sequence[Film]) -> dict[int, dict[str, Any]]:
         """`Playing` of each film, by id."""
@@ -151,15 +149,10 @@ class Catalogue:
         if known:
             return reason
         ending = os.path.splitext(film.path)[1].lower()  # noqa: PTH122 - may hold any bytes
-        return None if ending in _PLAYED else "its kind is not known yet"
+        return None if ending in _PLAYED else f"{ending.removeprefix('.') or 'unknown'} file"
 
     def _all_folders(self) -> list[str]:
-        return sorted({posixpath.dirname(shown(path)) for path in self.library.known()} - {""})[:_MOST_LISTED]
-
-
-def shown(path: str) -> str:
-    """A path as text that can be sent: bytes that are no UTF-8 as backslash escapes, as `Hit.to_dict` has them."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+        return sorted({posixpath.dirname(path_text(path)) for path in self.library.known()} - {""})[:_MOST_LISTED]
 
 
 def best_word(hits: Iterable[HitOut]) -> Word | None:
@@ -206,4 +199,4 @@ def _names(identity: int, film: str, length: float) -> dict[str, Any]:
 
 def _containing(films: Sequence[Film], text: str) -> list[Film]:
     text = text.casefold()
-    return [film for film in films if text in shown(film.path).casefold()]
+    return [film for film in films if text in path_text(film.path).casefold()]
