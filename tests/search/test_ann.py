@@ -97,6 +97,19 @@ def test_a_film_that_fills_the_list_does_not_hide_the_others(
         assert agreement(library, query) >= 0.9
 
 
+def test_the_directions_of_an_index_hold_most_of_the_vectors() -> None:
+    generator = np.random.default_rng(0)
+    few = generator.standard_normal((500, 20)) @ generator.standard_normal((20, 96)) + 3.0
+    for sample in (few.astype(np.float32), np.zeros((5, 96), dtype=np.float32)):
+        directions = ann.directions_of(sample)
+        np.testing.assert_allclose(directions @ directions.T, np.eye(len(directions)), atol=1e-5)
+        assert len(directions) <= 24 or not sample.any()
+        assert ((sample @ directions.T) ** 2).sum() >= ann.KEPT * (sample**2).sum()
+    noise = generator.standard_normal((900, 300)).astype(np.float32)
+    assert len(ann.directions_of(noise)) == ann.MOST_DIRECTIONS
+    assert len(ann.directions_of(noise[:, :5])) == 5
+
+
 def test_without_an_index_or_with_a_broken_one_it_says_so(tmp_path: Path, plain: Plain) -> None:
     with Library.create(tmp_path / "none", plain, engine="ann") as library:
         with pytest.raises(InputError, match="nothing to index"):

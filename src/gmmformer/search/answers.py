@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from gmmformer.model import fused_clip_scores
+from gmmformer.search.engines.exact import one_thread
 from gmmformer.search.engines.protocol import Found
 from gmmformer.search.hits import Background, Hit, background_of
 from gmmformer.search.moments import Timeline, moments_of, timeline
@@ -21,15 +21,16 @@ def hits_of(
     """The best moments of each query's films, at most `moments` a film, best film first."""
     spans = _spans(store, snapshot, np.unique(np.concatenate([some.films for some in found])))
     answers: list[list[Hit]] = []
-    for query, some, background in zip(queries, found, _backgrounds(snapshot, queries), strict=True):
-        scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
-        hits: list[Hit] = []
-        end = 0
-        for index in some.films.tolist():
-            start, end = end, end + int(snapshot.counts[index])
-            if index in spans:
-                hits += _moments(*spans[index], scores[start:end], background, moments)
-        answers.append(hits)
+    with one_thread():
+        for query, some, background in zip(queries, found, _backgrounds(snapshot, queries), strict=True):
+            scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
+            hits: list[Hit] = []
+            end = 0
+            for index in some.films.tolist():
+                start, end = end, end + int(snapshot.counts[index])
+                if index in spans:
+                    hits += _moments(*spans[index], scores[start:end], background, moments)
+            answers.append(hits)
     return answers
 
 
@@ -90,6 +91,7 @@ def _backgrounds(snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"]) 
     """How the library scores at large for each query, from a sample drawn once for all."""
     found: list[Background] = []
     for first in range(0, len(queries), 256):
-        scores = fused_clip_scores(torch.from_numpy(queries[first : first + 256]), snapshot.sample).amax(-1)
+        some = torch.from_numpy(queries[first : first + 256])
+        scores = snapshot.format.products(some, snapshot.sampled).amax(-1)
         found += background_of(scores.numpy(), len(snapshot.windows), snapshot.typical_spread)
     return found

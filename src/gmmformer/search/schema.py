@@ -15,7 +15,7 @@ from gmmformer.errors import InputError
 from gmmformer.media.decoding.films import printable
 
 DATABASE = "library.sqlite"
-FORMAT = 1
+FORMAT = 2
 """Of the folder as a whole; a library of a newer one is refused."""
 
 _APPLICATION = 0x474D4D46

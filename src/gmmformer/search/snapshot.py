@@ -71,7 +71,12 @@ class Snapshot:
     @cached_property
     def sample(self) -> Float[Tensor, "sample clips dim"]:
         """The fused vectors of windows drawn once for all; of all windows of a small library."""
-        return self.fused(np.sort(np.random.default_rng(9527).permutation(len(self.windows))[:SAMPLE]))
+        return self.format.decode(self.sampled)
+
+    @cached_property
+    def sampled(self) -> Records:
+        """The records of these windows."""
+        return self.records(np.sort(np.random.default_rng(9527).permutation(len(self.windows))[:SAMPLE]))
 
     @cached_property
     def typical_spread(self) -> float:

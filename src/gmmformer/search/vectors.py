@@ -1,12 +1,13 @@
 """How fused vectors lie on disk, as float32, bfloat16 or int8 with a scale per vector, and products with them."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, Int8, UInt8
 from torch import Tensor
 
 from gmmformer.errors import InputError, suggest
@@ -14,12 +15,21 @@ from gmmformer.errors import InputError, suggest
 Dtype = Literal["int8", "bf16", "float32"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
-ROUNDING = 0.008
-"""How far a score may be off because its terms were rounded to bfloat16: by 2**-9 of each. A clip vector without its
-window's mean is at most 1 + 1 long and what four bits lose, and each half of the mean at most 1."""
+ROUNDING = 0.0145
+"""How far a score may be off because its terms were rounded to bfloat16: by 2**-9 of each. A difference of two clips,
+or of a clip and its window's mean, is at most 1 + 1 long and what int8 and four bits lose; the terms of a clip are its
+own difference, at most one and a half more of its neighbours', and two halves of the mean, each at most 1 long."""
+
+STRIDES = (4, 2)
+"""Every fourth clip of an int8 window is told by its difference from the window's mean; then those half way between two
+that are known, and again, by their difference from the two's mean."""
 
 _TORCH = {"int8": torch.int8, "bf16": torch.bfloat16, "float32": torch.float32}
 _CONVERTED_BYTES = 2**20
+_ROUNDED = 1.01 * 2**-8
+"""Share of a product that may be lost as it is rounded to bfloat16."""
+_MOST_TERMS = 3
+"""A clip is the sum of its difference and, with weights that add to two at most, those of its neighbours."""
 
 
 class Records(NamedTuple):
@@ -34,9 +44,11 @@ class Records(NamedTuple):
 class VectorFormat:
     """One record per window: its clips' fused vectors.
 
-    int8 takes a quarter of float32's bytes. The clips of a window are alike, so their mean is kept by itself, in four
-    bits a number, and the int8 numbers say what each clip adds to that, with a scale for each clip: as this is smaller
-    than the clip, so is the error, by about a third. Scales are float16.
+    int8 takes a quarter of float32's bytes. The clips of a window are alike, the more so the nearer they are, so their
+    mean is kept by itself, in four bits a number, and the int8 numbers say how every fourth clip differs from that, and
+    how each of the others differs from the mean of its neighbours (`STRIDES`), with a scale for each clip. A clip's
+    error is that of its own numbers alone, for the differences are those from what the numbers so far say; as they are
+    smaller than the clip, so is the error, by more than half. Scales are float16.
     """
 
     dtype: Dtype
@@ -73,9 +85,7 @@ class VectorFormat:
         mean = fused.mean(1)
         mean_scale = _scales_of(mean, 7)
         nibbles = _codes(mean, mean_scale, 7)
-        rest = fused - (nibbles * mean_scale.float()[:, None])[:, None]
-        scales = _scales_of(rest, 127)
-        codes = _codes(rest, scales, 127).to(torch.int8)
+        codes, scales = _differences(fused - (nibbles * mean_scale.float()[:, None])[:, None])
         padded = F.pad(nibbles + 8, (0, 2 * self._half - self.dim)).to(torch.uint8)
         packed = padded[:, : self._half] | padded[:, self._half :] << 4
         heads = [_bytes_of(scales, windows), _bytes_of(mean_scale, windows), packed.numpy()]
@@ -88,12 +98,18 @@ class VectorFormat:
             return stored
         scales, mean_scale, low, high = self._heads(records)
         mean = torch.cat([low, high], dim=1)[:, : self.dim] * mean_scale[:, None]
-        return torch.addcmul(mean[:, None], stored, scales[..., None])
+        return mean[:, None] + _sums(self.clips) @ (stored * scales[..., None])
 
     def products(
         self, queries: Float[Tensor, "queries dim"], records: Records
     ) -> Float[Tensor, "queries windows clips"]:
-        """The score of every clip, at the speed of memory rather than to the last digit: see `margin`.
+        """The score of every clip, at the speed of memory rather than to the last digit: see `estimates`."""
+        return self.estimates(queries, records)[0]
+
+    def estimates(
+        self, queries: Float[Tensor, "queries dim"], records: Records
+    ) -> tuple[Float[Tensor, "queries windows clips"], Float[Tensor, "queries"]]:
+        """The score of every clip, at the speed of memory, and how far one of a query's may be from the exact one.
 
         The records are read once, as they lie in the mapped file; what must be converted is converted block by block
         in the processor's cache.
@@ -101,18 +117,22 @@ class VectorFormat:
         rows = self._stored(records).view(-1, self.dim)
         shape = (len(queries), len(records.vectors), self.clips)
         if self.dtype == "float32":
-            plain: Tensor = (queries @ rows.T).view(shape)
-            return plain
+            return (queries @ rows.T).view(shape), torch.full((len(queries),), 1e-6)
+        turned = torch.linalg.vector_norm(queries - queries.to(torch.bfloat16).float(), dim=-1)
         if self.dtype == "bf16":
             if _has_bf16_products():
-                products: Tensor = (queries.to(torch.bfloat16) @ rows.T).float().view(shape)
-                return products
-            return _converted_products(queries, rows).view(shape)
+                scores = (queries.to(torch.bfloat16) @ rows.T).float().view(shape)
+            else:
+                scores = _converted_products(queries, rows).view(shape)
+            return scores, turned + _ROUNDED * _largest(scores) + 1e-6
         scales, mean_scale, low, high = self._heads(records)
         padded = F.pad(queries, (0, 2 * self._half - self.dim))
-        mean = _products(padded[:, : self._half], low) + _products(padded[:, self._half :], high)
-        scores: Tensor = torch.addcmul((mean * mean_scale)[..., None], _products(queries, rows).view(shape), scales)
-        return scores
+        first = _products(padded[:, : self._half], low).mul_(mean_scale)
+        second = _products(padded[:, self._half :], high).mul_(mean_scale)
+        differences = _products(queries, rows).view(shape).mul_(scales)
+        terms = _MOST_TERMS * _largest(differences) + _largest(first) + _largest(second)
+        scores = (differences @ _sums(self.clips).T).add_((first + second)[..., None])
+        return scores, turned + _ROUNDED * terms + 1e-6
 
     def margin(self, queries: Float[Tensor, "queries dim"]) -> Float[Tensor, "queries"]:
         """How far a score of `products` may be from the exact one; fused vectors are at most 1 long."""
@@ -135,11 +155,51 @@ class VectorFormat:
         return table[:, :-1], table[:, -1], low, high
 
 
+@cache
+def _levels(clips: int) -> list[tuple[Int[Tensor, "some"], Int[Tensor, "some"], Int[Tensor, "some"]]]:
+    """The clips that are told by their neighbours, level by level, and the places of these to the left and right."""
+    levels = []
+    for stride in STRIDES:
+        half = stride // 2
+        places = torch.arange(clips)[half::stride]
+        levels.append((places, places - half, torch.where(places + half < clips, places + half, places - half)))
+    return levels
+
+
+def _differences(
+    rest: Float[Tensor, "windows clips dim"],
+) -> tuple[Int8[Tensor, "windows clips dim"], Float[Tensor, "windows clips"]]:
+    """The numbers and scales of clips from which their mean has been taken."""
+    codes, scales = torch.empty_like(rest, dtype=torch.int8), rest.new_empty(rest.shape[:2], dtype=torch.half)
+    known = torch.empty_like(rest)
+
+    def tell(places: Tensor | slice, guess: Tensor | float) -> None:
+        some = rest[:, places] - guess
+        scale = _scales_of(some, 127)
+        code = _codes(some, scale, 127)
+        codes[:, places], scales[:, places] = code.to(torch.int8), scale
+        known[:, places] = guess + code * scale.float()[..., None]
+
+    tell(slice(0, None, STRIDES[0]), 0.0)
+    for places, left, right in _levels(rest.shape[1]):
+        tell(places, (known[:, left] + known[:, right]) / 2)
+    return codes, scales
+
+
+@cache
+def _sums(clips: int) -> Float[Tensor, "clips clips"]:
+    """Which sum of differences each clip is."""
+    sums = torch.eye(clips)
+    for places, left, right in _levels(clips):
+        sums[places] += (sums[left] + sums[right]) / 2
+    return sums
+
+
 def _scales_of(vectors: Float[Tensor, "*any dim"], steps: int) -> Tensor:
     """The largest number of each vector, over `steps`, rounded up to a float16."""
     exact = vectors.abs().amax(-1) / steps
     scales = exact.half()
-    return torch.where(scales.float() < exact, torch.nextafter(scales, torch.tensor(torch.inf).half()), scales)
+    return (scales.view(torch.int16) + (scales.float() < exact)).view(torch.half)
 
 
 def _codes(vectors: Float[Tensor, "*any dim"], scales: Tensor, steps: int) -> Float[Tensor, "*any dim"]:
@@ -161,6 +221,14 @@ def _products(queries: Float[Tensor, "queries dim"], rows: Tensor) -> Float[Tens
     ones = torch.ones(len(rows), dtype=torch.bfloat16)
     products: Tensor = torch._weight_int8pack_mm(queries.to(torch.bfloat16), rows, ones)
     return products.float()
+
+
+def _largest(products: Float[Tensor, "queries *any"]) -> Float[Tensor, "queries"]:
+    """The largest size of each query's products."""
+    if not products.numel():
+        return products.new_zeros(len(products))
+    low, high = products.flatten(1).aminmax(dim=1)
+    return torch.maximum(-low, high)
 
 
 def _converted_products(queries: Float[Tensor, "queries dim"], rows: Tensor) -> Float[Tensor, "queries rows"]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -130,21 +131,19 @@ class Writer:
             with self.transaction() as connection:
                 part, first = self._room(connection, WINDOWS, self.settings.format.vector_bytes)
                 features = self._room(connection, FEATURES, 2 * self.settings.feature_dim)
-                vectors: list[np.ndarray] = []
-                heads: list[np.ndarray] = []
                 rows: list[np.ndarray] = []
                 windows, row = first, features[1]
+                records = self.settings.format.encode(torch.cat([film.fused for film in films]))
                 for film in films:
                     kept = self._kept_features(film)
                     place = None if kept is None else (features[0], row)
-                    records = self.settings.format.encode(film.fused)
-                    self._insert(connection, film, records, (part, windows), kept, place)
-                    vectors.append(records.vectors)
-                    heads.append(records.heads)
+                    own = slice(windows - first, windows - first + len(film.windows))
+                    theirs = Records(records.vectors[own], records.heads[own])
+                    self._insert(connection, film, theirs, (part, windows), kept, place)
                     rows += [] if kept is None else [kept.view(np.uint8)]
                     windows, row = windows + len(film.windows), row + (0 if kept is None else len(kept))
-                self._append("vectors", part, first, vectors)
-                self._append("heads", part, first, heads)
+                self._append("vectors", part, first, [records.vectors])
+                self._append("heads", part, first, [records.heads])
                 self._count(connection, part, windows)
                 if rows:
                     self._append(FEATURES, *features, rows)

@@ -19,12 +19,16 @@ from gmmformer.search.store import Derived, Store
 from gmmformer.search.writer import Writer
 
 NAME = "ann"
-NUMBERS_PER_CODE = 4
-"""Numbers of a vector that share one four-bit code."""
-PROBES = 1 / 16
-"""Share of the lists that a search looks into."""
-_LEAST_PROBES, _MOST_LISTS, _TRAINING_PER_LIST = 32, 16_384, 40
-_CHUNK = 2_000
+KEPT = 0.93
+"""Share of the vectors' squared length that the directions of the index hold, so far as `MOST_DIRECTIONS` allow. Of a
+model's 384 some 80 do, each in four bits: they tell vectors apart far better than as many bits for all directions."""
+MOST_DIRECTIONS = 192
+PROBES = 1 / 8
+"""Share of the lists that a search looks into, where they are few."""
+MOST_PROBED = 1_000_000
+"""Vectors that a search looks at on average, at most."""
+_LEAST_PROBES, _MOST_LISTS, _TRAINING_PER_LIST = 32, 8_192, 40
+_CHUNK, _FOR_DIRECTIONS = 500, 2_000
 
 
 class AnnEngine:
@@ -62,7 +66,12 @@ class AnnEngine:
             derived, index = self._derived, self._index
 
         def nearest(some: Float[np.ndarray, "queries dim"], count: int) -> Int[np.ndarray, "queries count"]:
-            return np.asarray(index.search(some, count)[1])
+            threads = self._faiss.omp_get_max_threads()
+            self._faiss.omp_set_num_threads(min(threads, len(some)))  # of the calling thread; see `one_thread`
+            try:
+                return np.asarray(index.search(some, count)[1])
+            finally:
+                self._faiss.omp_set_num_threads(threads)
 
         return search_candidates(nearest, snapshot, queries, k, allowed, derived.covers, index.ntotal)
 
@@ -116,21 +125,41 @@ def extend(store: Store, writer: Writer, progress: Progress = silent) -> None:
 
 
 def _trained(faiss: Any, snapshot: Snapshot) -> Any:
-    dim, groups = snapshot.format.dim, group_count(snapshot.format.clips)
+    """An empty index whose lists and codes fit a sample of the library."""
+    groups = group_count(snapshot.format.clips)
     vectors = groups * len(snapshot.windows)
     lists = max(1, min(_MOST_LISTS, int(4 * vectors**0.5), vectors // _TRAINING_PER_LIST))
     wanted = max(1, -(-_TRAINING_PER_LIST * lists // groups))
-    drawn = np.sort(np.random.default_rng(9527).permutation(len(snapshot.windows))[:wanted])
-    sample = np.concatenate(
-        [grouped(snapshot.fused(drawn[first : first + _CHUNK])) for first in range(0, len(drawn), _CHUNK)]
-    ).reshape(-1, dim)
-    width = next(size for size in (NUMBERS_PER_CODE, 2, 1) if dim % size == 0)
-    index = faiss.index_factory(dim, f"IVF{lists},PQ{dim // width}x4fs", faiss.METRIC_INNER_PRODUCT)
+    drawn = np.random.default_rng(9527).permutation(len(snapshot.windows))[:wanted]
+    directions = directions_of(_groups(snapshot, drawn[:_FOR_DIRECTIONS]))
+    turned = [_groups(snapshot, drawn[first : first + _CHUNK]) @ directions.T for first in range(0, len(drawn), _CHUNK)]
+    turn = faiss.LinearTransform(directions.shape[1], directions.shape[0], False)
+    faiss.copy_array_to_vector(directions.ravel(), turn.A)
+    turn.is_trained = True
+    index = faiss.index_factory(len(directions), f"IVF{lists},PQ{len(directions)}x4fs", faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = 1  # a small library has few; no warning is due
     index.pq.cp.min_points_per_centroid = 1
-    index.train(sample)
-    index.nprobe = min(lists, max(_LEAST_PROBES, round(lists * PROBES)))
-    return index
+    index.train(np.concatenate(turned))
+    share = min(PROBES, MOST_PROBED / vectors)
+    index.nprobe = min(lists, max(_LEAST_PROBES, round(lists * share)))
+    return faiss.IndexPreTransform(turn, index)
+
+
+def _groups(snapshot: Snapshot, slots: Int[np.ndarray, "n"]) -> Float[np.ndarray, "vectors dim"]:
+    return grouped(snapshot.fused(np.sort(slots))).reshape(-1, snapshot.format.dim)
+
+
+def directions_of(sample: Float[np.ndarray, "vectors dim"]) -> Float[np.ndarray, "directions dim"]:
+    """Unit vectors along which the sample is longest, turned among themselves so that all hold alike much of it.
+
+    They are those of the second moment, not of the covariance, for inner products depend on where the origin is.
+    """
+    moment = (sample.T @ sample).astype(np.float64)
+    lengths, vectors = np.linalg.eigh(moment)
+    held = np.cumsum(lengths[::-1]) / max(lengths.sum(), 1e-30)
+    count = min(len(moment), MOST_DIRECTIONS, 8 * -(-(int(np.searchsorted(held, KEPT)) + 1) // 8))
+    turn = np.linalg.qr(np.random.default_rng(9527).standard_normal((count, count)))[0]
+    return np.ascontiguousarray(turn @ vectors[:, ::-1][:, :count].T, dtype=np.float32)
 
 
 def _fill(index: Any, snapshot: Snapshot, first: int, progress: Progress) -> None:
@@ -138,9 +167,8 @@ def _fill(index: Any, snapshot: Snapshot, first: int, progress: Progress) -> Non
     total = len(snapshot.windows)
     for start in range(first, total, _CHUNK):
         slots = np.arange(start, min(start + _CHUNK, total))
-        vectors = grouped(snapshot.fused(slots))
-        ids = np.repeat(snapshot.windows[slots], vectors.shape[1])
-        index.add_with_ids(vectors.reshape(-1, vectors.shape[2]), ids)
+        vectors = _groups(snapshot, slots)
+        index.add_with_ids(vectors, np.repeat(snapshot.windows[slots], len(vectors) // len(slots)))
         progress("building the index", start - first + len(slots), total - first)
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from gmmformer.search.engines.exact import ExactEngine, promising
+from gmmformer.search.engines.exact import ExactEngine, narrowed, one_thread, promising
 from gmmformer.search.engines.protocol import Found, exact_scores
 from gmmformer.search.snapshot import Snapshot
 
 FIRST = 256
 """Vectors asked for at least."""
-PER_FILM = 64
+PER_FILM = 128
 """Vectors asked for at first, for each film wanted."""
 FEW = 5_000
 """So few windows are looked at one by one rather than searched for."""
@@ -62,7 +62,9 @@ def search_candidates(
             some = _slots(snapshot, row, allowed)
             some = some if tails is None else np.union1d(some, tails[query])
             if len(np.unique(snapshot.film_of[some])) >= enough:
-                found[query] = exact_scores(snapshot, queries[query], some, k)
+                with one_thread():
+                    some = narrowed(snapshot, queries[query], some, k)
+                    found[query] = exact_scores(snapshot, queries[query], some, k)
         left, count = np.array([query for query in left.tolist() if query not in found], dtype=np.int64), 2 * count
     if len(left):
         found.update(zip(left.tolist(), exact.search(snapshot, queries[left], k, allowed), strict=True))

@@ -1,6 +1,8 @@
 """Every window is looked at: one pass over the mapped vectors at the speed of memory, then the last digits."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -14,6 +16,7 @@ from gmmformer.search.snapshot import Block, Snapshot
 _SCORE_BYTES = 2**28
 _BLOCK_BYTES = 2**26
 _STREAMED_BYTES = 2**23
+_PIECE = 4_096
 
 
 class ExactEngine:
@@ -57,35 +60,70 @@ def promising(
 ) -> list[Int[np.ndarray, "some"]]:
     """For each query the slots, among those from `since` on, that the k best films may owe their scores to."""
     vectors = torch.from_numpy(queries)
-    rough = _rough_scores(snapshot, vectors, since)
+    rough, margin = _rough_scores(snapshot, vectors, since)
     if allowed is not None:
         rough[:, ~allowed[snapshot.film_of[since:]]] = -np.inf
     films = snapshot.best_of_films(rough, since)
     last = films.shape[1] - min(k, films.shape[1])
-    least = np.partition(films, last, axis=1)[:, last] - 2 * snapshot.format.margin(vectors).numpy()
+    least = np.partition(films, last, axis=1)[:, last] - 2 * margin
     good = (rough >= least[:, None]) & (rough > -np.inf)
     return [since + np.flatnonzero(row) for row in good]
 
 
+def narrowed(
+    snapshot: Snapshot, query: Float[np.ndarray, "dim"], slots: Int[np.ndarray, "slots"], k: int
+) -> Int[np.ndarray, "some"]:
+    """Those of some slots, which are in order, that the k best of their films may owe their scores to."""
+    vector = torch.from_numpy(query)[None]
+    pieces = [
+        snapshot.format.estimates(vector, snapshot.records(slots[first : first + _PIECE]))
+        for first in range(0, len(slots), _PIECE)
+    ]
+    rough = torch.cat([scores[0].amax(-1) for scores, _ in pieces]).numpy()
+    margin = max(float(some[0]) for _, some in pieces)
+    films = np.maximum.reduceat(rough, np.flatnonzero(np.diff(snapshot.film_of[slots], prepend=-1)))
+    last = len(films) - min(k, len(films))
+    return np.asarray(slots[rough >= np.partition(films, last)[last] - 2 * margin])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch takes no other thread to help this one: for work so small that waiting for help takes longer.
+
+    It matters most where other programs run: then a helper may wait for its turn on a core while all wait for it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _rough_scores(
     snapshot: Snapshot, queries: Float[Tensor, "queries dim"], since: int
-) -> Float[np.ndarray, "queries slots"]:
-    """The score of every window from a slot on, to within the format's margin."""
+) -> tuple[Float[np.ndarray, "queries slots"], Float[np.ndarray, "queries"]]:
+    """The score of every window from a slot on, and how far one of a query's may be from the exact one."""
     scores = np.empty((len(queries), len(snapshot.windows) - since), dtype=np.float32)
 
-    def score(block: Block) -> None:
-        best = snapshot.format.products(queries, block.records).amax(-1).numpy()
+    def streamed(block: Block) -> Tensor:
+        with one_thread():
+            return score(block)
+
+    def score(block: Block) -> Tensor:
+        products, margin = snapshot.format.estimates(queries, block.records)
+        best = products.amax(-1).numpy()
         places = slice(block.slots.start - since, block.slots.stop - since)
         scores[:, places] = best if len(block.places) == best.shape[1] else best[:, block.places]
+        return margin
 
     if len(queries) > 1:  # a matrix product, which uses all cores by itself
         step = max(1, min(_BLOCK_BYTES // snapshot.format.vector_bytes, _BLOCK_BYTES // (128 * len(queries))))
-        for block in snapshot.blocks(step, since):
-            score(block)
+        margins = [score(block) for block in snapshot.blocks(step, since)]
     else:  # a stream, which does not
         step = max(1, _STREAMED_BYTES // snapshot.format.vector_bytes)
-        list(_pool(torch.get_num_threads()).map(score, snapshot.blocks(step, since)))
-    return scores
+        margins = list(_pool(torch.get_num_threads()).map(streamed, snapshot.blocks(step, since)))
+    return scores, torch.stack(margins).amax(0).numpy()
 
 
 @cache
