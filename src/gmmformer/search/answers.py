@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from gmmformer.search.engines.exact import one_thread
-from gmmformer.search.engines.protocol import Found
+from gmmformer.search.engines.protocol import Found, one_thread
 from gmmformer.search.hits import Background, Hit, background_of
 from gmmformer.search.moments import Timeline, moments_of, timeline
 from gmmformer.search.snapshot import Snapshot

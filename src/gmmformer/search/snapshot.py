@@ -121,7 +121,10 @@ class Snapshot:
         """The exact score of every clip of some slots."""
         step = max(1, 2**26 // (4 * self.format.clips * self.format.dim))
         vector = torch.from_numpy(query)
-        some = [self.fused(slots[first : first + step]) @ vector for first in range(0, len(slots), step)]
+        some = [
+            self.format.scores(vector, self.records(slots[first : first + step]))
+            for first in range(0, len(slots), step)
+        ]
         return np.asarray(torch.cat(some).numpy()) if some else np.empty((0, self.format.clips), dtype=np.float32)
 
     def blocks(self, windows: int, since: int = 0) -> Iterator["Block"]:

@@ -15,11 +15,6 @@ from gmmformer.errors import InputError, suggest
 Dtype = Literal["int8", "bf16", "float32"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
-ROUNDING = 0.0145
-"""How far a score may be off because its terms were rounded to bfloat16: by 2**-9 of each. A difference of two clips,
-or of a clip and its window's mean, is at most 1 + 1 long and what int8 and four bits lose; the terms of a clip are its
-own difference, at most one and a half more of its neighbours', and two halves of the mean, each at most 1 long."""
-
 STRIDES = (4, 2)
 """Every fourth clip of an int8 window is told by its difference from the window's mean; then those half way between two
 that are known, and again, by their difference from the two's mean."""
@@ -100,6 +95,15 @@ class VectorFormat:
         mean = torch.cat([low, high], dim=1)[:, : self.dim] * mean_scale[:, None]
         return mean[:, None] + _sums(self.clips) @ (stored * scales[..., None])
 
+    def scores(self, query: Float[Tensor, "dim"], records: Records) -> Float[Tensor, "windows clips"]:
+        """The score of every clip, in float32: the product with what `decode` gives, which need not be made."""
+        products = self._stored(records).float() @ query
+        if self.dtype != "int8":
+            return products
+        scales, mean_scale, low, high = self._heads(records)
+        mean = (torch.cat([low, high], dim=1)[:, : self.dim].float() @ query) * mean_scale
+        return mean[:, None] + (products * scales) @ _sums(self.clips).T
+
     def products(
         self, queries: Float[Tensor, "queries dim"], records: Records
     ) -> Float[Tensor, "queries windows clips"]:
@@ -133,14 +137,6 @@ class VectorFormat:
         terms = _MOST_TERMS * _largest(differences) + _largest(first) + _largest(second)
         scores = (differences @ _sums(self.clips).T).add_((first + second)[..., None])
         return scores, turned + _ROUNDED * terms + 1e-6
-
-    def margin(self, queries: Float[Tensor, "queries dim"]) -> Float[Tensor, "queries"]:
-        """How far a score of `products` may be from the exact one; fused vectors are at most 1 long."""
-        if self.dtype == "float32":
-            return torch.full((len(queries),), 1e-6)
-        rounded = queries.to(torch.bfloat16).float()
-        margin: Tensor = torch.linalg.vector_norm(queries - rounded, dim=-1) + ROUNDING
-        return margin
 
     def _stored(self, records: Records) -> Tensor:
         """The (windows, clips, dim) numbers as they lie there, not copied."""

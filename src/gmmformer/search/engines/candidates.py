@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from gmmformer.search.engines.exact import ExactEngine, narrowed, one_thread, promising
+from gmmformer.search.engines.exact import ExactEngine, promising
 from gmmformer.search.engines.protocol import Found, exact_scores
 from gmmformer.search.snapshot import Snapshot
 
@@ -61,10 +61,8 @@ def search_candidates(
         for query, row in zip(left.tolist(), windows, strict=True):
             some = _slots(snapshot, row, allowed)
             some = some if tails is None else np.union1d(some, tails[query])
-            if len(np.unique(snapshot.film_of[some])) >= enough:
-                with one_thread():
-                    some = narrowed(snapshot, queries[query], some, k)
-                    found[query] = exact_scores(snapshot, queries[query], some, k)
+            if np.count_nonzero(np.diff(snapshot.film_of[some], prepend=-1)) >= enough:  # slots of a film are in a row
+                found[query] = exact_scores(snapshot, queries[query], some, k)
         left, count = np.array([query for query in left.tolist() if query not in found], dtype=np.int64), 2 * count
     if len(left):
         found.update(zip(left.tolist(), exact.search(snapshot, queries[left], k, allowed), strict=True))
@@ -75,7 +73,8 @@ def _slots(
     snapshot: Snapshot, windows: Int[np.ndarray, "count"], allowed: Bool[np.ndarray, "films"] | None
 ) -> Int[np.ndarray, "some"]:
     """The slots of those windows that are there and allowed, ascending, each once."""
-    wanted = np.unique(windows)
+    wanted = np.sort(windows)
+    wanted = wanted[np.diff(wanted, prepend=-2) > 0]
     places = np.minimum(np.searchsorted(snapshot.windows, wanted), len(snapshot.windows) - 1)
     slots = places[snapshot.windows[places] == wanted] if len(snapshot.windows) else places[:0]
     return slots if allowed is None else slots[allowed[snapshot.film_of[slots]]]

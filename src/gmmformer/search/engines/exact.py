@@ -1,22 +1,16 @@
 """Every window is looked at: one pass over the mapped vectors at the speed of memory, then the last digits."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gmmformer.search.engines.protocol import Found, exact_scores
+from gmmformer.search.engines.protocol import Found, exact_scores, one_thread, pool
 from gmmformer.search.snapshot import Block, Snapshot
 
 _SCORE_BYTES = 2**28
 _BLOCK_BYTES = 2**26
 _STREAMED_BYTES = 2**23
-_PIECE = 4_096
 
 
 class ExactEngine:
@@ -70,36 +64,6 @@ def promising(
     return [since + np.flatnonzero(row) for row in good]
 
 
-def narrowed(
-    snapshot: Snapshot, query: Float[np.ndarray, "dim"], slots: Int[np.ndarray, "slots"], k: int
-) -> Int[np.ndarray, "some"]:
-    """Those of some slots, which are in order, that the k best of their films may owe their scores to."""
-    vector = torch.from_numpy(query)[None]
-    pieces = [
-        snapshot.format.estimates(vector, snapshot.records(slots[first : first + _PIECE]))
-        for first in range(0, len(slots), _PIECE)
-    ]
-    rough = torch.cat([scores[0].amax(-1) for scores, _ in pieces]).numpy()
-    margin = max(float(some[0]) for _, some in pieces)
-    films = np.maximum.reduceat(rough, np.flatnonzero(np.diff(snapshot.film_of[slots], prepend=-1)))
-    last = len(films) - min(k, len(films))
-    return np.asarray(slots[rough >= np.partition(films, last)[last] - 2 * margin])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch takes no other thread to help this one: for work so small that waiting for help takes longer.
-
-    It matters most where other programs run: then a helper may wait for its turn on a core while all wait for it.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _rough_scores(
     snapshot: Snapshot, queries: Float[Tensor, "queries dim"], since: int
 ) -> tuple[Float[np.ndarray, "queries slots"], Float[np.ndarray, "queries"]]:
@@ -122,10 +86,5 @@ def _rough_scores(
         margins = [score(block) for block in snapshot.blocks(step, since)]
     else:  # a stream, which does not
         step = max(1, _STREAMED_BYTES // snapshot.format.vector_bytes)
-        margins = list(_pool(torch.get_num_threads()).map(streamed, snapshot.blocks(step, since)))
+        margins = list(pool(torch.get_num_threads()).map(streamed, snapshot.blocks(step, since)))
     return scores, torch.stack(margins).amax(0).numpy()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="gmmformer-search")
