@@ -104,7 +104,9 @@ def write_tokens(
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     links.set_char_encoding(h5py.h5t.CSET_UTF8)
+    timeless = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    timeless.set_obj_track_times(False)  # the same tokens give the same file, in whatever second
     for name, array in zip(caption_ids, tokens, strict=True):
         space = h5py.h5s.create_simple(array.shape)
-        dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.IEEE_F32LE, space, lcpl=links)
+        dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.IEEE_F32LE, space, dcpl=timeless, lcpl=links)
         dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array, dtype=np.float32))
