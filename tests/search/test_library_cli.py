@@ -25,9 +25,10 @@ from gmmformer.demo.world import plan_films
 from gmmformer.errors import InputError
 from gmmformer.evaluation import evaluate
 from gmmformer.media.decoding.decode import probe
-from gmmformer.media.encoders.registry import dual_encoder, frame_encoder, text_encoder
+from gmmformer.media.encoders.registry import dual_encoder
 from gmmformer.model import GMMFormer, load_model
 from gmmformer.search import DualEmbedder, Library, choose_encoders, index_library
+from tiny_models import untrained
 
 tiny_encoders = pytest.importorskip("tiny_encoders")
 
@@ -50,21 +51,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model for the built-in encoders."""
-    torch.manual_seed(4)
-    config = ModelConfig(
-        feature_dim=frame_encoder().dim,
-        query_dim=text_encoder().dim,
-        hidden=32,
-        heads=2,
-        map_size=8,
-        max_ctx_l=16,
-        video_encoder="builtin",
-        text_encoder="builtin",
-        fps=1.0,
-    )
-    folder = tmp_path_factory.mktemp("models") / "model"
-    GMMFormer(config).save_pretrained(folder)
-    return folder
+    return untrained(tmp_path_factory.mktemp("models") / "model", seed=4)
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,12 @@ import httpx
 import pytest
 import torch
 
-from gmmformer.config import DecodeLimits, ModelConfig
+from gmmformer.config import DecodeLimits
 from gmmformer.demo.render import render_film
 from gmmformer.demo.world import plan_films
-from gmmformer.media.encoders.builtin import BuiltinFrames, BuiltinText
-from gmmformer.model import GMMFormer
 from gmmformer.search import Library, choose_encoders
 from gmmformer.web import ServeConfig
+from tiny_models import untrained
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -40,20 +39,8 @@ def films_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def library_folder(films_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of those films; its model is untrained, and kept in it."""
     folder = tmp_path_factory.mktemp("libraries")
-    torch.manual_seed(7)
-    config = ModelConfig(
-        feature_dim=BuiltinFrames().dim,
-        query_dim=BuiltinText().dim,
-        hidden=32,
-        heads=2,
-        map_size=8,
-        max_ctx_l=16,
-        video_encoder="builtin",
-        text_encoder="builtin",
-        fps=1.0,
-    )
-    GMMFormer(config).eval().save_pretrained(folder / "model")
-    library = Library.create(folder / "library", choose_encoders(folder / "model"))
+    model = untrained(folder / "model", seed=7)
+    library = Library.create(folder / "library", choose_encoders(model))
     library.add([films_folder], limits=DecodeLimits(decoders=1))
     library.close()
     return folder / "library"

@@ -85,7 +85,7 @@ def index(
         limits: What decoding may cost.
     """
     from gmmformer.media.decoding.films import find_films
-    from gmmformer.search import Running
+    from gmmformer.search import Running, is_library
 
     sources = {"FILMS": bool(films), "--data": data is not None, "--features-of": features_of is not None}
     if sum(sources.values()) != 1:
@@ -103,7 +103,8 @@ def index(
         "mix": mix,
     }
     chosen["films"] = data is None
-    find_films(films)  # a name mistyped makes no library
+    if not is_library(library):
+        find_films(films)  # a name mistyped makes no library
     with bars() as progress, _opened(library, model, chosen, fixed, running, engine) as opened:
         if films:
             return _index_films(opened, films, prune, retry, watch, limits, json, progress)

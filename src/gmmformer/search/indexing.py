@@ -17,7 +17,15 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
 from gmmformer.evaluation import VIDEO_BATCH, check_widths
-from gmmformer.media.decoding.films import DecodeError, find_films, fingerprint, path_text, printable, regular_file
+from gmmformer.media.decoding.films import (
+    DecodeError,
+    find_films,
+    fingerprint,
+    path_text,
+    printable,
+    regular_file,
+    stamp_of,
+)
 from gmmformer.media.decoding.workers import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.search.activity import shown
@@ -116,8 +124,9 @@ def index_films(
     with library.writing() as writer, shown(library.folder, progress) as progress:
         todo = _changed(library, list(films), report, retry)
         writer.restamp(todo.restamped)
-        known, pending, done = library.known(), _Pending(library), len(films) - len(todo.films)
-        progress("indexing", done, len(films))
+        known, pending = library.known(), _Pending(library, progress, len(films))
+        done = len(films) - len(todo.films)
+        pending.seen(done)
         for seen in source([Path(path) for path in todo.films]) if todo.films else ():
             film = todo.films[str(seen.path)]
             try:
@@ -130,11 +139,8 @@ def index_films(
                 writer.fail(film.path, film.stamp, str(error))
                 progress.failed += 1
             done += 1
-            if pending.due():
-                pending.commit()
-            progress("indexing", done - len(pending.films), len(films))
-        pending.commit()
-        progress("indexing", len(films), len(films))
+            pending.seen(done)
+        pending.finish()
         roots = [os.path.abspath(path) for path in paths]  # noqa: PTH100
         report.vanished.extend(path for path in known if path not in films and _gone(path, roots))
         if prune:
@@ -187,7 +193,7 @@ def index_collection(
     names = collection.captions(split).video_ids
     batches = [names[first : first + VIDEO_BATCH] for first in range(0, len(names), VIDEO_BATCH)]
     with library.writing(), shown(library.folder, progress) as progress:
-        known, pending, done, taken = library.known(), _Pending(library), 0, 0
+        known, pending, done, taken = library.known(), _Pending(library, progress, len(names)), 0, 0
         for batch in read_ahead(lambda batch: _videos(collection, batch), batches, workers):
             fresh = [
                 index for index, video in enumerate(batch) if known.get(video.name, ("", ""))[1] != video.fingerprint
@@ -199,11 +205,8 @@ def index_collection(
             for index in fresh:
                 pending.add(_whole_or_cut(library, batch[index], fused[index], cut_long))
             done, taken = done + len(batch), taken + len(fresh)
-            if pending.due():
-                pending.commit()
-            progress("indexing", done - len(pending.films), len(names))
-        pending.commit()
-        progress("indexing", len(names), len(names))
+            pending.seen(done)
+        pending.finish()
         library.extend(progress)
     return taken
 
@@ -224,26 +227,28 @@ def index_library(source: "Library", library: "Library", *, progress: Progress =
             f"{library.folder} takes those of {ours}; index the films themselves"
         )
     with library.writing(), shown(library.folder, progress) as progress:
-        known, pending, films, taken = library.known(), _Pending(library), source.films(), 0
-        for done, film in enumerate(films):
+        known, films, taken = library.known(), source.films(), 0
+        pending = _Pending(library, progress, len(films))
+        for done, film in enumerate(films, start=1):
             if known.get(film.path) != (film.stamp, film.fingerprint):
                 kept = source.features_of(film.path)
                 assert kept is not None
                 features, when = kept
-                seconds = when.seconds if when.seconds is not None else when.first + when.step * np.arange(film.rows)
-                told = {"stamp": film.stamp, "fingerprint": film.fingerprint}
-                embedder, rows = library.required_embedder(), features.astype(np.float32)
                 pending.add(
                     embedded_film(
-                        library.settings, embedder, film.path, rows, seconds=seconds, length=when.length, **told
+                        library.settings,
+                        library.required_embedder(),
+                        film.path,
+                        features.astype(np.float32),
+                        seconds=when.taken(film.rows),
+                        length=when.length,
+                        stamp=film.stamp,
+                        fingerprint=film.fingerprint,
                     )
                 )
                 taken += 1
-            if pending.due():
-                pending.commit()
-            progress("indexing", done + 1 - len(pending.films), len(films))
-        pending.commit()
-        progress("indexing", len(films), len(films))
+            pending.seen(done)
+        pending.finish()
         library.extend(progress)
     return taken
 
@@ -271,23 +276,32 @@ class _Video(NamedTuple):
 class _Pending:
     """Films that are embedded but not committed: one commit for several, where they come fast."""
 
-    def __init__(self, library: "Library") -> None:
-        self.films: list[NewFilm] = []
-        self._library, self._bytes, self._since = library, 0, 0.0
+    def __init__(self, library: "Library", progress: Progress, total: int) -> None:
+        self._films: list[NewFilm] = []
+        self._library, self._progress, self._total = library, progress, total
+        self._bytes, self._since = 0, 0.0
 
     def add(self, film: NewFilm) -> None:
-        if not self.films:
+        if not self._films:
             self._since = time.monotonic()
-        self.films.append(film)
+        self._films.append(film)
         self._bytes += film.fused.nbytes + (0 if film.features is None else film.features.nbytes)
 
-    def due(self) -> bool:
-        waited = bool(self.films) and time.monotonic() - self._since >= COMMIT_SECONDS
-        return waited or self._bytes >= COMMIT_BYTES
+    def seen(self, done: int) -> None:
+        """So many films have been looked at: commit if it is time, and tell how many are on the disk."""
+        waited = bool(self._films) and time.monotonic() - self._since >= COMMIT_SECONDS
+        if waited or self._bytes >= COMMIT_BYTES:
+            self._commit()
+        self._progress("indexing", done - len(self._films), self._total)
 
-    def commit(self) -> None:
-        self._library.add_windows(self.films)
-        self.films, self._bytes = [], 0
+    def finish(self) -> None:
+        """All have been looked at."""
+        self._commit()
+        self._progress("indexing", self._total, self._total)
+
+    def _commit(self) -> None:
+        self._library.add_windows(self._films)
+        self._films, self._bytes = [], 0
 
 
 def _changed(library: "Library", films: Sequence[str], report: IndexReport, retry: bool) -> _Todo:
@@ -297,8 +311,7 @@ def _changed(library: "Library", films: Sequence[str], report: IndexReport, retr
     todo = _Todo()
     for film in films:
         try:
-            status = regular_file(film)
-            stamp = f"{status.st_size}-{status.st_mtime_ns}"
+            stamp = stamp_of(regular_file(film))
             if film in known and known[film][0] == stamp:
                 report.unchanged.append(film)
             elif film in failed and failed[film].stamp == stamp:

@@ -46,13 +46,17 @@ class Timing(NamedTuple):
     seconds: Float[np.ndarray, "rows"] | None = None
     """The second of every row, if they are not evenly spaced."""
 
+    def taken(self, rows: int) -> Float[np.ndarray, "rows"]:
+        """The second at which each row was taken."""
+        return self.first + self.step * np.arange(rows) if self.seconds is None else self.seconds
+
     def row_edges(self, rows: int) -> Float[np.ndarray, "edges"]:
         """The rows + 1 seconds between which each row stands for its film.
 
         A row stands for all that is nearer to it than to another row, the first and last from the film's beginning and
         to its end.
         """
-        taken = self.first + self.step * np.arange(rows) if self.seconds is None else self.seconds
+        taken = self.taken(rows)
         inner = (taken[1:] + taken[:-1]) / 2
         begin, end = max(0.0, self.first - self.step / 2), max(self.length, float(taken[-1]))
         edges = np.maximum.accumulate(np.concatenate([[begin], inner, [end]]))

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gmmformer.media.decoding.films import stamp_of
 from gmmformer.search import Film
 from gmmformer.web.problems import ProblemError
 
@@ -48,7 +49,7 @@ class OpenFile(NamedTuple):
     @property
     def changed(self) -> bool:
         """Whether it has been written to since it was opened."""
-        return _stamp(os.fstat(self.file.fileno())) != self.stamp
+        return stamp_of(os.fstat(self.file.fileno())) != self.stamp
 
 
 def open_regular(path: str | os.PathLike[str]) -> OpenFile:
@@ -63,7 +64,7 @@ def open_regular(path: str | os.PathLike[str]) -> OpenFile:
     if not stat.S_ISREG(status.st_mode):
         os.close(handle)
         raise ProblemError(409)
-    return OpenFile(os.fdopen(handle, "rb", buffering=0), status.st_size, _stamp(status))
+    return OpenFile(os.fdopen(handle, "rb", buffering=0), status.st_size, stamp_of(status))
 
 
 def open_film(film: Film) -> OpenFile:
@@ -100,7 +101,7 @@ def state_of(film: Film) -> int | None:
         return 410
     except (OSError, ValueError):
         return 409
-    return None if stat.S_ISREG(status.st_mode) and _stamp(status) == film.stamp else 409
+    return None if stat.S_ISREG(status.st_mode) and stamp_of(status) == film.stamp else 409
 
 
 def tag_of(*parts: object) -> str:
@@ -211,10 +212,6 @@ def unchanged(headers: Headers, tag: str) -> bool:
     """Whether the client has that version already."""
     known = [one.strip().removeprefix("W/") for one in headers.get("if-none-match", "").split(",")]
     return tag in known or "*" in known
-
-
-def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _is_number(text: str) -> bool:

@@ -1,6 +1,5 @@
 """The sound of a moment: its packets as they are, or its samples, cut where the picture is cut."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -9,8 +8,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from gmmformer.media.decoding.container import open_film
-from gmmformer.media.decoding.films import DecodeError
+from gmmformer.media.decoding.container import demuxed, open_film
 
 RATES = (44100, 48000)
 LAYOUTS = frozenset(("mono", "stereo", "5.1", "7.1"))
@@ -154,7 +152,7 @@ def _packets(source: Source, start: Fraction) -> Iterator[Any]:
                 container.seek(seek_to, stream=stream)
         except av.FFmpegError:
             continue
-        for number, packet in enumerate(_demuxed(source)):
+        for number, packet in enumerate(demuxed(source.container, source.stream, source.container.name)):
             if packet.pts is not None and packet.pts * stream.time_base < start - RUN_UP:
                 continue
             if number == 0 and seek_to == time and packet.pts is not None and packet.pts * stream.time_base > start:
@@ -162,20 +160,3 @@ def _packets(source: Source, start: Fraction) -> Iterator[Any]:
             yield packet
         else:
             return
-
-
-def _demuxed(source: Source) -> Iterator[Any]:
-    demuxed = source.container.demux(source.stream)
-    while True:
-        try:
-            packet = next(demuxed, None)
-        except MemoryError:
-            raise
-        except av.FFmpegError as error:
-            if error.errno == errno.EIO:
-                raise DecodeError(source.container.name, "cannot be read from the disk (I/O error)") from error
-            return
-        if packet is None:
-            return
-        if packet.size:
-            yield packet

@@ -107,27 +107,16 @@ class OpenFilm:
 
     def packets(self) -> Generator[Any, None, None]:
         """The stream's packets to its end, or to where the file is too damaged to read on."""
-        demuxed = self.container.demux(self.stream)
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except MemoryError:
-                raise
-            except av.FFmpegError as error:
-                if error.errno == errno.EIO:
-                    raise DecodeError(self.path, "cannot be read from the disk (I/O error); copy it again") from error
-                self.report.packet_errors += 1
-                return
-            if packet is None:
-                return
-            if not packet.size:
-                continue
+        for packet in demuxed(self.container, self.stream, self.path, self._packet_error):
             self.report.packets += 1
             if not self.report.frames_decoded and any(packet.has_sidedata(kind) for kind in ENCRYPTION):
                 self._encrypted = True
             if self.report.on_progress:
                 self.report.on_progress()
             yield packet
+
+    def _packet_error(self) -> None:
+        self.report.packet_errors += 1
 
     def decode(self, packet: Any | None) -> list[Any]:
         """The frames that come out when `packet` goes in; None takes out those that are still inside.
@@ -218,6 +207,37 @@ def open_film(
         decoder.thread_count = threads
         decoder.thread_type = "AUTO"
         yield OpenFilm(path, container, stream, decoder, report or DecodeReport())
+
+
+def demuxed(
+    container: Any, stream: Any, path: str | os.PathLike[str], on_damage: Callable[[], None] = lambda: None
+) -> Iterator[Any]:
+    """A stream's packets that hold something, to its end, or to where the file is too damaged to read on.
+
+    Args:
+        container: The open film.
+        stream: One of its streams.
+        path: The film, for the error.
+        on_damage: Called where damage ends the packets.
+
+    Raises:
+        DecodeError: The disk fails.
+    """
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:
+            if error.errno == errno.EIO:
+                raise DecodeError(path, "cannot be read from the disk (I/O error); copy it again") from error
+            on_damage()
+            return
+        if packet is None:
+            return
+        if packet.size:
+            yield packet
 
 
 def _best_stream(path: str | os.PathLike[str], container: Any) -> Any:
