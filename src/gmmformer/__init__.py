@@ -1,7 +1,8 @@
 """GMMFormer: find the untrimmed video, and the seconds in it, that a sentence describes."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
     from gmmformer.config import PRESETS, ModelConfig, NetworkConfig, RunConfig, TrainConfig
@@ -21,24 +22,25 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# What each name comes from; imported when first asked for, so that `gmmformer --help` does not wait for torch.
-_HOMES = {
-    "config": ("PRESETS", "ModelConfig", "NetworkConfig", "RunConfig", "TrainConfig"),
-    "data": ("Collection", "query_batch", "simulate", "video_batch"),
-    "errors": ("InputError", "MissingExtraError"),
-    "evaluation": ("Evaluation", "Metrics", "evaluate"),
-    "model": (
-        "GMMFormer",
-        "QueryBatch",
-        "VideoBatch",
-        "VideoEmbeddings",
-        "load_model",
-        "read_published",
-        "similarity",
-    ),
-    "training": ("RunSettings", "new_model_config", "resume", "train"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__getattr__, _names = lazily(
+    __name__,
+    {
+        "config": ("PRESETS", "ModelConfig", "NetworkConfig", "RunConfig", "TrainConfig"),
+        "data": ("Collection", "query_batch", "simulate", "video_batch"),
+        "errors": ("InputError", "MissingExtraError"),
+        "evaluation": ("Evaluation", "Metrics", "evaluate"),
+        "model": (
+            "GMMFormer",
+            "QueryBatch",
+            "VideoBatch",
+            "VideoEmbeddings",
+            "load_model",
+            "read_published",
+            "similarity",
+        ),
+        "training": ("RunSettings", "new_model_config", "resume", "train"),
+    },
+)
 
 __all__ = [
     "PRESETS",
@@ -69,11 +71,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'gmmformer' has no attribute {name!r}")
-    return getattr(import_module(f"gmmformer.{_HOME_OF[name]}"), name)
-
-
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*_names(), "__version__"]

@@ -30,6 +30,10 @@ def agreement(library: Library, queries: np.ndarray, k: int = 10, **options: str
     """The share of the k best films that the index finds; scores of what it finds must be exact."""
     with Library.open(library.folder, engine="exact") as exact:
         everything = [{hit.film: hit.score for hit in hits} for hits in exact.search_vectors(queries, 1000, **options)]
+    alone = [library.search_vectors(query[None], k, **options)[0] for query in queries[:3]]
+    assert [[hit.film for hit in hits] for hits in alone] == [
+        [hit.film for hit in hits] for hits in library.search_vectors(queries[:3], k, **options)
+    ]
     shares = []
     for hits, scores in zip(library.search_vectors(queries, k, **options), everything, strict=True):
         assert len({hit.film for hit in hits}) == len(hits) == min(k, len(scores))

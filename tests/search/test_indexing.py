@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests_search_helpers import Plain
+from tests_search_helpers import Plain, clustered
 
 from gmmformer.data import Collection
 from gmmformer.errors import InputError
 from gmmformer.media.decoding.workers import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
-from gmmformer.search import Library, ModelEmbedder, index_collection, index_films
+from gmmformer.search import Library, ModelEmbedder, Unchanged, index_collection, index_films, unchanged
 
 
 class Source:
@@ -94,6 +94,38 @@ def test_vanished_films_are_reported_and_removed_when_asked(films: Path, empty: 
     report = index_films(empty, [films], source, prune=True)
     assert report.vanished == [str(films / "a.mp4")]
     assert sorted(Path(film.path).name for film in empty.films()) == ["b.mkv", "c.mp4", "elsewhere.mp4"]
+
+
+def test_nothing_to_do_is_seen_without_a_model(films: Path, empty: Library, tmp_path: Path) -> None:
+    source, folder = Source(), empty.folder
+    assert unchanged(folder, [films]) is None
+    index_films(empty, [films], source)
+    found = unchanged(folder, [films])
+    assert found == Unchanged(index_films(empty, [films], source), 3, 60.0)
+    assert unchanged(folder, [films], retry=True) is None
+    assert unchanged(folder, [films], prune=True) is not None
+    os.utime(films / "b.mkv", (1, 1))
+    assert unchanged(folder, [films]) is None
+    index_films(empty, [films], source)
+    (films / "a.mp4").rename(tmp_path / "a.mp4")
+    assert unchanged(folder, [films], prune=True) is None
+    found = unchanged(folder, [films])
+    assert found is not None
+    assert found.report.vanished == [str(films / "a.mp4")]
+    with pytest.raises(InputError, match="nowhere"):
+        unchanged(folder, [films / "nowhere"])
+
+
+def test_films_that_the_index_lacks_are_something_to_do(
+    films: Path, empty: Library, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    empty.add_windows(clustered(100, plain))
+    empty.rebuild()
+    index_films(empty, [films], Source())
+    assert unchanged(empty.folder, [films]) is not None
+    monkeypatch.setattr("gmmformer.search.changes.EXTEND", 2)
+    assert unchanged(empty.folder, [films]) is None
 
 
 def test_relative_and_absolute_names_are_one_film(films: Path, empty: Library, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,22 @@ def test_again_does_nothing_and_names_what_failed(films: Path, mine: Path, run: 
     assert "broken.mp4: " in run("index", films, "--library", mine)
 
 
+def test_doing_nothing_does_not_wait_for_torch(films: Path, mine: Path, run: Callable[..., str]) -> None:
+    code = """
+import sys
+from gmmformer.cli import main
+code = main()
+assert "torch" not in sys.modules
+sys.exit(code)
+"""
+    command = ["index", str(films), "--library", str(mine)]
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == run(*command)
+    assert "4 unchanged, 1 failed" in done.stdout
+    assert run(*command, "--dtype", "int8") == done.stdout  # this one asks for something, so the library is opened
+
+
 def test_search_says_the_same_to_people_and_programs(made: Path, films: Path, run: Callable[..., str]) -> None:
     told = json.loads(run("search", made, SENTENCE, "-k", "4", "--json"))
     assert told["query"] == SENTENCE

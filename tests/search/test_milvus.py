@@ -28,7 +28,8 @@ from gmmformer.search.windows import Window, timing
 
 pytest.importorskip("pymilvus")
 
-START_SECONDS = 60
+START_SECONDS = 45
+STARTS = 3
 ETCD_PORTS = (2379, 2380)
 """Fixed in the server: two cannot run on one machine."""
 SERVE = """
@@ -76,6 +77,14 @@ class Server:
         self.start()
 
     def start(self) -> None:
+        """Start it; one that was killed may not get up at once, as what it held can take seconds to be free again."""
+        for _ in range(STARTS):
+            if self._started():
+                return
+            self.kill()
+        pytest.fail(f"the Milvus server did not start, {STARTS} times, within {START_SECONDS} s")
+
+    def _started(self) -> bool:
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -86,10 +95,7 @@ class Server:
         )
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
-        word = self._process.stdout.readline() if ready else "nothing"
-        if word != "up\n":
-            self.kill()
-            pytest.fail(f"the Milvus server did not start within {START_SECONDS} s")
+        return bool(ready) and self._process.stdout.readline() == "up\n"
 
     def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -313,7 +319,7 @@ def test_a_server_that_hangs_dies_and_comes_back(
         stranger.search_vectors(queries)
     assert time.monotonic() - began < 20
 
-    monkeypatch.setattr(milvus, "SEARCH_PATIENCE", 100.0)
+    monkeypatch.setattr(milvus, "SEARCH_PATIENCE", 140.0)
     monkeypatch.setattr(milvus, "FILL_PATIENCE", 60.0)
     starting = threading.Thread(target=server.start)
     starting.start()

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmformer.errors import InputError
-from gmmformer.search.vectors import DTYPES, Dtype, VectorFormat
+from gmmformer.search.vectors import DTYPES, Dtype, Records, VectorFormat
 
 
 def drawn(windows: int, clips: int, dim: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return 0.9 * F.normalize(torch.randn(windows, clips, dim, generator=generator), dim=-1)
+
+
+def unit(queries: int, dim: int, seed: int) -> np.ndarray:
+    return F.normalize(torch.randn(queries, dim, generator=torch.Generator().manual_seed(seed)), dim=-1).numpy()
 
 
 @pytest.mark.parametrize(("dtype", "size", "off"), [("float32", 4, 0.0), ("bf16", 2, 2**-8), ("int8", 1, 0.5 / 127)])
@@ -52,31 +58,29 @@ def test_int8_keeps_zeros_and_tiny_vectors() -> None:
 
 @given(
     st.sampled_from(DTYPES),
-    st.integers(1, 5),
+    st.integers(1, 9),
     st.sampled_from([1, 3, 8, 32]),
     st.sampled_from([5, 32, 48, 64, 384]),
     st.integers(0, 99),
 )
-def test_products_stay_within_the_margin(dtype: Dtype, queries: int, clips: int, dim: int, seed: int) -> None:
+def test_scores_are_those_of_what_is_decoded(dtype: Dtype, queries: int, clips: int, dim: int, seed: int) -> None:
     form = VectorFormat(dtype=dtype, clips=clips, dim=dim)
     records = form.encode(drawn(7, clips, dim, seed))
-    wanted = F.normalize(torch.randn(queries, dim, generator=torch.Generator().manual_seed(seed + 1)), dim=-1)
-    exact = torch.einsum("qd,wcd->qwc", wanted.double(), form.decode(records).double())
-    scores, margin = form.estimates(wanted, records)
-    assert ((scores - exact).abs() <= margin[:, None, None]).all()
-    for query, right in zip(wanted, exact, strict=True):
-        torch.testing.assert_close(form.scores(query, records).double(), right, atol=2e-6, rtol=0)
+    wanted = unit(queries, dim, seed + 1)
+    exact = torch.einsum("qd,wcd->qwc", torch.from_numpy(wanted).double(), form.decode(records).double()).numpy()
+    for at in (np.arange(7), np.arange(2, 5), np.array([5, 2, 3, 2])):
+        np.testing.assert_allclose(form.scores(wanted, records, at), exact[:, at], atol=2e-6, rtol=0)
+        np.testing.assert_allclose(form.best_scores(wanted, records, at), exact[:, at].max(-1), atol=2e-6, rtol=0)
 
 
-def test_products_read_part_of_a_mapped_file(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_scores_are_read_from_a_mapped_file(tmp_path: Path) -> None:
     form = VectorFormat(dtype="int8", clips=32, dim=64)
     records = form.encode(drawn(9, 32, 64))
-    path = tmp_path_factory.mktemp("mapped") / "vectors"
-    path.write_bytes(records.vectors.tobytes())
-    mapped = np.memmap(path, dtype=np.uint8, mode="c", shape=records.vectors.shape)
-    query = F.normalize(torch.randn(1, 64, generator=torch.Generator().manual_seed(1)), dim=-1)
-    part = form.products(query, records._replace(vectors=mapped[3:7], heads=records.heads[3:7]))
-    torch.testing.assert_close(part, form.products(query, records)[:, 3:7])
+    (tmp_path / "vectors").write_bytes(records.vectors.tobytes())
+    mapped = np.memmap(tmp_path / "vectors", dtype=np.uint8, mode="c", shape=records.vectors.shape)
+    query, at = unit(1, 64, 1), np.array([8, 0])
+    part = form.scores(query, Records(np.asarray(mapped), records.heads), at)
+    np.testing.assert_array_equal(part, form.scores(query, records, at))
 
 
 def test_an_unknown_dtype_is_refused() -> None:

@@ -15,7 +15,7 @@ from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
     from gmmformer.data.progress import Progress
-    from gmmformer.search import Hit, Library, Running
+    from gmmformer.search import Hit, IndexReport, Library, Running
 
 ACTIONS = Literal["info", "list", "failures", "remove", "verify", "compact", "rebuild"]
 NOTHING = "nothing here matches"
@@ -85,7 +85,7 @@ def index(
         limits: What decoding may cost.
     """
     from gmmformer.media.decoding.films import find_films
-    from gmmformer.search import Running, is_library
+    from gmmformer.search import is_library, unchanged
 
     sources = {"FILMS": bool(films), "--data": data is not None, "--features-of": features_of is not None}
     if sum(sources.values()) != 1:
@@ -94,7 +94,6 @@ def index(
             f"{given} to index: give films and folders, or --data ROOT --collection NAME, or --features-of"
         )
     fixed = {"dtype": dtype, "overlap": overlap, "keep_features": keep_features}
-    running = Running(device=device, batch=batch, allow_download=allow_download)
     chosen: dict[str, Any] = {
         "mix_in": mix_in,
         "video_encoder": video_encoder,
@@ -105,6 +104,13 @@ def index(
     chosen["films"] = data is None
     if not is_library(library):
         find_films(films)  # a name mistyped makes no library
+    elif films and not watch and engine == "auto" and [model, *fixed.values()] == [None] * 4:
+        found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
+        if found is not None:
+            return _told(found.report, library, found.films, found.seconds, json)
+    from gmmformer.search import Running
+
+    running = Running(device=device, batch=batch, allow_download=allow_download)
     with bars() as progress, _opened(library, model, chosen, fixed, running, engine) as opened:
         if films:
             return _index_films(opened, films, prune, retry, watch, limits, json, progress)
@@ -156,19 +162,21 @@ def _index_films(
     json: bool,
     progress: "Progress",
 ) -> int:
-    def tell(report: Any) -> None:
-        print(json_format.dumps(report.as_dict()) if json else report.table(), flush=True)
-
     if not watch:
         report = library.add(films, prune=prune, retry=retry, limits=limits, progress=progress)
-        tell(report)
-        if not json:
-            info = library.info()
-            print(f"{library.folder} holds {info.films:,} films, {info.seconds / 3600:,.1f} hours")
-        return 0 if library.films() else 1
+        info = library.info()
+        return _told(report, library.folder, info.films, info.seconds, json)
     for report in library.watch(films, prune=prune, limits=limits, progress=progress):
-        tell(report)
+        print(json_format.dumps(report.as_dict()) if json else report.table(), flush=True)
     return 0
+
+
+def _told(report: "IndexReport", folder: Path, films: int, seconds: float, json: bool) -> int:
+    """Say what was done, and what the library holds now."""
+    print(json_format.dumps(report.as_dict()) if json else report.table())
+    if not json:
+        print(f"{folder} holds {films:,} films, {seconds / 3600:,.1f} hours")
+    return 0 if films else 1
 
 
 def _index_features(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from gmmformer.search.engines.protocol import Found, one_thread
@@ -47,8 +46,9 @@ def _spans(
     store: Store, snapshot: Snapshot, indices: Int[np.ndarray, "films"]
 ) -> dict[int, tuple[Film, Float[np.ndarray, "windows clips 2"]]]:
     """Some films (indices into the snapshot's), each with the seconds of the clips of its windows."""
-    films = {film.id: film for film in store.films(snapshot.films[indices].tolist())}
-    windows = store.windows_of(snapshot.windows[snapshot.slots_of(indices)].tolist())
+    with store.reading():
+        films = {film.id: film for film in store.films(snapshot.films[indices].tolist())}
+        windows = store.windows_of(snapshot.windows[snapshot.slots_of(indices)].tolist())
     spans = {}
     for index in indices.tolist():
         film = films.get(int(snapshot.films[index]))
@@ -88,9 +88,6 @@ def _moments(
 
 def _backgrounds(snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"]) -> list[Background]:
     """How the library scores at large for each query, from a sample drawn once for all."""
-    found: list[Background] = []
-    for first in range(0, len(queries), 256):
-        some = torch.from_numpy(queries[first : first + 256])
-        scores = snapshot.format.products(some, snapshot.sampled).amax(-1)
-        found += background_of(scores.numpy(), len(snapshot.windows), snapshot.typical_spread)
-    return found
+    sampled = snapshot.sampled
+    scores = snapshot.format.best_scores(queries, sampled, np.arange(len(sampled.vectors)))
+    return background_of(scores, len(snapshot.windows), snapshot.typical_spread)

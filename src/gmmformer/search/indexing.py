@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,18 +17,11 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
 from gmmformer.evaluation import VIDEO_BATCH, check_widths
-from gmmformer.media.decoding.films import (
-    DecodeError,
-    find_films,
-    fingerprint,
-    path_text,
-    printable,
-    regular_file,
-    stamp_of,
-)
+from gmmformer.media.decoding.films import DecodeError, fingerprint
 from gmmformer.media.decoding.workers import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.search.activity import shown
+from gmmformer.search.changes import IndexReport, films_at, glance, vanished_from
 from gmmformer.search.embedding import ModelEmbedder
 from gmmformer.search.preparation import embedded_film
 from gmmformer.search.windows import Window, timing
@@ -44,52 +37,6 @@ COMMIT_BYTES = 2**26
 
 FilmSource = Callable[[Iterable[Path]], Iterator[FilmFeatures | FilmEnd]]
 """Decodes and encodes films, in whatever order they are done: `gmmformer.media.featurise` with its encoder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexReport:
-    """What `index_films` did, path by path."""
-
-    added: list[str] = field(default_factory=list)
-    replaced: list[str] = field(default_factory=list)
-    """They had changed."""
-    unchanged: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    """Why, by path; those among them that failed before and have not changed since were not tried again."""
-    warnings: dict[str, str] = field(default_factory=dict)
-    """What is odd about films that were taken in."""
-    vanished: list[str] = field(default_factory=list)
-    """In the library, but no longer where they were."""
-    pruned: bool = False
-    """Whether the vanished were removed."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the library holds something else now."""
-        return bool(self.added or self.replaced or (self.pruned and self.vanished))
-
-    def as_dict(self) -> dict[str, Any]:
-        """What `gmmformer index --json` prints; bytes of paths that are no UTF-8 as backslash escapes."""
-        return {
-            "added": [path_text(path) for path in self.added],
-            "replaced": [path_text(path) for path in self.replaced],
-            "unchanged": len(self.unchanged),
-            "failed": {path_text(path): reason for path, reason in self.failed.items()},
-            "warnings": {path_text(path): warning for path, warning in self.warnings.items()},
-            "vanished": [path_text(path) for path in self.vanished],
-            "pruned": self.pruned,
-        }
-
-    def table(self) -> str:
-        """A few lines for people: the counts, then what failed or is gone, by name."""
-        counts = f"{len(self.added):,} added, {len(self.replaced):,} replaced, {len(self.unchanged):,} unchanged"
-        lines = [f"{counts}, {len(self.failed):,} failed"]
-        for title, told in (("failed", self.failed), ("taken in, but odd", self.warnings)):
-            lines += [f"{title}:"] * bool(told) + [f"  {printable(film)}: {why}" for film, why in told.items()]
-        if self.vanished:
-            lines.append("removed, as they are gone:" if self.pruned else "gone, but still in the library (--prune):")
-            lines += [f"  {printable(path)}" for path in self.vanished]
-        return "\n".join(lines)
 
 
 def index_films(
@@ -120,11 +67,12 @@ def index_films(
         InputError: A path does not exist, or the library cannot be written to.
     """
     report = IndexReport(pruned=prune)
-    films = {os.path.abspath(film): None for film in find_films(paths)}  # noqa: PTH100 - resolves no links
+    films = films_at(paths)
     with library.writing() as writer, shown(library.folder, progress) as progress:
-        todo = _changed(library, list(films), report, retry)
-        writer.restamp(todo.restamped)
         known, pending = library.known(), _Pending(library, progress, len(films))
+        failures = {} if retry else {failure.path: failure for failure in library.failures()}
+        todo = _changed(glance(films, known, failures, report), known, report)
+        writer.restamp(todo.restamped)
         done = len(films) - len(todo.films)
         pending.seen(done)
         for seen in source([Path(path) for path in todo.films]) if todo.films else ():
@@ -141,8 +89,7 @@ def index_films(
             done += 1
             pending.seen(done)
         pending.finish()
-        roots = [os.path.abspath(path) for path in paths]  # noqa: PTH100
-        report.vanished.extend(path for path in known if path not in films and _gone(path, roots))
+        report.vanished.extend(vanished_from(known, films, paths))
         if prune:
             writer.remove(report.vanished)
         library.extend(progress)
@@ -304,33 +251,21 @@ class _Pending:
         self._films, self._bytes = [], 0
 
 
-def _changed(library: "Library", films: Sequence[str], report: IndexReport, retry: bool) -> _Todo:
-    """The films that must be read; notes those that need not be."""
-    known = library.known()
-    failed = {} if retry else {failure.path: failure for failure in library.failures()}
+def _changed(stamps: dict[str, str], known: dict[str, tuple[str, str]], report: IndexReport) -> _Todo:
+    """The films that must be decoded, of those whose content must be looked into; notes the others."""
     todo = _Todo()
-    for film in films:
+    for film, stamp in stamps.items():
         try:
-            stamp = stamp_of(regular_file(film))
-            if film in known and known[film][0] == stamp:
-                report.unchanged.append(film)
-            elif film in failed and failed[film].stamp == stamp:
-                report.failed[film] = failed[film].reason
-            elif film in known and known[film][1] == (content := fingerprint(film)):
-                report.unchanged.append(film)
-                todo.restamped[film] = stamp
-            else:
-                todo.films[film] = _File(film, stamp, content if film in known else fingerprint(film))
+            content = fingerprint(film)
         except DecodeError as error:
             report.failed[film] = error.reason
+            continue
+        if film in known and known[film][1] == content:
+            report.unchanged.append(film)
+            todo.restamped[film] = stamp
+        else:
+            todo.films[film] = _File(film, stamp, content)
     return todo
-
-
-def _gone(path: str, roots: Sequence[str]) -> bool:
-    """Whether a film of the library that was not found again should have been."""
-    if any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots):
-        return True
-    return os.path.isabs(path) and not os.path.lexists(path)  # noqa: PTH117
 
 
 def _videos(collection: Collection, names: Sequence[str]) -> list[_Video]:

@@ -19,6 +19,7 @@ from gmmformer.media.decoding.workers import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
 from gmmformer.search.activity import Activity, activity_in
 from gmmformer.search.answers import hits_of, timeline_of
+from gmmformer.search.changes import EXTEND, Failure, IndexReport
 from gmmformer.search.compaction import Compacted, compact
 from gmmformer.search.embedding import Embedder, checked_sentences
 from gmmformer.search.encoders import MODEL, Encoders, Running, recall_encoders
@@ -27,13 +28,13 @@ from gmmformer.search.engines.ann import NAME as ANN
 from gmmformer.search.engines.ann import extend, rebuild
 from gmmformer.search.engines.protocol import Engine
 from gmmformer.search.hits import Hit
-from gmmformer.search.indexing import IndexReport, index_films
+from gmmformer.search.indexing import index_films
 from gmmformer.search.info import LibraryInfo, library_info
 from gmmformer.search.moments import Timeline
 from gmmformer.search.preparation import embedded_film
 from gmmformer.search.settings import Settings
 from gmmformer.search.snapshot import Snapshot
-from gmmformer.search.store import Failure, Film, Store
+from gmmformer.search.store import Film, Store
 from gmmformer.search.vectors import Dtype
 from gmmformer.search.verification import verify
 from gmmformer.search.watching import settled_changes
@@ -41,8 +42,6 @@ from gmmformer.search.windows import Timing
 from gmmformer.search.writer import NewFilm, Writer, create_library, writing
 
 MOST_HITS = 10_000
-EXTEND = 2_000
-"""Windows that may be new since the index of the "ann" engine was made; more are put into it when indexing is done."""
 
 
 class Library:

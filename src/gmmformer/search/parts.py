@@ -71,7 +71,7 @@ def map_part(path: Path, records: int, record_bytes: int) -> UInt8[np.ndarray, "
                 f"{path}: has {size:,} bytes, but the library counts {records * record_bytes:,} in it; it was cut off: "
                 "copy it again, or index the films anew"
             )
-        return np.memmap(path, dtype=np.uint8, mode="c", shape=(records, record_bytes))
+        return np.asarray(np.memmap(path, dtype=np.uint8, mode="c", shape=(records, record_bytes)))
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: this part of the library is missing; restore it from a backup, or index the films anew"

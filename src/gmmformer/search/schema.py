@@ -5,6 +5,7 @@ write to, so it works neither on a read-only disk nor over a network. Readers ke
 what they need), so a writer waits milliseconds for them, not seconds.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,11 @@ CREATE TABLE served (
 def is_library(folder: Path) -> bool:
     """Whether there is a library in a folder, whatever its state."""
     return (folder / DATABASE).exists()
+
+
+def writable(folder: Path) -> bool:
+    """Whether the library in a folder, if there is one, can be written to."""
+    return os.access(folder, os.W_OK) and os.access(folder / DATABASE, os.W_OK)
 
 
 def create_database(folder: Path, settings: str, checksum: int) -> None:

@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
-import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gmmformer.model import fused_clip_scores
@@ -17,23 +15,6 @@ from gmmformer.search.vectors import Records, VectorFormat
 
 SAMPLE = 256
 """Windows that stand for the library where its background is wanted."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
-    """The mapped records of one part."""
-
-    vectors: UInt8[np.ndarray, "records bytes"]
-    heads: UInt8[np.ndarray, "records bytes"]
-
-
-class Block(NamedTuple):
-    """Records that follow each other, mapped rather than copied, and the slots among them."""
-
-    slots: slice
-    places: Int[np.ndarray, "slots"]
-    """Where in the block each slot is; other records belong to films that were removed."""
-    records: Records
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +36,8 @@ class Snapshot:
     """First slot of each film."""
     part: Int[np.ndarray, "slots"]
     record: Int[np.ndarray, "slots"]
-    parts: dict[int, Part]
+    parts: dict[int, Records]
+    """The mapped records of each part."""
     format: VectorFormat
 
     @cached_property
@@ -88,30 +70,45 @@ class Snapshot:
         others = scores[~np.eye(len(scores), dtype=bool)].reshape(len(scores), -1)
         return float(np.median(medians_and_spreads(others)[1]))
 
+    def slots_of_windows(self, windows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "some"]:
+        """The slots of those of some windows (ids) that are there."""
+        if not len(self.windows):
+            return np.empty(0, dtype=np.int64)
+        if self._gapless:
+            slots = windows - self.windows[0]
+            return np.asarray(slots[(slots >= 0) & (slots < len(self.windows))])
+        slots = np.minimum(np.searchsorted(self.windows, windows), len(self.windows) - 1)
+        return np.asarray(slots[self.windows[slots] == windows])
+
+    @cached_property
+    def _gapless(self) -> bool:
+        return int(self.windows[-1] - self.windows[0]) + 1 == len(self.windows)
+
     def slots_of(self, films: Int[np.ndarray, "n"]) -> Int[np.ndarray, "slots"]:
         """The slots of some films (indices into `films`), film after film."""
-        counts = self.counts[films]
-        ends = np.cumsum(counts)
-        return np.asarray(np.arange(counts.sum()) + np.repeat(self.starts[films] - (ends - counts), counts))
-
-    def best_of_films(
-        self, scores: Float[np.ndarray, "queries slots"], since: int = 0
-    ) -> Float[np.ndarray, "queries films"]:
-        """Each film's score, that of its best window, from scores of the slots from `since` on, a film's first."""
-        starts = self.starts[np.searchsorted(self.starts, since) :] - since
-        best: np.ndarray = scores if scores.shape[1] == len(starts) else np.maximum.reduceat(scores, starts, axis=1)
-        return best
+        return runs(self.starts[films], self.counts[films])
 
     def records(self, slots: Int[np.ndarray, "n"]) -> Records:
         """Copies of the records of some slots, in their order."""
         vectors = np.empty((len(slots), self.format.vector_bytes), dtype=np.uint8)
         heads = np.empty((len(slots), self.format.head_bytes), dtype=np.uint8)
-        part, record = self.part[slots], self.record[slots]
-        for number in np.unique(part):
-            here = np.flatnonzero(part == number)
-            vectors[here] = self.parts[int(number)].vectors[record[here]]
-            heads[here] = self.parts[int(number)].heads[record[here]]
+        for here, records, at in self._places(slots):
+            vectors[here], heads[here] = records.vectors[at], records.heads[at]
         return Records(vectors, heads)
+
+    def _places(
+        self, slots: Int[np.ndarray, "n"]
+    ) -> Iterator[tuple[Int[np.ndarray, "some"] | slice, Records, Int[np.ndarray, "some"]]]:
+        """Part by part: which of some slots lie in it, its records, and where among these they are."""
+        numbers, record = self.part[slots], self.record[slots]
+        if not len(slots):
+            return
+        if (numbers == numbers[0]).all():
+            yield slice(None), self.parts[int(numbers[0])], record
+            return
+        for number in np.unique(numbers):
+            here = np.flatnonzero(numbers == number)
+            yield here, self.parts[int(number)], record[here]
 
     def fused(self, slots: Int[np.ndarray, "n"]) -> Float[Tensor, "n clips dim"]:
         """The fused vectors of some slots, in float32."""
@@ -119,26 +116,25 @@ class Snapshot:
 
     def clip_scores(self, query: Float[np.ndarray, "dim"], slots: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n clips"]:
         """The exact score of every clip of some slots."""
-        step = max(1, 2**26 // (4 * self.format.clips * self.format.dim))
-        vector = torch.from_numpy(query)
-        some = [
-            self.format.scores(vector, self.records(slots[first : first + step]))
-            for first in range(0, len(slots), step)
-        ]
-        return np.asarray(torch.cat(some).numpy()) if some else np.empty((0, self.format.clips), dtype=np.float32)
+        scores = np.empty((len(slots), self.format.clips), dtype=np.float32)
+        for here, records, at in self._places(slots):
+            scores[here] = self.format.scores(query[None], records, at)[0]
+        return scores
 
-    def blocks(self, windows: int, since: int = 0) -> Iterator["Block"]:
-        """The library from slot `since` on, part by part, in blocks of at most `windows` records."""
-        for number, part in self.parts.items():
-            low, high = np.maximum(since, np.searchsorted(self.part, [number, number + 1]))
-            record = self.record[low:high]
-            for first in range(int(record[0]), int(record[-1]) + 1, windows) if len(record) else ():
-                begin, end = np.searchsorted(record, [first, first + windows])
-                if begin == end:
-                    continue
-                rows = slice(first, int(record[end - 1]) + 1)
-                yield Block(
-                    slots=slice(int(low + begin), int(low + end)),
-                    places=record[begin:end] - first,
-                    records=Records(part.vectors[rows], part.heads[rows]),
-                )
+    def best_scores(
+        self, queries: Float[np.ndarray, "queries dim"], slots: Int[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "queries n"]:
+        """The exact score of the best clip of some slots."""
+        scores = np.empty((len(queries), len(slots)), dtype=np.float32)
+        for here, records, at in self._places(slots):
+            scores[:, here] = self.format.best_scores(queries, records, at)
+        return scores
+
+
+def runs(starts: Int[np.ndarray, "n"], counts: Int[np.ndarray, "n"]) -> Int[np.ndarray, "places"]:
+    """The places of runs of neighbours, run after run.
+
+    >>> runs(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    return np.asarray(np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts))

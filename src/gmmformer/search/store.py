@@ -18,10 +18,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.errors import InputError
+from gmmformer.search.changes import Failure, failures_in, known_in
 from gmmformer.search.parts import map_part, part_path
-from gmmformer.search.schema import DATABASE, explained, open_database
+from gmmformer.search.schema import explained, open_database, writable
 from gmmformer.search.settings import Settings
-from gmmformer.search.snapshot import Part, Snapshot
+from gmmformer.search.snapshot import Snapshot
+from gmmformer.search.vectors import Records
 from gmmformer.search.windows import Timing, Window
 
 WINDOWS, FEATURES = "windows", "features"
@@ -49,15 +51,6 @@ class Film(NamedTuple):
     timing: Timing
     stamp: str
     fingerprint: str
-
-
-class Failure(NamedTuple):
-    """A film that could not be taken in."""
-
-    path: str
-    stamp: str
-    """Size and date of the file when it was tried."""
-    reason: str
 
 
 class Derived(NamedTuple):
@@ -91,7 +84,7 @@ class Store:
         """
         self.folder = Path(folder)
         self._lock = threading.RLock()
-        self._connection = open_database(self.folder, write=_writable(self.folder))
+        self._connection = open_database(self.folder, write=writable(self.folder))
         try:
             with explained(self.folder):
                 text, check = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
@@ -145,8 +138,7 @@ class Store:
     def known(self) -> dict[str, tuple[str, str]]:
         """Stamp and fingerprint of every film, by path."""
         with self.reading() as connection:
-            rows = connection.execute("SELECT path, stamp, fingerprint FROM films WHERE removed IS NULL")
-            return {os.fsdecode(path): (stamp, fingerprint) for path, stamp, fingerprint in rows}
+            return known_in(connection)
 
     def windows_of(self, windows: Iterable[int]) -> dict[int, Window]:
         """Which rows of their films these windows are, by id; those that are gone are left out."""
@@ -158,8 +150,7 @@ class Store:
     def failures(self) -> list[Failure]:
         """The films that could not be taken in."""
         with self.reading() as connection:
-            rows = connection.execute("SELECT path, stamp, reason FROM failures ORDER BY path")
-            return [Failure(os.fsdecode(path), stamp, reason) for path, stamp, reason in rows]
+            return failures_in(connection)
 
     def derived(self, name: str) -> Derived | None:
         """A file made from the library, if it has been."""
@@ -251,11 +242,11 @@ class Store:
         windows, films, part, record = table
         starts = np.flatnonzero(np.diff(films, prepend=-1))
         vectors = self.settings.format
-        parts: dict[int, Part] = {}
+        parts: dict[int, Records] = {}
         for number, records in connection.execute(
             "SELECT id, records FROM parts WHERE kind = ? ORDER BY id", (WINDOWS,)
         ):
-            parts[number] = Part(
+            parts[number] = Records(
                 vectors=map_part(part_path(self.folder, "vectors", number), records, vectors.vector_bytes),
                 heads=map_part(part_path(self.folder, "heads", number), records, vectors.head_bytes),
             )
@@ -284,7 +275,3 @@ def _film(row: tuple[Any, ...]) -> Film:
     film, path, rows, first, step, length, seconds, stamp, fingerprint = row
     uneven = None if seconds is None else np.frombuffer(seconds, dtype="<f8")
     return Film(film, os.fsdecode(path), rows, Timing(first, step, length, uneven), stamp, fingerprint)
-
-
-def _writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and os.access(folder / DATABASE, os.W_OK)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Int8, UInt8
 from torch import Tensor
 
 from gmmformer.errors import InputError, suggest
+from gmmformer.search.kernels import score_int8
 
 Dtype = Literal["int8", "bf16", "float32"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -21,10 +22,6 @@ that are known, and again, by their difference from the two's mean."""
 
 _TORCH = {"int8": torch.int8, "bf16": torch.bfloat16, "float32": torch.float32}
 _CONVERTED_BYTES = 2**20
-_ROUNDED = 1.01 * 2**-8
-"""Share of a product that may be lost as it is rounded to bfloat16."""
-_MOST_TERMS = 3
-"""A clip is the sum of its difference and, with weights that add to two at most, those of its neighbours."""
 
 
 class Records(NamedTuple):
@@ -95,48 +92,39 @@ class VectorFormat:
         mean = torch.cat([low, high], dim=1)[:, : self.dim] * mean_scale[:, None]
         return mean[:, None] + _sums(self.clips) @ (stored * scales[..., None])
 
-    def scores(self, query: Float[Tensor, "dim"], records: Records) -> Float[Tensor, "windows clips"]:
-        """The score of every clip, in float32: the product with what `decode` gives, which need not be made."""
-        products = self._stored(records).float() @ query
-        if self.dtype != "int8":
-            return products
-        scales, mean_scale, low, high = self._heads(records)
-        mean = (torch.cat([low, high], dim=1)[:, : self.dim].float() @ query) * mean_scale
-        return mean[:, None] + (products * scales) @ _sums(self.clips).T
+    def scores(
+        self, queries: Float[np.ndarray, "queries dim"], records: Records, at: Int[np.ndarray, "some"]
+    ) -> Float[np.ndarray, "queries some clips"]:
+        """The score of every clip of the records `at`: in float32, the product with what `decode` gives.
 
-    def products(
-        self, queries: Float[Tensor, "queries dim"], records: Records
-    ) -> Float[Tensor, "queries windows clips"]:
-        """The score of every clip, at the speed of memory rather than to the last digit: see `estimates`."""
-        return self.estimates(queries, records)[0]
-
-    def estimates(
-        self, queries: Float[Tensor, "queries dim"], records: Records
-    ) -> tuple[Float[Tensor, "queries windows clips"], Float[Tensor, "queries"]]:
-        """The score of every clip, at the speed of memory, and how far one of a query's may be from the exact one.
-
-        The records are read once, as they lie in the mapped file; what must be converted is converted block by block
-        in the processor's cache.
+        The records are read once, as they lie in the mapped file, and what `decode` gives is not made.
         """
-        rows = self._stored(records).view(-1, self.dim)
-        shape = (len(queries), len(records.vectors), self.clips)
-        if self.dtype == "float32":
-            return (queries @ rows.T).view(shape), torch.full((len(queries),), 1e-6)
-        turned = torch.linalg.vector_norm(queries - queries.to(torch.bfloat16).float(), dim=-1)
-        if self.dtype == "bf16":
-            if _has_bf16_products():
-                scores = (queries.to(torch.bfloat16) @ rows.T).float().view(shape)
-            else:
-                scores = _converted_products(queries, rows).view(shape)
-            return scores, turned + _ROUNDED * _largest(scores) + 1e-6
-        scales, mean_scale, low, high = self._heads(records)
-        padded = F.pad(queries, (0, 2 * self._half - self.dim))
-        first = _products(padded[:, : self._half], low).mul_(mean_scale)
-        second = _products(padded[:, self._half :], high).mul_(mean_scale)
-        differences = _products(queries, rows).view(shape).mul_(scales)
-        terms = _MOST_TERMS * _largest(differences) + _largest(first) + _largest(second)
-        scores = (differences @ _sums(self.clips).T).add_((first + second)[..., None])
-        return scores, turned + _ROUNDED * terms + 1e-6
+        if self.dtype == "int8":
+            scores = np.empty((len(queries), len(at), self.clips), dtype=np.float32)
+            self._score_int8(queries, records, at, scores)
+            return scores
+        rows = self._stored(Records(records.vectors[_slice(at)], records.heads)).view(-1, self.dim)
+        return np.asarray(_products(torch.from_numpy(queries), rows).view(len(queries), -1, self.clips).numpy())
+
+    def best_scores(
+        self, queries: Float[np.ndarray, "queries dim"], records: Records, at: Int[np.ndarray, "some"]
+    ) -> Float[np.ndarray, "queries some"]:
+        """The score of the best clip of each of the records `at`, as `scores` has it."""
+        if self.dtype == "int8":
+            return self._score_int8(queries, records, at, np.empty((len(queries), 0, self.clips), dtype=np.float32))
+        return np.asarray(self.scores(queries, records, at).max(axis=-1))
+
+    def _score_int8(
+        self,
+        queries: Float[np.ndarray, "queries dim"],
+        records: Records,
+        at: Int[np.ndarray, "some"],
+        scores: Float[np.ndarray, "queries some_or_none clips"],
+    ) -> Float[np.ndarray, "queries some"]:
+        best = np.empty((len(queries), len(at)), dtype=np.float32)
+        stored = records.vectors.view(np.int8).reshape(-1, self.clips, self.dim)
+        score_int8(stored, records.heads, at.astype(np.int64, copy=False), queries, np.array(STRIDES), scores, best)
+        return best
 
     def _stored(self, records: Records) -> Tensor:
         """The (windows, clips, dim) numbers as they lie there, not copied."""
@@ -203,44 +191,24 @@ def _codes(vectors: Float[Tensor, "*any dim"], scales: Tensor, steps: int) -> Fl
     return (vectors / scales.float().clamp_min(1e-12)[..., None]).round_().clamp_(-steps, steps)
 
 
+def _slice(at: Int[np.ndarray, "some"]) -> slice | Int[np.ndarray, "some"]:
+    """Places that follow each other as a slice, so that nothing is copied."""
+    if len(at) and at[-1] - at[0] + 1 == len(at) and (np.diff(at) == 1).all():
+        return slice(int(at[0]), int(at[-1]) + 1)
+    return at
+
+
 def _bytes_of(values: Tensor, windows: int) -> UInt8[np.ndarray, "windows bytes"]:
     return values.contiguous().view(torch.uint8).numpy().reshape(windows, -1)
 
 
 def _products(queries: Float[Tensor, "queries dim"], rows: Tensor) -> Float[Tensor, "queries rows"]:
-    """Products with int8 rows, each rounded to bfloat16.
-
-    One query is multiplied by the kernel of weight-only int8 layers, which streams rows at the speed of memory.
-    """
-    if len(queries) > 1 or rows.shape[1] % 32:
-        return _converted_products(queries, rows)
-    ones = torch.ones(len(rows), dtype=torch.bfloat16)
-    products: Tensor = torch._weight_int8pack_mm(queries.to(torch.bfloat16), rows, ones)
-    return products.float()
-
-
-def _largest(products: Float[Tensor, "queries *any"]) -> Float[Tensor, "queries"]:
-    """The largest size of each query's products."""
-    if not products.numel():
-        return products.new_zeros(len(products))
-    low, high = products.flatten(1).aminmax(dim=1)
-    return torch.maximum(-low, high)
-
-
-def _converted_products(queries: Float[Tensor, "queries dim"], rows: Tensor) -> Float[Tensor, "queries rows"]:
-    """Products with rows that are converted block by block, each in the cache; int8 is exact in bfloat16."""
-    dtype = torch.bfloat16 if _has_bf16_products() else torch.float32
-    queries = queries.to(dtype)
-    step = max(1, _CONVERTED_BYTES // (rows.shape[1] * dtype.itemsize))
-    scores = torch.empty(len(queries), len(rows))
-    room = torch.empty(step, rows.shape[1], dtype=dtype)
+    """Products in float32; rows of bfloat16 are converted block by block, each in the cache."""
+    if rows.dtype == torch.float32:
+        return queries @ rows.T
+    step = max(1, _CONVERTED_BYTES // (4 * rows.shape[1]))
+    scores, room = torch.empty(len(queries), len(rows)), torch.empty(step, rows.shape[1])
     for first in range(0, len(rows), step):
         some = rows[first : first + step]
         scores[:, first : first + step] = queries @ room[: len(some)].copy_(some).T
     return scores
-
-
-def _has_bf16_products() -> bool:
-    """Whether the processor multiplies bfloat16 itself; where it does not, float32 is faster."""
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(known and known())

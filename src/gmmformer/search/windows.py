@@ -1,9 +1,10 @@
 """Long films cut into windows that the model can see, and the seconds that rows, windows and clips stand for."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from gmmformer.data import segment_edges
 from gmmformer.errors import InputError
@@ -95,6 +96,12 @@ def clip_spans(edges: Float[np.ndarray, "edges"], window: Window, clips: int) ->
     `edges` are the film's `row_edges`. A clip stands for its rows, the last one for all that is left of the window; in
     a window of fewer rows than clips, clips made of the same row stand for the same seconds.
     """
-    starts = segment_edges(window.rows, clips)[:-1]
-    stops = np.append(starts, window.rows)[np.searchsorted(starts, starts, side="right")]
-    return np.asarray(np.stack([edges[window.first + starts], edges[window.first + stops]], axis=1))
+    return np.asarray(edges[window.first + _clip_rows(window.rows, clips)])
+
+
+@cache
+def _clip_rows(rows: int, clips: int) -> Int[np.ndarray, "clips 2"]:
+    """The row of a window that each clip begins with, and the one that it ends before."""
+    starts = segment_edges(rows, clips)[:-1]
+    stops = np.append(starts, rows)[np.searchsorted(starts, starts, side="right")]
+    return np.stack([starts, stops], axis=1)

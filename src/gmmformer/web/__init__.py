@@ -1,9 +1,9 @@
 """A library of films over HTTP, and the page that shows it: the extra `gmmformer[web]`."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gmmformer.errors import MissingExtraError
+from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
     from gmmformer.web.app import create_app
@@ -12,18 +12,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ServeConfig", "Server", "create_app", "serve"]
 
-# Imported when first asked for: the processes that work on films need this package, but neither server nor model.
-_HOMES = {"ServeConfig": "config", "Server": "server", "create_app": "app", "serve": "server"}
+# The processes that work on films need this package, but neither server nor model.
+_offered, __dir__ = lazily(__name__, {"app": ["create_app"], "config": ["ServeConfig"], "server": ["Server", "serve"]})
 _EXTRA = frozenset(
     {"PIL", "av", "fastapi", "opentimelineio", "pebble", "prometheus_client", "pydantic", "starlette", "uvicorn"}
 )
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return _offered(name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in _EXTRA:
             raise MissingExtraError("serving a library", "web") from error

@@ -6,6 +6,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.data.progress import Progress, silent
@@ -13,7 +14,7 @@ from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.files import unwritable
 from gmmformer.search.engines.candidates import search_candidates
 from gmmformer.search.engines.grouping import group_count, grouped
-from gmmformer.search.engines.protocol import Found
+from gmmformer.search.engines.protocol import Found, pool
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Derived, Store
 from gmmformer.search.writer import Writer
@@ -23,12 +24,14 @@ KEPT = 0.93
 """Share of the vectors' squared length that the directions of the index hold, so far as `MOST_DIRECTIONS` allow. Of a
 model's 384 some 80 do, each in four bits: they tell vectors apart far better than as many bits for all directions."""
 MOST_DIRECTIONS = 192
-PROBES = 1 / 8
+PROBES = 1 / 16
 """Share of the lists that a search looks into, where they are few."""
-MOST_PROBED = 1_000_000
+MOST_PROBED = 800_000
 """Vectors that a search looks at on average, at most."""
-_LEAST_PROBES, _MOST_LISTS, _TRAINING_PER_LIST = 32, 8_192, 40
+_LEAST_PROBES, _MOST_LISTS, _TRAINING_PER_LIST = 32, 16_384, 40
 _CHUNK, _FOR_DIRECTIONS = 500, 2_000
+_SHARE = 200_000
+"""Vectors to look at for which it is worth asking another core."""
 
 
 class AnnEngine:
@@ -66,14 +69,34 @@ class AnnEngine:
             derived, index = self._derived, self._index
 
         def nearest(some: Float[np.ndarray, "queries dim"], count: int) -> Int[np.ndarray, "queries count"]:
-            threads = self._faiss.omp_get_max_threads()
-            self._faiss.omp_set_num_threads(min(threads, len(some)))  # of the calling thread; see `one_thread`
-            try:
-                return np.asarray(index.search(some, count)[1])
-            finally:
-                self._faiss.omp_set_num_threads(threads)
+            if len(some) == 1:
+                return self._nearest_to_one(index, some, count)
+            return np.asarray(index.search(some, count)[1])
 
         return search_candidates(nearest, snapshot, queries, k, allowed, derived.covers, index.ntotal)
+
+    def _nearest_to_one(self, index: Any, query: Float[np.ndarray, "1 dim"], count: int) -> Int[np.ndarray, "1 count"]:
+        """As `index.search` for one query, for which faiss uses one core: here each takes some of the lists if many."""
+        faiss, lists = self._faiss, self._faiss.downcast_index(index.index)
+        threads = min(torch.get_num_threads(), lists.nprobe)
+        threads = max(1, min(threads, lists.ntotal * lists.nprobe // lists.nlist // _SHARE))
+        turned = faiss.downcast_VectorTransform(index.chain.at(0)).apply(query)
+        near, numbers = lists.quantizer.search(turned, lists.nprobe)
+
+        def look(first: int) -> tuple[Float[np.ndarray, "count"], Int[np.ndarray, "count"]]:
+            mine = np.full_like(numbers, -1)  # which stands for no list
+            mine[:, first::threads] = numbers[:, first::threads]
+            own = faiss.omp_get_max_threads()
+            faiss.omp_set_num_threads(1)  # of this thread
+            try:
+                found = lists.search_preassigned(turned, count, mine, near)
+            finally:
+                faiss.omp_set_num_threads(own)
+            return found[0][0], found[1][0]
+
+        found = list(pool(threads).map(look, range(threads))) if threads > 1 else [look(0)]
+        scores, vectors = (np.concatenate(some) for some in zip(*found, strict=True))
+        return np.asarray(vectors[np.argpartition(-scores, count - 1)[:count]][None])
 
     def _read(self) -> tuple[Derived, Any]:
         derived = self._store.derived(NAME)

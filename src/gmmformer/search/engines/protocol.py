@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from gmmformer.search.snapshot import Snapshot
+from gmmformer.search.snapshot import Snapshot, runs
 
-_FEW, _PIECE = 16, 256
+_LEAST_PIECE, _PIECE_BYTES = 64, 2**23
+_MOST_QUERIES, _SCORE_BYTES = 64, 2**28
+_LAST_DIGITS = 1e-5
 
 
 class Found(NamedTuple):
@@ -50,46 +52,54 @@ class Engine(Protocol):
         ...
 
 
-def exact_scores(snapshot: Snapshot, query: Float[np.ndarray, "dim"], slots: Int[np.ndarray, "slots"], k: int) -> Found:
-    """The k best of the films that some slots belong to, by the exact score of these slots, which are in order.
+def best_films(
+    snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"], slots: Int[np.ndarray, "slots"], k: int
+) -> list[Found]:
+    """For each query the k best of the films that some slots, which are in order, belong to; the cores share the work.
 
-    Where they are many they are scored roughly first, which tells those that cannot matter.
+    Queries that share a pass have their scores summed in another order, so what may be best is then scored again, query
+    by query: whatever the engine, and however many ask at once, the answer is the same to the last digit.
     """
     if not len(slots):
-        return Found(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-    if len(slots) > _FEW + 2 * k:
-        slots = _narrowed(snapshot, query, slots, k)
-    with one_thread():
-        scores = snapshot.clip_scores(query, slots).max(axis=1)
-    films, scores = _best_of_films(snapshot, slots, scores)
-    order = np.lexsort((films, -scores))[:k]
-    return Found(films[order], scores[order])
-
-
-def _narrowed(
-    snapshot: Snapshot, query: Float[np.ndarray, "dim"], slots: Int[np.ndarray, "slots"], k: int
-) -> Int[np.ndarray, "some"]:
-    """Those of some slots, which are in order, that the k best of their films may owe their scores to."""
-    vector = torch.from_numpy(query)[None]
-
-    def rough(first: int) -> tuple[Float[np.ndarray, "some"], float]:
-        with one_thread():
-            scores, margin = snapshot.format.estimates(vector, snapshot.records(slots[first : first + _PIECE]))
-            return scores[0].amax(-1).numpy(), float(margin[0])
-
-    pieces = list(pool(torch.get_num_threads()).map(rough, range(0, len(slots), _PIECE)))
-    scores, margin = np.concatenate([some for some, _ in pieces]), max(margin for _, margin in pieces)
-    _, best = _best_of_films(snapshot, slots, scores)
-    last = len(best) - min(k, len(best))
-    return np.asarray(slots[scores >= np.partition(best, last)[last] - 2 * margin])
-
-
-def _best_of_films(
-    snapshot: Snapshot, slots: Int[np.ndarray, "slots"], scores: Float[np.ndarray, "slots"]
-) -> tuple[Int[np.ndarray, "films"], Float[np.ndarray, "films"]]:
+        return [Found(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))] * len(queries)
     film = snapshot.film_of[slots]
     starts = np.flatnonzero(np.diff(film, prepend=-1))
-    return film[starts].astype(np.int64), np.maximum.reduceat(scores, starts)
+    films, counts = film[starts].astype(np.int64), np.diff(starts, append=len(slots))
+    found: list[Found] = []
+    step = max(1, min(_MOST_QUERIES, _SCORE_BYTES // (4 * len(slots))))
+    for first in range(0, len(queries), step):
+        some = np.ascontiguousarray(queries[first : first + step], dtype=np.float32)
+        scores = np.maximum.reduceat(_scores(snapshot, some, slots), starts, axis=1)
+        for query, row in zip(some, scores, strict=True):
+            if len(some) > 1:
+                good = np.flatnonzero(row >= _least_of(k, row) - _LAST_DIGITS)
+                found += best_films(snapshot, query[None], slots[runs(starts[good], counts[good])], k)
+            else:
+                good = np.flatnonzero(row >= _least_of(k, row))
+                order = good[np.argsort(-row[good], kind="stable")[:k]]  # of films that are alike the first
+                found.append(Found(films[order], row[order]))
+    return found
+
+
+def _scores(
+    snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"], slots: Int[np.ndarray, "slots"]
+) -> Float[np.ndarray, "queries slots"]:
+    """The best clip's score of each slot, a piece of them on each core."""
+    threads = torch.get_num_threads()
+    piece = max(_LEAST_PIECE, min(_PIECE_BYTES // snapshot.format.vector_bytes, -(-len(slots) // (2 * threads))))
+
+    def score(first: int) -> Float[np.ndarray, "queries some"]:
+        with one_thread():
+            return snapshot.best_scores(queries, slots[first : first + piece])
+
+    firsts = range(0, len(slots), piece)
+    return np.concatenate(list(pool(threads).map(score, firsts)) if len(firsts) > 1 else [score(0)], axis=1)
+
+
+def _least_of(k: int, scores: Float[np.ndarray, "films"]) -> float:
+    """The k-th best score, or the worst where there are not so many."""
+    last = len(scores) - min(k, len(scores))
+    return float(np.partition(scores, last)[last])
 
 
 @contextmanager

@@ -1,0 +1,160 @@
+"""Which films of a library are new, changed or gone, by their names, sizes and dates: all that needs no model."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmmformer.media.decoding.films import DecodeError, find_films, path_text, printable, regular_file, stamp_of
+from gmmformer.search.schema import explained, open_database, writable
+
+EXTEND = 2_000
+"""Windows that may be new since the index of the "ann" engine was made; more are put into it when indexing is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexReport:
+    """What `index_films` did, path by path."""
+
+    added: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    """They had changed."""
+    unchanged: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why, by path; those among them that failed before and have not changed since were not tried again."""
+    warnings: dict[str, str] = field(default_factory=dict)
+    """What is odd about films that were taken in."""
+    vanished: list[str] = field(default_factory=list)
+    """In the library, but no longer where they were."""
+    pruned: bool = False
+    """Whether the vanished were removed."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the library holds something else now."""
+        return bool(self.added or self.replaced or (self.pruned and self.vanished))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `gmmformer index --json` prints; bytes of paths that are no UTF-8 as backslash escapes."""
+        return {
+            "added": [path_text(path) for path in self.added],
+            "replaced": [path_text(path) for path in self.replaced],
+            "unchanged": len(self.unchanged),
+            "failed": {path_text(path): reason for path, reason in self.failed.items()},
+            "warnings": {path_text(path): warning for path, warning in self.warnings.items()},
+            "vanished": [path_text(path) for path in self.vanished],
+            "pruned": self.pruned,
+        }
+
+    def table(self) -> str:
+        """A few lines for people: the counts, then what failed or is gone, by name."""
+        counts = f"{len(self.added):,} added, {len(self.replaced):,} replaced, {len(self.unchanged):,} unchanged"
+        lines = [f"{counts}, {len(self.failed):,} failed"]
+        for title, told in (("failed", self.failed), ("taken in, but odd", self.warnings)):
+            lines += [f"{title}:"] * bool(told) + [f"  {printable(film)}: {why}" for film, why in told.items()]
+        if self.vanished:
+            lines.append("removed, as they are gone:" if self.pruned else "gone, but still in the library (--prune):")
+            lines += [f"  {printable(path)}" for path in self.vanished]
+        return "\n".join(lines)
+
+
+class Failure(NamedTuple):
+    """A film that could not be taken in."""
+
+    path: str
+    stamp: str
+    """Size and date of the file when it was tried."""
+    reason: str
+
+
+class Unchanged(NamedTuple):
+    """A library that is up to date."""
+
+    report: IndexReport
+    films: int
+    """All that it holds."""
+    seconds: float
+    """Of them all."""
+
+
+def unchanged(
+    folder: Path, paths: Sequence[str | os.PathLike[str]], *, prune: bool = False, retry: bool = False
+) -> Unchanged | None:
+    """What `index_films` would report on the films at `paths` if it had nothing to do; None where it has.
+
+    Raises:
+        InputError: A path does not exist, or there is no library that can be read.
+    """
+    report, films = IndexReport(pruned=prune), films_at(paths)
+    with closing(open_database(folder, write=writable(folder))) as connection, explained(folder):
+        connection.execute("BEGIN")
+        known, failures = known_in(connection), {} if retry else {one.path: one for one in failures_in(connection)}
+        count, seconds = connection.execute(
+            "SELECT count(*), total(length) FROM films WHERE removed IS NULL"
+        ).fetchone()
+        last = connection.execute("SELECT coalesce(max(id), 0) FROM windows").fetchone()[0]
+        covers = connection.execute("SELECT coalesce(min(covers), ?) FROM derived", (last,)).fetchone()[0]
+    to_read = glance(films, known, failures, report)
+    report.vanished.extend(vanished_from(known, films, paths))
+    if to_read or (prune and report.vanished) or last - covers > EXTEND:
+        return None
+    return Unchanged(report, count, seconds)
+
+
+def films_at(paths: Sequence[str | os.PathLike[str]]) -> dict[str, None]:
+    """The absolute paths of the films at `paths`, in their order.
+
+    Raises:
+        InputError: A path does not exist.
+    """
+    return {os.path.abspath(film): None for film in find_films(paths)}  # noqa: PTH100 - resolves no links
+
+
+def glance(
+    films: Iterable[str], known: dict[str, tuple[str, str]], failures: dict[str, Failure], report: IndexReport
+) -> dict[str, str]:
+    """The films, and their stamps, whose content must be looked into; notes the others in the report."""
+    to_read = {}
+    for film in films:
+        try:
+            stamp = stamp_of(regular_file(film))
+        except DecodeError as error:
+            report.failed[film] = error.reason
+            continue
+        if film in known and known[film][0] == stamp:
+            report.unchanged.append(film)
+        elif film in failures and failures[film].stamp == stamp:
+            report.failed[film] = failures[film].reason
+        else:
+            to_read[film] = stamp
+    return to_read
+
+
+def vanished_from(known: Iterable[str], films: Iterable[str], paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The films of a library that were not found again and should have been.
+
+    They are those at or below one of `paths`, and those that were somewhere else where no file is now.
+    """
+    roots = [os.path.abspath(path) for path in paths]  # noqa: PTH100
+    return [path for path in known if path not in films and _gone(path, roots)]
+
+
+def known_in(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """Stamp and fingerprint of every film, by path."""
+    rows = connection.execute("SELECT path, stamp, fingerprint FROM films WHERE removed IS NULL")
+    return {os.fsdecode(path): (stamp, fingerprint) for path, stamp, fingerprint in rows}
+
+
+def failures_in(connection: sqlite3.Connection) -> list[Failure]:
+    """The films that could not be taken in."""
+    rows = connection.execute("SELECT path, stamp, reason FROM failures ORDER BY path")
+    return [Failure(os.fsdecode(path), stamp, reason) for path, stamp, reason in rows]
+
+
+def _gone(path: str, roots: Sequence[str]) -> bool:
+    if any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots):
+        return True
+    return os.path.isabs(path) and not os.path.lexists(path)  # noqa: PTH117
