@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmmformer.search.engines.protocol import Found, one_thread
+from gmmformer.search.engines.protocol import Found
 from gmmformer.search.hits import Background, Hit, background_of
 from gmmformer.search.moments import Timeline, moments_of, timeline
 from gmmformer.search.snapshot import Snapshot
@@ -19,16 +19,15 @@ def hits_of(
     """The best moments of each query's films, at most `moments` a film, best film first."""
     spans = _spans(store, snapshot, np.unique(np.concatenate([some.films for some in found])))
     answers: list[list[Hit]] = []
-    with one_thread():
-        for query, some, background in zip(queries, found, _backgrounds(snapshot, queries), strict=True):
-            scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
-            hits: list[Hit] = []
-            end = 0
-            for index in some.films.tolist():
-                start, end = end, end + int(snapshot.counts[index])
-                if index in spans:
-                    hits += _moments(*spans[index], scores[start:end], background, moments)
-            answers.append(hits)
+    for query, some, background in zip(queries, found, _backgrounds(snapshot, queries), strict=True):
+        scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
+        hits: list[Hit] = []
+        end = 0
+        for index in some.films.tolist():
+            start, end = end, end + int(snapshot.counts[index])
+            if index in spans:
+                hits += _moments(*spans[index], scores[start:end], background, moments)
+        answers.append(hits)
     return answers
 
 

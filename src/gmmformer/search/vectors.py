@@ -1,5 +1,7 @@
 """How fused vectors lie on disk, as float32, bfloat16 or int8 with a scale per vector, and products with them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple, get_args
@@ -104,7 +106,8 @@ class VectorFormat:
             self._score_int8(queries, records, at, scores)
             return scores
         rows = self._stored(Records(records.vectors[_slice(at)], records.heads)).view(-1, self.dim)
-        return np.asarray(_products(torch.from_numpy(queries), rows).view(len(queries), -1, self.clips).numpy())
+        with _one_thread():
+            return np.asarray(_products(torch.from_numpy(queries), rows).view(len(queries), -1, self.clips).numpy())
 
     def best_scores(
         self, queries: Float[np.ndarray, "queries dim"], records: Records, at: Int[np.ndarray, "some"]
@@ -212,3 +215,17 @@ def _products(queries: Float[Tensor, "queries dim"], rows: Tensor) -> Float[Tens
         some = rows[first : first + step]
         scores[:, first : first + step] = queries @ room[: len(some)].copy_(some).T
     return scores
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch takes no other thread to help this one: for work so small that waiting for help takes longer.
+
+    It matters most where other programs run: then a helper may wait for its turn on a core while all wait for it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

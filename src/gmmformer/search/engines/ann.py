@@ -14,7 +14,7 @@ from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.files import unwritable
 from gmmformer.search.engines.candidates import search_candidates
 from gmmformer.search.engines.grouping import group_count, grouped
-from gmmformer.search.engines.protocol import Found, pool
+from gmmformer.search.engines.protocol import Found, shared_out
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Derived, Store
 from gmmformer.search.writer import Writer
@@ -24,11 +24,9 @@ KEPT = 0.93
 """Share of the vectors' squared length that the directions of the index hold, so far as `MOST_DIRECTIONS` allow. Of a
 model's 384 some 80 do, each in four bits: they tell vectors apart far better than as many bits for all directions."""
 MOST_DIRECTIONS = 192
-PROBES = 1 / 16
-"""Share of the lists that a search looks into, where they are few."""
-MOST_PROBED = 800_000
-"""Vectors that a search looks at on average, at most."""
-_LEAST_PROBES, _MOST_LISTS, _TRAINING_PER_LIST = 32, 16_384, 40
+PROBES, LEAST_PROBED, MOST_PROBED = 1 / 16, 50_000, 800_000
+"""Share of the lists that a search looks into, and the vectors in them, on average, at least and at most."""
+_MOST_LISTS, _TRAINING_PER_LIST = 16_384, 40
 _CHUNK, _FOR_DIRECTIONS = 500, 2_000
 _SHARE = 200_000
 """Vectors to look at for which it is worth asking another core."""
@@ -94,8 +92,7 @@ class AnnEngine:
                 faiss.omp_set_num_threads(own)
             return found[0][0], found[1][0]
 
-        found = list(pool(threads).map(look, range(threads))) if threads > 1 else [look(0)]
-        scores, vectors = (np.concatenate(some) for some in zip(*found, strict=True))
+        scores, vectors = (np.concatenate(some) for some in zip(*shared_out(look, range(threads)), strict=True))
         return np.asarray(vectors[np.argpartition(-scores, count - 1)[:count]][None])
 
     def _read(self) -> tuple[Derived, Any]:
@@ -163,8 +160,8 @@ def _trained(faiss: Any, snapshot: Snapshot) -> Any:
     index.cp.min_points_per_centroid = 1  # a small library has few; no warning is due
     index.pq.cp.min_points_per_centroid = 1
     index.train(np.concatenate(turned))
-    share = min(PROBES, MOST_PROBED / vectors)
-    index.nprobe = min(lists, max(_LEAST_PROBES, round(lists * share)))
+    probed = min(MOST_PROBED, max(LEAST_PROBED, PROBES * vectors))
+    index.nprobe = min(lists, max(1, round(lists * probed / vectors)))
     return faiss.IndexPreTransform(turn, index)
 
 

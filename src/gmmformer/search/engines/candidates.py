@@ -11,9 +11,9 @@ from gmmformer.search.snapshot import Snapshot
 
 FIRST = 256
 """Vectors asked for at least."""
-PER_FILM, PER_FILM_OF, GROWTH = 128, 100_000, 0.3
+PER_FILM, PER_FILM_OF = 128, 100_000
 """Vectors asked for at first, for each film wanted, in a library of so many windows; in a larger one films are nearer
-to each other, and the list grows with this power of their number: measured to keep a recall@10 of 0.99."""
+to each other, and the list grows with the root of their number, which keeps the recall@10 at 0.99 for a million."""
 FEW = 5_000
 """So few windows are looked at one by one rather than searched for."""
 LONGEST = 65_536
@@ -57,7 +57,7 @@ def search_candidates(
     enough = min(k, len(snapshot.films) if allowed is None else int(allowed.sum()))
     found: dict[int, Found] = {}
     left, most = np.arange(len(queries)), min(most, LONGEST)
-    per_film = round(PER_FILM * max(1.0, slots / PER_FILM_OF) ** GROWTH)
+    per_film = round(PER_FILM * max(1.0, slots / PER_FILM_OF) ** 0.5)
     count = min(most, max(FIRST, per_film * k) * slots // eligible)
     while len(left) and 0 < count <= most:
         windows = nearest(np.ascontiguousarray(queries[left]), count)

@@ -1,16 +1,18 @@
 """What every engine does: the best films of a snapshot for some queries."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.search.snapshot import Snapshot, runs
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _LEAST_PIECE, _PIECE_BYTES = 64, 2**23
 _MOST_QUERIES, _SCORE_BYTES = 64, 2**28
@@ -89,11 +91,9 @@ def _scores(
     piece = max(_LEAST_PIECE, min(_PIECE_BYTES // snapshot.format.vector_bytes, -(-len(slots) // (2 * threads))))
 
     def score(first: int) -> Float[np.ndarray, "queries some"]:
-        with one_thread():
-            return snapshot.best_scores(queries, slots[first : first + piece])
+        return snapshot.best_scores(queries, slots[first : first + piece])
 
-    firsts = range(0, len(slots), piece)
-    return np.concatenate(list(pool(threads).map(score, firsts)) if len(firsts) > 1 else [score(0)], axis=1)
+    return np.concatenate(shared_out(score, range(0, len(slots), piece)), axis=1)
 
 
 def _least_of(k: int, scores: Float[np.ndarray, "films"]) -> float:
@@ -102,21 +102,27 @@ def _least_of(k: int, scores: Float[np.ndarray, "films"]) -> float:
     return float(np.partition(scores, last)[last])
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch takes no other thread to help this one: for work so small that waiting for help takes longer.
+def shared_out(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """What some work makes of each item, on all cores.
 
-    It matters most where other programs run: then a helper may wait for its turn on a core while all wait for it.
+    The calling thread begins at once and does not wait for a helper that has not begun when nothing is left to do.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    done: dict[int, Result] = {}
+    left = iter(range(len(items)))
+
+    def help_out() -> None:
+        for index in left:
+            done[index] = work(items[index])
+
+    helpers = min(torch.get_num_threads(), len(items)) - 1
+    asked = [_pool(helpers).submit(help_out) for _ in range(helpers)]
+    help_out()
+    for helper in asked:
+        if not helper.cancel():
+            helper.result()
+    return [done[index] for index in range(len(items))]
 
 
 @cache
-def pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that share the work on one query."""
+def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="gmmformer-search")
