@@ -54,7 +54,7 @@ def test_films_that_come_later_are_found_without_a_rebuild(searched: Library, pl
     assert any(hit.film.startswith("1-") for hits in searched.search_vectors(queries, 20) for hit in hits)
     with searched.writing() as writer:
         ann.extend(searched._store, writer)
-    derived = searched._store.derived("ann")
+    derived = searched._store.derived(ann.INDEX)
     assert derived is not None
     assert derived.covers == searched._store.snapshot().windows[-1] > derived.trained
     assert agreement(searched, queries) >= 0.95

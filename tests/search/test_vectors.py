@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmformer.errors import InputError
-from gmmformer.search.vectors import DTYPES, Dtype, Records, VectorFormat
+from gmmformer.search.vectors import DTYPES, STRETCH, Dtype, Records, VectorFormat
 
 
 def drawn(windows: int, clips: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -71,6 +71,17 @@ def test_scores_are_those_of_what_is_decoded(dtype: Dtype, queries: int, clips: 
     for at in (np.arange(7), np.arange(2, 5), np.array([5, 2, 3, 2])):
         np.testing.assert_allclose(form.scores(wanted, records, at), exact[:, at], atol=2e-6, rtol=0)
         np.testing.assert_allclose(form.best_scores(wanted, records, at), exact[:, at].max(-1), atol=2e-6, rtol=0)
+
+
+@given(st.integers(1, 5), st.sampled_from([1, 2, 4, 5, 6, 8, 11, 32]), st.sampled_from([5, 64]), st.integers(0, 99))
+def test_a_stretch_is_scored_without_the_rest_of_its_window(queries: int, clips: int, dim: int, seed: int) -> None:
+    form = VectorFormat(dtype="int8", clips=clips, dim=dim)
+    records = form.encode(drawn(7, clips, dim, seed))
+    wanted, firsts = unit(queries, dim, seed), np.arange(0, clips, STRETCH)
+    at = np.full(len(firsts), seed % 7)
+    every = form.scores(wanted, records, at[:1])[:, 0]
+    best = np.stack([every[:, first : first + STRETCH + 1].max(axis=1) for first in firsts], axis=1)
+    np.testing.assert_allclose(form.best_scores(wanted, records, at, firsts), best, atol=1e-6, rtol=0)
 
 
 def test_scores_are_read_from_a_mapped_file(tmp_path: Path) -> None:

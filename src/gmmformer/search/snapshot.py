@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gmmformer.model import fused_clip_scores
@@ -70,15 +70,11 @@ class Snapshot:
         others = scores[~np.eye(len(scores), dtype=bool)].reshape(len(scores), -1)
         return float(np.median(medians_and_spreads(others)[1]))
 
-    def slots_of_windows(self, windows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "some"]:
-        """The slots of those of some windows (ids) that are there."""
-        if not len(self.windows):
-            return np.empty(0, dtype=np.int64)
-        if self._gapless:
-            slots = windows - self.windows[0]
-            return np.asarray(slots[(slots >= 0) & (slots < len(self.windows))])
-        slots = np.minimum(np.searchsorted(self.windows, windows), len(self.windows) - 1)
-        return np.asarray(slots[self.windows[slots] == windows])
+    def slots_of_windows(self, windows: Int[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+        """The slots of some windows (ids), and whether they are there; slots of those that are not mean nothing."""
+        places = windows - self.windows[0] if self._gapless else np.searchsorted(self.windows, windows)
+        slots = np.clip(places, 0, len(self.windows) - 1)
+        return slots, np.asarray(self.windows[slots] == windows)
 
     @cached_property
     def _gapless(self) -> bool:
@@ -122,12 +118,16 @@ class Snapshot:
         return scores
 
     def best_scores(
-        self, queries: Float[np.ndarray, "queries dim"], slots: Int[np.ndarray, "n"]
+        self,
+        queries: Float[np.ndarray, "queries dim"],
+        slots: Int[np.ndarray, "n"],
+        firsts: Int[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "queries n"]:
-        """The exact score of the best clip of some slots."""
+        """The exact score of the best clip of some slots, or of a stretch of each; see `VectorFormat.best_scores`."""
         scores = np.empty((len(queries), len(slots)), dtype=np.float32)
         for here, records, at in self._places(slots):
-            scores[:, here] = self.format.best_scores(queries, records, at)
+            mine = None if firsts is None else firsts[here]
+            scores[:, here] = self.format.best_scores(queries, records, at, mine)
         return scores
 
 

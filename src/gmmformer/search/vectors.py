@@ -21,6 +21,8 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 STRIDES = (4, 2)
 """Every fourth clip of an int8 window is told by its difference from the window's mean; then those half way between two
 that are known, and again, by their difference from the two's mean."""
+STRETCH = STRIDES[0]
+"""Clips that follow each other and whose scores can be told without those of the rest of their window."""
 
 _TORCH = {"int8": torch.int8, "bf16": torch.bfloat16, "float32": torch.float32}
 _CONVERTED_BYTES = 2**20
@@ -103,30 +105,42 @@ class VectorFormat:
         """
         if self.dtype == "int8":
             scores = np.empty((len(queries), len(at), self.clips), dtype=np.float32)
-            self._score_int8(queries, records, at, scores)
+            self._score_int8(queries, records, at, np.zeros(len(at), dtype=np.int64), scores)
             return scores
         rows = self._stored(Records(records.vectors[_slice(at)], records.heads)).view(-1, self.dim)
         with _one_thread():
             return np.asarray(_products(torch.from_numpy(queries), rows).view(len(queries), -1, self.clips).numpy())
 
     def best_scores(
-        self, queries: Float[np.ndarray, "queries dim"], records: Records, at: Int[np.ndarray, "some"]
+        self,
+        queries: Float[np.ndarray, "queries dim"],
+        records: Records,
+        at: Int[np.ndarray, "some"],
+        firsts: Int[np.ndarray, "some"] | None = None,
     ) -> Float[np.ndarray, "queries some"]:
-        """The score of the best clip of each of the records `at`, as `scores` has it."""
-        if self.dtype == "int8":
-            return self._score_int8(queries, records, at, np.empty((len(queries), 0, self.clips), dtype=np.float32))
-        return np.asarray(self.scores(queries, records, at).max(axis=-1))
+        """The score of the best clip of each of the records `at`, as `scores` has it.
+
+        With `firsts`, multiples of STRETCH, the stretch of each that begins with that clip is enough; int8 reads no
+        more than that and the clip after it, the others whole windows.
+        """
+        if self.dtype != "int8":
+            return np.asarray(self.scores(queries, records, at).max(axis=-1))
+        run = self.clips if firsts is None else STRETCH + 1  # a clip may be told by the first one of the next stretch
+        firsts = np.zeros(len(at), dtype=np.int64) if firsts is None else firsts
+        return self._score_int8(queries, records, at, firsts, np.empty((len(queries), 0, run), dtype=np.float32))
 
     def _score_int8(
         self,
         queries: Float[np.ndarray, "queries dim"],
         records: Records,
         at: Int[np.ndarray, "some"],
-        scores: Float[np.ndarray, "queries some_or_none clips"],
+        firsts: Int[np.ndarray, "some"],
+        scores: Float[np.ndarray, "queries some_or_none run"],
     ) -> Float[np.ndarray, "queries some"]:
         best = np.empty((len(queries), len(at)), dtype=np.float32)
         stored = records.vectors.view(np.int8).reshape(-1, self.clips, self.dim)
-        score_int8(stored, records.heads, at.astype(np.int64, copy=False), queries, np.array(STRIDES), scores, best)
+        at, firsts = (np.ascontiguousarray(some, dtype=np.int64) for some in (at, firsts))
+        score_int8(stored, records.heads, at, firsts, queries, np.array(STRIDES), scores, best)
         return best
 
     def _stored(self, records: Records) -> Tensor:

@@ -6,20 +6,21 @@ import zlib
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.files import unwritable
 from gmmformer.search.engines.candidates import search_candidates
-from gmmformer.search.engines.grouping import group_count, grouped
-from gmmformer.search.engines.protocol import Found, shared_out
+from gmmformer.search.engines.grouping import group_count, grouped, vector_ids
+from gmmformer.search.engines.protocol import Found
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Derived, Store
 from gmmformer.search.writer import Writer
 
 NAME = "ann"
+INDEX = "ann-2"
+"""What the database calls the index. One of another version, whose ids meant something else, is not found there."""
 KEPT = 0.93
 """Share of the vectors' squared length that the directions of the index hold, so far as `MOST_DIRECTIONS` allow. Of a
 model's 384 some 80 do, each in four bits: they tell vectors apart far better than as many bits for all directions."""
@@ -28,8 +29,6 @@ PROBES, LEAST_PROBED, MOST_PROBED = 1 / 16, 50_000, 800_000
 """Share of the lists that a search looks into, and the vectors in them, on average, at least and at most."""
 _MOST_LISTS, _TRAINING_PER_LIST = 16_384, 40
 _CHUNK, _FOR_DIRECTIONS = 500, 2_000
-_SHARE = 200_000
-"""Vectors to look at for which it is worth asking another core."""
 
 
 class AnnEngine:
@@ -62,41 +61,22 @@ class AnnEngine:
     ) -> list[Found]:
         """See `Engine.search`."""
         with self._lock:
-            if self._store.derived(NAME) != self._derived:
+            if self._store.derived(INDEX) != self._derived:
                 self._derived, self._index = self._read()
             derived, index = self._derived, self._index
 
         def nearest(some: Float[np.ndarray, "queries dim"], count: int) -> Int[np.ndarray, "queries count"]:
-            if len(some) == 1:
-                return self._nearest_to_one(index, some, count)
-            return np.asarray(index.search(some, count)[1])
+            threads = self._faiss.omp_get_max_threads()
+            self._faiss.omp_set_num_threads(min(threads, len(some)))  # of the calling thread; one has no use for more
+            try:
+                return np.asarray(index.search(some, count)[1])
+            finally:
+                self._faiss.omp_set_num_threads(threads)
 
         return search_candidates(nearest, snapshot, queries, k, allowed, derived.covers, index.ntotal)
 
-    def _nearest_to_one(self, index: Any, query: Float[np.ndarray, "1 dim"], count: int) -> Int[np.ndarray, "1 count"]:
-        """As `index.search` for one query, for which faiss uses one core: here each takes some of the lists if many."""
-        faiss, lists = self._faiss, self._faiss.downcast_index(index.index)
-        threads = min(torch.get_num_threads(), lists.nprobe)
-        threads = max(1, min(threads, lists.ntotal * lists.nprobe // lists.nlist // _SHARE))
-        turned = faiss.downcast_VectorTransform(index.chain.at(0)).apply(query)
-        near, numbers = lists.quantizer.search(turned, lists.nprobe)
-
-        def look(first: int) -> tuple[Float[np.ndarray, "count"], Int[np.ndarray, "count"]]:
-            mine = np.full_like(numbers, -1)  # which stands for no list
-            mine[:, first::threads] = numbers[:, first::threads]
-            own = faiss.omp_get_max_threads()
-            faiss.omp_set_num_threads(1)  # of this thread
-            try:
-                found = lists.search_preassigned(turned, count, mine, near)
-            finally:
-                faiss.omp_set_num_threads(own)
-            return found[0][0], found[1][0]
-
-        scores, vectors = (np.concatenate(some) for some in zip(*shared_out(look, range(threads)), strict=True))
-        return np.asarray(vectors[np.argpartition(-scores, count - 1)[:count]][None])
-
     def _read(self) -> tuple[Derived, Any]:
-        derived = self._store.derived(NAME)
+        derived = self._store.derived(INDEX)
         if derived is None:
             raise InputError(
                 f"{self._store.folder}: has no index for approximate search yet; make one with "
@@ -183,17 +163,16 @@ def directions_of(sample: Float[np.ndarray, "vectors dim"]) -> Float[np.ndarray,
 
 
 def _fill(index: Any, snapshot: Snapshot, first: int, progress: Progress) -> None:
-    """Add the windows from a slot on; the vectors of a window all carry its id."""
+    """Add the windows from a slot on."""
     total = len(snapshot.windows)
     for start in range(first, total, _CHUNK):
         slots = np.arange(start, min(start + _CHUNK, total))
-        vectors = _groups(snapshot, slots)
-        index.add_with_ids(vectors, np.repeat(snapshot.windows[slots], len(vectors) // len(slots)))
+        index.add_with_ids(_groups(snapshot, slots), vector_ids(snapshot.windows[slots], snapshot.format.clips))
         progress("building the index", start - first + len(slots), total - first)
 
 
 def _save(faiss: Any, index: Any, store: Store, writer: Writer, *, covers: int, trained: int) -> None:
-    old = store.derived(NAME)
+    old = store.derived(INDEX)
     number = 1 + (int(old.file.split("-")[1].split(".")[0]) if old else 0)
     path = store.folder / f"ann-{number:06d}.faiss"
     beside = path.with_name(f".{path.stem}.part")
@@ -211,7 +190,7 @@ def _save(faiss: Any, index: Any, store: Store, writer: Writer, *, covers: int, 
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise unwritable(path, error) from error
-    writer.derive(NAME, Derived(path.name, covers, trained, check))
+    writer.derive(INDEX, Derived(path.name, covers, trained, check))
 
 
 def _first_line(error: Exception) -> str:

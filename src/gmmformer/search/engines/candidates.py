@@ -6,21 +6,25 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.search.engines.exact import ExactEngine
-from gmmformer.search.engines.protocol import Found, best_films
+from gmmformer.search.engines.grouping import group_count
+from gmmformer.search.engines.protocol import Found, best_films, best_scores, least_of
 from gmmformer.search.snapshot import Snapshot
+from gmmformer.search.vectors import STRETCH
 
 FIRST = 256
 """Vectors asked for at least."""
 PER_FILM, PER_FILM_OF = 128, 100_000
 """Vectors asked for at first, for each film wanted, in a library of so many windows; in a larger one films are nearer
 to each other, and the list grows with the root of their number, which keeps the recall@10 at 0.99 for a million."""
+KEPT, KEPT_AT_LEAST = 16, 80
+"""Films, for each film wanted and beyond, that are scored as a whole after stretches of them."""
 FEW = 5_000
 """So few windows are looked at one by one rather than searched for."""
 LONGEST = 65_536
 """No list is longer; where k films are not in it, every window is looked at."""
 
 Nearest = Callable[[Float[np.ndarray, "queries dim"], int], Int[np.ndarray, "queries count"]]
-"""The windows (ids) of the `count` nearest vectors to each query, in any order; -1 where there are no more."""
+"""The `count` nearest vectors to each query, named as by `vector_ids`, in any order; -1 where there are no more."""
 
 
 def search_candidates(
@@ -35,8 +39,9 @@ def search_candidates(
     """The k best films among the windows that an index finds, and those that it does not have yet.
 
     A film with many good clips can fill the list of vectors, so the list is doubled until k films are in it: the first
-    k films of a list sorted by score are the answer. The windows of the list are then scored exactly. Where the index
-    cannot name k films, all windows are looked at.
+    k films of a list sorted by score are the answer. What the list names is scored a stretch of a window at a time, and
+    the windows with the best stretches are then scored as a whole. Where the index cannot name k films, all windows are
+    looked at.
 
     Args:
         nearest: The index.
@@ -47,35 +52,65 @@ def search_candidates(
         covers: The last window that the index has; all later ones are looked at.
         most: The longest list that can be asked for, for instance all vectors of the index.
     """
-    exact, slots = ExactEngine(), len(snapshot.windows)
-    eligible = slots if allowed is None else int(snapshot.counts[allowed].sum())
+    exact, windows = ExactEngine(), len(snapshot.windows)
+    eligible = windows if allowed is None else int(snapshot.counts[allowed].sum())
     if eligible <= FEW:
         return exact.search(snapshot, queries, k, allowed)
     since = int(np.searchsorted(snapshot.windows, covers, side="right"))
-    tail = np.arange(since, slots)
+    tail = np.arange(since, windows)
     tail = tail if allowed is None else tail[allowed[snapshot.film_of[tail]]]
     enough = min(k, len(snapshot.films) if allowed is None else int(allowed.sum()))
     found: dict[int, Found] = {}
     left, most = np.arange(len(queries)), min(most, LONGEST)
-    per_film = round(PER_FILM * max(1.0, slots / PER_FILM_OF) ** 0.5)
-    count = min(most, max(FIRST, per_film * k) * slots // eligible)
+    per_film = round(PER_FILM * max(1.0, windows / PER_FILM_OF) ** 0.5)
+    count = min(most, max(FIRST, per_film * k) * windows // eligible)
     while len(left) and 0 < count <= most:
-        windows = nearest(np.ascontiguousarray(queries[left]), count)
-        for query, row in zip(left.tolist(), windows, strict=True):
-            some = _slots(snapshot, row, allowed)
-            some = np.union1d(some, tail) if len(tail) else some
-            if np.count_nonzero(np.diff(snapshot.film_of[some], prepend=-1)) >= enough:  # slots of a film are in a row
-                found[query] = best_films(snapshot, queries[query : query + 1], some, k)[0]
+        vectors = nearest(np.ascontiguousarray(queries[left]), count)
+        for query, row in zip(left.tolist(), vectors, strict=True):
+            slots, firsts = _stretches(snapshot, row, allowed)
+            if _count_films(snapshot, np.union1d(slots, tail) if len(tail) else slots) >= enough:
+                some = np.union1d(_promising(snapshot, queries[query][None], slots, firsts, k), tail)
+                found[query] = best_films(snapshot, queries[query][None], some, k)[0]
         left, count = np.array([query for query in left.tolist() if query not in found], dtype=np.int64), 2 * count
     if len(left):
         found.update(zip(left.tolist(), exact.search(snapshot, queries[left], k, allowed), strict=True))
     return [found[query] for query in range(len(queries))]
 
 
-def _slots(
-    snapshot: Snapshot, windows: Int[np.ndarray, "count"], allowed: Bool[np.ndarray, "films"] | None
-) -> Int[np.ndarray, "some"]:
-    """The slots of those windows that are there and allowed, ascending, each once."""
-    wanted = np.sort(windows)
-    slots = snapshot.slots_of_windows(wanted[np.diff(wanted, prepend=-2) > 0])
-    return slots if allowed is None else slots[allowed[snapshot.film_of[slots]]]
+def _stretches(
+    snapshot: Snapshot, vectors: Int[np.ndarray, "count"], allowed: Bool[np.ndarray, "films"] | None
+) -> tuple[Int[np.ndarray, "some"], Int[np.ndarray, "some"]]:
+    """The stretches that some vectors of an index are of, each once, of windows that are there and allowed.
+
+    Returns:
+        Their slots, ascending, and the clips that they begin with.
+    """
+    clips, groups = snapshot.format.clips, group_count(snapshot.format.clips)
+    windows, group = np.divmod(vectors, groups)
+    wanted = np.sort(windows * clips + group * (clips // groups) // STRETCH * STRETCH)
+    windows, firsts = np.divmod(wanted[np.diff(wanted, prepend=wanted[:1] - 1) > 0], clips)
+    slots, there = snapshot.slots_of_windows(windows)
+    if allowed is not None:
+        there &= allowed[snapshot.film_of[slots]]
+    return slots[there], firsts[there]
+
+
+def _count_films(snapshot: Snapshot, slots: Int[np.ndarray, "some"]) -> int:
+    """Films that slots, which are in order, belong to; those of a film are in a row."""
+    return int(np.count_nonzero(np.diff(snapshot.film_of[slots], prepend=-1)))
+
+
+def _promising(
+    snapshot: Snapshot,
+    query: Float[np.ndarray, "1 dim"],
+    slots: Int[np.ndarray, "some"],
+    firsts: Int[np.ndarray, "some"],
+    k: int,
+) -> Int[np.ndarray, "fewer"]:
+    """The slots, ascending, that the k best films may owe their scores to, judged by stretches of them."""
+    if len(slots) <= KEPT * k + KEPT_AT_LEAST:
+        return np.unique(slots)
+    scores = best_scores(snapshot, query, slots, firsts)[0]
+    starts = np.flatnonzero(np.diff(snapshot.film_of[slots], prepend=-1))
+    films = np.maximum.reduceat(scores, starts)
+    return np.unique(slots[scores >= least_of(KEPT * k + KEPT_AT_LEAST, films)])

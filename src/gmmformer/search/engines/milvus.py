@@ -11,7 +11,7 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.search.engines.candidates import search_candidates
 from gmmformer.search.engines.exact import ExactEngine
-from gmmformer.search.engines.grouping import group_count, grouped
+from gmmformer.search.engines.grouping import group_count, grouped, vector_ids
 from gmmformer.search.engines.milvus_server import Answer, CollectionGoneError, MilvusServer
 from gmmformer.search.engines.protocol import Found
 from gmmformer.search.snapshot import Snapshot
@@ -131,10 +131,10 @@ class MilvusEngine:
                 timeout=seconds,
             )
         )
-        windows = np.full((len(queries), count), -1, dtype=np.int64)
-        for row, hits in zip(windows, answer, strict=True):
-            row[: len(hits)] = np.asarray(hits.ids, dtype=np.int64) // self._groups
-        return windows
+        vectors = np.full((len(queries), count), -1, dtype=np.int64)
+        for row, hits in zip(vectors, answer, strict=True):
+            row[: len(hits)] = np.asarray(hits.ids, dtype=np.int64)
+        return vectors
 
     def _prepare(self, client: Any, seconds: float) -> None:
         """See to it that the collection is there, has its index and is loaded, whatever was done before."""
@@ -195,11 +195,11 @@ class MilvusEngine:
         client.delete(self._collection, ids=ids, timeout=seconds)
 
     def _rows(self, snapshot: Snapshot, slots: Int[np.ndarray, "some"]) -> list[dict[str, Any]]:
+        ids = vector_ids(snapshot.windows[slots], snapshot.format.clips).tolist()
         vectors = grouped(snapshot.fused(slots))
         return [
-            {"id": window * self._groups + group, "vector": vector}
-            for window, own in zip(snapshot.windows[slots].tolist(), vectors, strict=True)
-            for group, vector in enumerate(own)
+            {"id": identity, "vector": vector}
+            for identity, vector in zip(ids, vectors.reshape(len(ids), -1), strict=True)
         ]
 
     def _look(self, question: Callable[[Any, float], Answer]) -> Answer:

@@ -71,32 +71,36 @@ def best_films(
     step = max(1, min(_MOST_QUERIES, _SCORE_BYTES // (4 * len(slots))))
     for first in range(0, len(queries), step):
         some = np.ascontiguousarray(queries[first : first + step], dtype=np.float32)
-        scores = np.maximum.reduceat(_scores(snapshot, some, slots), starts, axis=1)
+        scores = np.maximum.reduceat(best_scores(snapshot, some, slots), starts, axis=1)
         for query, row in zip(some, scores, strict=True):
             if len(some) > 1:
-                good = np.flatnonzero(row >= _least_of(k, row) - _LAST_DIGITS)
+                good = np.flatnonzero(row >= least_of(k, row) - _LAST_DIGITS)
                 found += best_films(snapshot, query[None], slots[runs(starts[good], counts[good])], k)
             else:
-                good = np.flatnonzero(row >= _least_of(k, row))
+                good = np.flatnonzero(row >= least_of(k, row))
                 order = good[np.argsort(-row[good], kind="stable")[:k]]  # of films that are alike the first
                 found.append(Found(films[order], row[order]))
     return found
 
 
-def _scores(
-    snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"], slots: Int[np.ndarray, "slots"]
+def best_scores(
+    snapshot: Snapshot,
+    queries: Float[np.ndarray, "queries dim"],
+    slots: Int[np.ndarray, "slots"],
+    firsts: Int[np.ndarray, "slots"] | None = None,
 ) -> Float[np.ndarray, "queries slots"]:
-    """The best clip's score of each slot, a piece of them on each core."""
+    """As `Snapshot.best_scores`, on all cores."""
     threads = torch.get_num_threads()
     piece = max(_LEAST_PIECE, min(_PIECE_BYTES // snapshot.format.vector_bytes, -(-len(slots) // (2 * threads))))
 
     def score(first: int) -> Float[np.ndarray, "queries some"]:
-        return snapshot.best_scores(queries, slots[first : first + piece])
+        piece_of_firsts = None if firsts is None else firsts[first : first + piece]
+        return snapshot.best_scores(queries, slots[first : first + piece], piece_of_firsts)
 
     return np.concatenate(shared_out(score, range(0, len(slots), piece)), axis=1)
 
 
-def _least_of(k: int, scores: Float[np.ndarray, "films"]) -> float:
+def least_of(k: int, scores: Float[np.ndarray, "films"]) -> float:
     """The k-th best score, or the worst where there are not so many."""
     last = len(scores) - min(k, len(scores))
     return float(np.partition(scores, last)[last])
