@@ -1,5 +1,7 @@
 from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmformer.errors import InputError
+from gmmformer.search import kernels
 from gmmformer.search.vectors import DTYPES, STRETCH, Dtype, Records, VectorFormat
 
 
@@ -82,6 +85,22 @@ def test_a_stretch_is_scored_without_the_rest_of_its_window(queries: int, clips:
     every = form.scores(wanted, records, at[:1])[:, 0]
     best = np.stack([every[:, first : first + STRETCH + 1].max(axis=1) for first in firsts], axis=1)
     np.testing.assert_allclose(form.best_scores(wanted, records, at, firsts), best, atol=1e-6, rtol=0)
+
+
+def test_where_a_compiled_loop_cannot_be_kept_it_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    form, compiler = VectorFormat(dtype="int8", clips=4, dim=32), numba.njit
+    records, query, at = form.encode(drawn(3, 4, 32)), unit(1, 32, 1), np.arange(3)
+    kept = form.best_scores(query, records, at)
+
+    def nowhere(*given: Any, cache: bool, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compiler(*given, **options)
+
+    monkeypatch.setattr(numba, "njit", nowhere)
+    kernels._compiled.cache_clear()
+    np.testing.assert_array_equal(form.best_scores(query, records, at), kept)
+    kernels._compiled.cache_clear()
 
 
 def test_scores_are_read_from_a_mapped_file(tmp_path: Path) -> None:

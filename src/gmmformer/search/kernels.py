@@ -48,7 +48,7 @@ def _compiled(function: Callable[..., None], signature: str) -> Callable[..., No
 
     try:
         return compile_it(True)  # type: ignore[no-any-return]
-    except RuntimeError:  # there is no folder where it could be kept for the next time
+    except (RuntimeError, OSError):  # there is no folder, or no room, where it could be kept for the next time
         return compile_it(False)  # type: ignore[no-any-return]
 
 

@@ -107,10 +107,11 @@ def _promising(
     firsts: Int[np.ndarray, "some"],
     k: int,
 ) -> Int[np.ndarray, "fewer"]:
-    """The slots, ascending, that the k best films may owe their scores to, judged by stretches of them."""
+    """The slots, ascending, of what may be the k best films, judged by stretches of them."""
     if len(slots) <= KEPT * k + KEPT_AT_LEAST:
         return np.unique(slots)
     scores = best_scores(snapshot, query, slots, firsts)[0]
     starts = np.flatnonzero(np.diff(snapshot.film_of[slots], prepend=-1))
     films = np.maximum.reduceat(scores, starts)
-    return np.unique(slots[scores >= least_of(KEPT * k + KEPT_AT_LEAST, films)])
+    good = films >= least_of(KEPT * k + KEPT_AT_LEAST, films)
+    return np.unique(slots[np.repeat(good, np.diff(starts, append=len(slots)))])
