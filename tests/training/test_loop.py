@@ -127,10 +127,14 @@ def test_the_second_ctrl_c_is_immediate_and_loses_nothing_that_was_saved(whole, 
             time.sleep(0.001)
         signal.raise_signal(signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-        stop_at(patch, 5, twice)
-        with pytest.raises(KeyboardInterrupt):
-            train(make_settings(), tmp_path / "run")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # libraries that others test leave their own
+    try:
+        with monkeypatch.context() as patch:
+            stop_at(patch, 5, twice)
+            with pytest.raises(KeyboardInterrupt):
+                train(make_settings(), tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, before)
     resume(tmp_path / "run")
     assert_equal_runs(tmp_path / "run", whole)
 
