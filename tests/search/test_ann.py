@@ -54,7 +54,7 @@ def test_films_that_come_later_are_found_without_a_rebuild(searched: Library, pl
     assert any(hit.film.startswith("1-") for hits in searched.search_vectors(queries, 20) for hit in hits)
     with searched.writing() as writer:
         ann.extend(searched._store, writer)
-    derived = searched._store.derived(ann.INDEX)
+    derived = ann.index_of(searched._store)
     assert derived is not None
     assert derived.covers == searched._store.snapshot().windows[-1] > derived.trained
     assert agreement(searched, queries) >= 0.95
@@ -132,6 +132,23 @@ def test_without_an_index_or_with_a_broken_one_it_says_so(tmp_path: Path, plain:
             other.search_vectors(unit_queries(1))
         library.rebuild()
         assert library.verify() == []
+
+
+def test_an_index_of_another_version_counts_as_none_and_is_replaced(searched: Library) -> None:
+    made = ann.index_of(searched._store)
+    assert made is not None
+    (searched.folder / made.file).rename(searched.folder / "ann-000007.faiss")
+    with searched.writing() as writer:
+        writer.derive(ann.NAME, made._replace(file="ann-000007.faiss"))
+    with (
+        Library.open(searched.folder, engine="ann") as other,
+        pytest.raises(InputError, match=r"has no index .* rebuild"),
+    ):
+        other.search_vectors(unit_queries(1))
+    searched.rebuild()
+    assert [path.name for path in searched.folder.glob("ann-*")] == [made.file]
+    assert searched.verify() == []
+    assert agreement(searched, unit_queries(3)) >= 0.95
 
 
 def test_auto_takes_the_index_only_for_large_libraries(searched: Library, monkeypatch: pytest.MonkeyPatch) -> None:

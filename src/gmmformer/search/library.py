@@ -24,7 +24,7 @@ from gmmformer.search.compaction import Compacted, compact
 from gmmformer.search.embedding import Embedder, checked_sentences
 from gmmformer.search.encoders import MODEL, Encoders, Running, recall_encoders
 from gmmformer.search.engines import MilvusEngine, choose_engine, is_address
-from gmmformer.search.engines.ann import INDEX, extend, rebuild
+from gmmformer.search.engines.ann import extend, index_of, rebuild
 from gmmformer.search.engines.protocol import Engine
 from gmmformer.search.hits import Hit
 from gmmformer.search.indexing import index_films
@@ -440,7 +440,7 @@ class Library:
             with self.writing() as writer:
                 self._fill_server(writer, progress)
             return
-        derived, windows = self._store.derived(INDEX), self._store.snapshot().windows
+        derived, windows = index_of(self._store), self._store.snapshot().windows
         if derived is not None and np.count_nonzero(windows > derived.covers) > EXTEND:
             with self.writing() as writer:
                 extend(self._store, writer, progress)

@@ -1,8 +1,8 @@
 """How films are found: by looking at all of them, at an index, or by asking a server."""
 
 from gmmformer.errors import InputError, suggest
-from gmmformer.search.engines.ann import INDEX, AnnEngine
 from gmmformer.search.engines.ann import NAME as ANN
+from gmmformer.search.engines.ann import AnnEngine, index_of
 from gmmformer.search.engines.exact import ExactEngine
 from gmmformer.search.engines.milvus import MilvusEngine
 from gmmformer.search.engines.protocol import Engine, Found
@@ -30,7 +30,7 @@ def choose_engine(name: str, store: Store, snapshot: Snapshot, last: Engine | No
     if is_address(name):
         return last or MilvusEngine(store, name)
     if name == "auto":
-        large = len(snapshot.windows) > EXACT_UP_TO and store.derived(INDEX) is not None
+        large = len(snapshot.windows) > EXACT_UP_TO and index_of(store) is not None
         name = ANN if large else ExactEngine.name
     if name not in (ANN, ExactEngine.name):
         raise InputError(

@@ -19,8 +19,8 @@ from gmmformer.search.store import Derived, Store
 from gmmformer.search.writer import Writer
 
 NAME = "ann"
-INDEX = "ann-2"
-"""What the database calls the index. One of another version, whose ids meant something else, is not found there."""
+_PREFIX = "ann-v2-"
+"""Of the file's name. An index of another version, whose ids meant something else, counts as none, and is replaced."""
 KEPT = 0.93
 """Share of the vectors' squared length that the directions of the index hold, so far as `MOST_DIRECTIONS` allow. Of a
 model's 384 some 80 do, each in four bits: they tell vectors apart far better than as many bits for all directions."""
@@ -61,7 +61,7 @@ class AnnEngine:
     ) -> list[Found]:
         """See `Engine.search`."""
         with self._lock:
-            if self._store.derived(INDEX) != self._derived:
+            if index_of(self._store) != self._derived:
                 self._derived, self._index = self._read()
             derived, index = self._derived, self._index
 
@@ -76,7 +76,7 @@ class AnnEngine:
         return search_candidates(nearest, snapshot, queries, k, allowed, derived.covers, index.ntotal)
 
     def _read(self) -> tuple[Derived, Any]:
-        derived = self._store.derived(INDEX)
+        derived = index_of(self._store)
         if derived is None:
             raise InputError(
                 f"{self._store.folder}: has no index for approximate search yet; make one with "
@@ -89,6 +89,12 @@ class AnnEngine:
             raise InputError(
                 f"{path}: is missing or damaged; make it again with `gmmformer library DIR rebuild`"
             ) from error
+
+
+def index_of(store: Store) -> Derived | None:
+    """The index of a library, if one has been made that this version can use."""
+    derived = store.derived(NAME)
+    return derived if derived is not None and derived.file.startswith(_PREFIX) else None
 
 
 def rebuild(store: Store, writer: Writer, progress: Progress = silent) -> None:
@@ -172,9 +178,9 @@ def _fill(index: Any, snapshot: Snapshot, first: int, progress: Progress) -> Non
 
 
 def _save(faiss: Any, index: Any, store: Store, writer: Writer, *, covers: int, trained: int) -> None:
-    old = store.derived(INDEX)
-    number = 1 + (int(old.file.split("-")[1].split(".")[0]) if old else 0)
-    path = store.folder / f"ann-{number:06d}.faiss"
+    old = index_of(store)
+    number = 1 + (int(old.file.removeprefix(_PREFIX).split(".")[0]) if old else 0)
+    path = store.folder / f"{_PREFIX}{number:06d}.faiss"
     beside = path.with_name(f".{path.stem}.part")
     try:
         faiss.write_index(index, str(beside))
@@ -190,7 +196,7 @@ def _save(faiss: Any, index: Any, store: Store, writer: Writer, *, covers: int, 
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise unwritable(path, error) from error
-    writer.derive(INDEX, Derived(path.name, covers, trained, check))
+    writer.derive(NAME, Derived(path.name, covers, trained, check))
 
 
 def _first_line(error: Exception) -> str:
