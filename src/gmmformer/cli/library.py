@@ -104,7 +104,7 @@ def index(
     chosen["films"] = data is None
     if not is_library(library):
         find_films(films)  # a name mistyped makes no library
-    elif films and not watch and engine == "auto" and [model, *fixed.values()] == [None] * 4:
+    elif films and not watch and engine == "auto" and all(asked is None for asked in (model, *fixed.values())):
         found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
         if found is not None:
             return _told(found.report, library, found.films, found.seconds, json)

@@ -51,22 +51,18 @@ class Snapshot:
         return np.diff(self.starts, append=len(self.windows))
 
     @cached_property
-    def sample(self) -> Float[Tensor, "sample clips dim"]:
-        """The fused vectors of windows drawn once for all; of all windows of a small library."""
-        return self.format.decode(self.sampled)
-
-    @cached_property
     def sampled(self) -> Records:
-        """The records of these windows."""
+        """The records of windows drawn once for all; of all windows of a small library."""
         return self.records(np.sort(np.random.default_rng(9527).permutation(len(self.windows))[:SAMPLE]))
 
     @cached_property
     def typical_spread(self) -> float:
         """How far apart windows of the sample score, if what others of it show in their middle is asked for."""
-        if len(self.sample) < 2:
+        sample = self.format.decode(self.sampled)
+        if len(sample) < 2:
             return 0.0
-        asked = F.normalize(self.sample[:, self.format.clips // 2], dim=-1)
-        scores = fused_clip_scores(asked, self.sample).amax(-1).numpy()
+        asked = F.normalize(sample[:, self.format.clips // 2], dim=-1)
+        scores = fused_clip_scores(asked, sample).amax(-1).numpy()
         others = scores[~np.eye(len(scores), dtype=bool)].reshape(len(scores), -1)
         return float(np.median(medians_and_spreads(others)[1]))
 
@@ -79,6 +75,10 @@ class Snapshot:
     @cached_property
     def _gapless(self) -> bool:
         return int(self.windows[-1] - self.windows[0]) + 1 == len(self.windows)
+
+    def films_among(self, slots: Int[np.ndarray, "n"]) -> Int[np.ndarray, "some"]:
+        """Where in some slots, which are in order, those of each film begin."""
+        return np.flatnonzero(np.diff(self.film_of[slots], prepend=-1))
 
     def slots_of(self, films: Int[np.ndarray, "n"]) -> Int[np.ndarray, "slots"]:
         """The slots of some films (indices into `films`), film after film."""

@@ -68,7 +68,7 @@ def search_candidates(
         vectors = nearest(np.ascontiguousarray(queries[left]), count)
         for query, row in zip(left.tolist(), vectors, strict=True):
             slots, firsts = _stretches(snapshot, row, allowed)
-            if _count_films(snapshot, np.union1d(slots, tail) if len(tail) else slots) >= enough:
+            if len(snapshot.films_among(np.union1d(slots, tail) if len(tail) else slots)) >= enough:
                 some = np.union1d(_promising(snapshot, queries[query][None], slots, firsts, k), tail)
                 found[query] = best_films(snapshot, queries[query][None], some, k)[0]
         left, count = np.array([query for query in left.tolist() if query not in found], dtype=np.int64), 2 * count
@@ -95,11 +95,6 @@ def _stretches(
     return slots[there], firsts[there]
 
 
-def _count_films(snapshot: Snapshot, slots: Int[np.ndarray, "some"]) -> int:
-    """Films that slots, which are in order, belong to; those of a film are in a row."""
-    return int(np.count_nonzero(np.diff(snapshot.film_of[slots], prepend=-1)))
-
-
 def _promising(
     snapshot: Snapshot,
     query: Float[np.ndarray, "1 dim"],
@@ -111,7 +106,7 @@ def _promising(
     if len(slots) <= KEPT * k + KEPT_AT_LEAST:
         return np.unique(slots)
     scores = best_scores(snapshot, query, slots, firsts)[0]
-    starts = np.flatnonzero(np.diff(snapshot.film_of[slots], prepend=-1))
+    starts = snapshot.films_among(slots)
     films = np.maximum.reduceat(scores, starts)
     good = films >= least_of(KEPT * k + KEPT_AT_LEAST, films)
     return np.unique(slots[np.repeat(good, np.diff(starts, append=len(slots)))])

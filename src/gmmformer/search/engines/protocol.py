@@ -64,9 +64,8 @@ def best_films(
     """
     if not len(slots):
         return [Found(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))] * len(queries)
-    film = snapshot.film_of[slots]
-    starts = np.flatnonzero(np.diff(film, prepend=-1))
-    films, counts = film[starts].astype(np.int64), np.diff(starts, append=len(slots))
+    starts = snapshot.films_among(slots)
+    films, counts = snapshot.film_of[slots[starts]].astype(np.int64), np.diff(starts, append=len(slots))
     found: list[Found] = []
     step = max(1, min(_MOST_QUERIES, _SCORE_BYTES // (4 * len(slots))))
     for first in range(0, len(queries), step):
