@@ -250,6 +250,7 @@ READ_ONLY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from tests_search_helpers import Plain, drawn_film, unit_queries
+import gmmformer.search.kernels  # while Python's own modules can be read for sure
 from gmmformer.errors import InputError
 from gmmformer.search import Library
 if os.getuid() == 0:

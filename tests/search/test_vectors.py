@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmformer.errors import InputError
-from gmmformer.search import kernels
 from gmmformer.search.vectors import DTYPES, STRETCH, Dtype, Records, VectorFormat
 
 
@@ -91,16 +91,18 @@ def test_where_a_compiled_loop_cannot_be_kept_it_is_compiled_anew(monkeypatch: p
     form, compiler = VectorFormat(dtype="int8", clips=4, dim=32), numba.njit
     records, query, at = form.encode(drawn(3, 4, 32)), unit(1, 32, 1), np.arange(3)
     kept = form.best_scores(query, records, at)
+    anew: list[object] = []
 
-    def nowhere(*given: Any, cache: bool, **options: Any) -> Any:
+    def nowhere(*given: Any, cache: bool = False, **options: Any) -> Any:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
+        anew.append(given)
         return compiler(*given, **options)
 
     monkeypatch.setattr(numba, "njit", nowhere)
-    kernels._compiled.cache_clear()
+    monkeypatch.delitem(sys.modules, "gmmformer.search.kernels")
     np.testing.assert_array_equal(form.best_scores(query, records, at), kept)
-    kernels._compiled.cache_clear()
+    assert anew
 
 
 def test_scores_are_read_from_a_mapped_file(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from jaxtyping import Int, UInt8
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.decoding.films import printable
-from gmmformer.search.parts import append, checksum, map_part, part_path
+from gmmformer.search.mapped import MappedPart
+from gmmformer.search.parts import append, checksum, part_path
 from gmmformer.search.store import FEATURES, LIVE_FEATURES, LIVE_WINDOWS, WINDOWS, Store, table
 from gmmformer.search.windows import Window
 from gmmformer.search.writer import PART_BYTES, Writer, window_checksum
@@ -77,9 +78,8 @@ class _Copy:
     def _copy_features(self, films: list[tuple[int, bytes, int, int, int, int]]) -> None:
         width, number, at = 2 * self.store.settings.feature_dim, 0, 0
         for film, path, rows, part, first, check in films:
-            data = map_part(part_path(self.store.folder, FEATURES, part), self._sizes[part], width)[
-                first : first + rows
-            ]
+            mapped = MappedPart(part_path(self.store.folder, FEATURES, part), self._sizes[part], width)
+            data = mapped.rows[first : first + rows]
             if checksum(path, data) != check:
                 raise self._damaged(film)
             if not number or at * width >= PART_BYTES:
@@ -107,8 +107,8 @@ class _Copy:
         records = np.empty((len(chunk), width), dtype=np.uint8)
         for part in np.unique(chunk[:, 4]).tolist():
             here = chunk[:, 4] == part
-            mapped = map_part(part_path(self.store.folder, name, part), self._sizes[part], width)
-            records[here] = mapped[chunk[here, 5]]
+            mapped = MappedPart(part_path(self.store.folder, name, part), self._sizes[part], width)
+            records[here] = mapped.copied(chunk[here, 5])
         return records
 
     def _new_part(self, kind: str) -> int:

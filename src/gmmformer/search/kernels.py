@@ -1,33 +1,84 @@
-"""The loop that every search ends in, compiled when it is first needed: it reads windows once, where they lie."""
+"""The loops that every search ends in, compiled when this module is first imported.
+
+That takes a moment, which what does not search can save: it is imported where its functions are called.
+"""
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
+import numba
 import numpy as np
 from jaxtyping import Float32, Int8, Int64, UInt8
 
-_INT8 = (
-    "void(int8[:,:,::1], uint8[:,::1], int64[::1], int64[::1],"
-    " float32[:,::1], int64[::1], float32[:,:,::1], float32[:,::1])"
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_pread = numba.types.ExternalFunction(
+    "pread", numba.int64(numba.int32, numba.types.uintp, numba.types.uintp, numba.int64)
 )
 
 
+def _compiled(signature: str) -> Callable[[Function], Function]:
+    """Compile a function for one signature; other threads go on while it runs."""
+
+    def compile_it(function: Function) -> Function:
+        options = {"nogil": True, "fastmath": {"reassoc", "contract", "nnan", "nsz"}}
+        try:
+            return numba.njit(signature, cache=True, **options)(function)  # type: ignore[no-any-return]
+        except (RuntimeError, OSError):  # there is no folder, or no room, where it could be kept for the next time
+            return numba.njit(signature, **options)(function)  # type: ignore[no-any-return]
+
+    return compile_it
+
+
+@_compiled("boolean(int32, int64, uintp, int64)")
+def _read(file: int, start: int, into: int, size: int) -> bool:
+    """Read some bytes of an open file to an address; whether all were there."""
+    done = 0
+    while done < size:
+        got = _pread(file, into + done, size - done, start + done)
+        if got <= 0:
+            return False
+        done += got
+    return True
+
+
+@_compiled("int64(int32, int64[::1], uint8[:,::1])")
+def read_each(file: int, at: Int64[np.ndarray, "some"], into: UInt8[np.ndarray, "some bytes"]) -> int:
+    """Read some records of an open file, each into a row of `into`.
+
+    Returns:
+        Which of them could not be read; -1 if all were.
+    """
+    size = into.shape[1]
+    for place in range(len(at)):
+        if not _read(file, at[place] * size, into.ctypes.data + place * size, size):
+            return place
+    return -1
+
+
+@_compiled(
+    "int64(int8[:,:,::1], uint8[:,::1], int32, int64, int64[::1], int64[::1],"
+    " float32[:,::1], int64[::1], float32[:,:,::1], float32[:,::1])"
+)
 def score_int8(
     vectors: Int8[np.ndarray, "records clips dim"],
     heads: UInt8[np.ndarray, "records bytes"],
+    file: int,
+    near: int,
     at: Int64[np.ndarray, "some"],
     firsts: Int64[np.ndarray, "some"],
     queries: Float32[np.ndarray, "queries dim"],
     strides: Int64[np.ndarray, "strides"],
     scores: Float32[np.ndarray, "queries some_or_none run"],
     best: Float32[np.ndarray, "queries some"],
-) -> None:
-    """Score the clips of int8 records (see `VectorFormat`), summing in float32; other threads go on meanwhile.
+) -> int:
+    """Score the clips of int8 records (see `VectorFormat`), summing in float32.
 
     Args:
         vectors: The records' numbers, mapped or not.
         heads: Their heads.
+        file: The open file of the vectors.
+        near: How many records, the first, are read where `vectors` has them; others are copied from the file.
         at: Which records to score.
         firsts: The clip that the run of clips to score begins with, a multiple of `vectors.STRETCH`.
         queries: Unit vectors.
@@ -35,32 +86,17 @@ def score_int8(
         scores: To be filled with the score of every clip of the runs, whose length is its last dimension; a run may
             end sooner, with its record. Where the middle dimension is 0 they are not wanted.
         best: To be filled with the score of each run's best clip.
+
+    Returns:
+        Which of them could not be read; -1 if all were.
     """
-    _compiled(_score_int8, _INT8)(vectors, heads, at, firsts, queries, strides, scores, best)
-
-
-@cache
-def _compiled(function: Callable[..., None], signature: str) -> Callable[..., None]:
-    import numba  # takes half a second, which what does not search can save
-
-    def compile_it(kept: bool) -> Any:
-        return numba.njit(signature, nogil=True, fastmath={"reassoc", "contract", "nnan", "nsz"}, cache=kept)(function)
-
-    try:
-        return compile_it(True)  # type: ignore[no-any-return]
-    except (RuntimeError, OSError):  # there is no folder, or no room, where it could be kept for the next time
-        return compile_it(False)  # type: ignore[no-any-return]
-
-
-def _score_int8(
-    vectors: Any, heads: Any, at: Any, firsts: Any, queries: Any, strides: Any, scores: Any, best: Any
-) -> None:
     clips, dim = vectors.shape[1:]
     count, half = len(queries), (dim + 1) // 2
     told = np.empty((4, clips), dtype=np.float32)
     scales = np.empty(clips, dtype=np.float32)
     mean = np.empty(2 * half, dtype=np.float32)
     steps = np.float32(2.0) ** (np.maximum(np.arange(32), 1) - 25).astype(np.float32)
+    room = np.empty((min(scores.shape[2], clips), dim), dtype=np.int8)
     for place in range(len(at)):
         record, begin = at[place], firsts[place]
         length = min(scores.shape[2], clips - begin)
@@ -72,10 +108,14 @@ def _score_int8(
             if clip < length:
                 scales[clip] = scale
         for column in range(half):
-            byte = np.int32(heads[record, 2 * clips + 2 + column])
-            mean[column] = np.float32((byte & 15) - 8) * scale
-            mean[half + column] = np.float32((byte >> 4) - 8) * scale
+            two_of_it = np.int32(heads[record, 2 * clips + 2 + column])
+            mean[column] = np.float32((two_of_it & 15) - 8) * scale
+            mean[half + column] = np.float32((two_of_it >> 4) - 8) * scale
         rows = vectors[record, begin:]
+        if record >= near:
+            rows = room
+            if not _read(file, (record * clips + begin) * dim, room.ctypes.data, length * dim):
+                return place
         first = 0
         while first < count:
             together = 4 if first + 4 <= count else 1  # a row's numbers are converted once for four queries
@@ -115,3 +155,4 @@ def _score_int8(
                     for clip in range(length):
                         scores[query, place, clip] = told[index, clip] + base
             first += together
+    return -1

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from gmmformer.errors import InputError
-
 PATTERN = "part-*.bin"
 """The names of all parts of a library, for those who look for left-overs."""
 
@@ -54,30 +52,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def map_part(path: Path, records: int, record_bytes: int) -> UInt8[np.ndarray, "records bytes"]:
-    """The first `records` records of a part, mapped. Private pages: writing to them would change no file.
-
-    Raises:
-        InputError: It is missing, shorter than that, or cannot be read.
-    """
-    if not records or not record_bytes:
-        return np.empty((records, record_bytes), dtype=np.uint8)
-    try:
-        size = path.stat().st_size
-        if size < records * record_bytes:
-            raise InputError(
-                f"{path}: has {size:,} bytes, but the library counts {records * record_bytes:,} in it; it was cut off: "
-                "copy it again, or index the films anew"
-            )
-        return np.asarray(np.memmap(path, dtype=np.uint8, mode="c", shape=(records, record_bytes)))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path}: this part of the library is missing; restore it from a backup, or index the films anew"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
 
 
 def checksum(seed: object, *data: UInt8[np.ndarray, "bytes"]) -> int:

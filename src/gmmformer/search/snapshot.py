@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
@@ -11,10 +12,23 @@ from torch import Tensor
 
 from gmmformer.model import fused_clip_scores
 from gmmformer.search.hits import medians_and_spreads
+from gmmformer.search.mapped import MappedPart
 from gmmformer.search.vectors import Records, VectorFormat
 
 SAMPLE = 256
 """Windows that stand for the library where its background is wanted."""
+NEAR_BYTES = 7 * 2**27
+"""The first vectors of a library, so many bytes of them, are read where they lie, which is fastest. Linux holds 64 KiB
+and more around what is read of a mapped file, so some thousand searches would hold all that is read like that."""
+_SCAN, _APART = 64, 2
+"""Of the others, so many at least, on average no further apart than that, are too; the rest is copied."""
+
+
+class MappedRecords(NamedTuple):
+    """The records of a part, mapped."""
+
+    vectors: MappedPart
+    heads: MappedPart
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,8 +50,7 @@ class Snapshot:
     """First slot of each film."""
     part: Int[np.ndarray, "slots"]
     record: Int[np.ndarray, "slots"]
-    parts: dict[int, Records]
-    """The mapped records of each part."""
+    parts: dict[int, MappedRecords]
     format: VectorFormat
 
     @cached_property
@@ -88,23 +101,10 @@ class Snapshot:
         """Copies of the records of some slots, in their order."""
         vectors = np.empty((len(slots), self.format.vector_bytes), dtype=np.uint8)
         heads = np.empty((len(slots), self.format.head_bytes), dtype=np.uint8)
-        for here, records, at in self._places(slots):
-            vectors[here], heads[here] = records.vectors[at], records.heads[at]
+        for here, number, at in self._places(slots):
+            part = self.parts[number]
+            vectors[here], heads[here] = part.vectors.copied(at), part.heads.rows[at]
         return Records(vectors, heads)
-
-    def _places(
-        self, slots: Int[np.ndarray, "n"]
-    ) -> Iterator[tuple[Int[np.ndarray, "some"] | slice, Records, Int[np.ndarray, "some"]]]:
-        """Part by part: which of some slots lie in it, its records, and where among these they are."""
-        numbers, record = self.part[slots], self.record[slots]
-        if not len(slots):
-            return
-        if (numbers == numbers[0]).all():
-            yield slice(None), self.parts[int(numbers[0])], record
-            return
-        for number in np.unique(numbers):
-            here = np.flatnonzero(numbers == number)
-            yield here, self.parts[int(number)], record[here]
 
     def fused(self, slots: Int[np.ndarray, "n"]) -> Float[Tensor, "n clips dim"]:
         """The fused vectors of some slots, in float32."""
@@ -113,7 +113,7 @@ class Snapshot:
     def clip_scores(self, query: Float[np.ndarray, "dim"], slots: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n clips"]:
         """The exact score of every clip of some slots."""
         scores = np.empty((len(slots), self.format.clips), dtype=np.float32)
-        for here, records, at in self._places(slots):
+        for here, records, at in self._read(slots):
             scores[here] = self.format.scores(query[None], records, at)[0]
         return scores
 
@@ -125,10 +125,42 @@ class Snapshot:
     ) -> Float[np.ndarray, "queries n"]:
         """The exact score of the best clip of some slots, or of a stretch of each; see `VectorFormat.best_scores`."""
         scores = np.empty((len(queries), len(slots)), dtype=np.float32)
-        for here, records, at in self._places(slots):
+        for here, records, at in self._read(slots):
             mine = None if firsts is None else firsts[here]
             scores[:, here] = self.format.best_scores(queries, records, at, mine)
         return scores
+
+    def _read(
+        self, slots: Int[np.ndarray, "n"]
+    ) -> Iterator[tuple[Int[np.ndarray, "some"] | slice, Records, Int[np.ndarray, "some"]]]:
+        """Part by part: which of some slots lie in it, its records, and where among these they are."""
+        for here, number, at in self._places(slots):
+            vectors, heads = self.parts[number]
+            near = self._near[number]
+            if len(at) >= _SCAN and np.ptp(at) < _APART * len(at):
+                near = len(vectors.rows)
+            yield here, Records(vectors.rows, heads.rows, vectors, near), at
+
+    @cached_property
+    def _near(self) -> dict[int, int]:
+        """How many records of each part, its first, are always read where they lie."""
+        left, counts = NEAR_BYTES // self.format.vector_bytes, {}
+        for number, part in self.parts.items():
+            counts[number] = min(left, len(part.vectors.rows))
+            left -= counts[number]
+        return counts
+
+    def _places(
+        self, slots: Int[np.ndarray, "n"]
+    ) -> Iterator[tuple[Int[np.ndarray, "some"] | slice, int, Int[np.ndarray, "some"]]]:
+        """Part by part: which of some slots lie in it, its number, and where in it they are."""
+        numbers, record = self.part[slots], self.record[slots]
+        if len(slots) and (numbers == numbers[0]).all():
+            yield slice(None), int(numbers[0]), record
+            return
+        for number in np.unique(numbers):
+            here = np.flatnonzero(numbers == number)
+            yield here, int(number), record[here]
 
 
 def runs(starts: Int[np.ndarray, "n"], counts: Int[np.ndarray, "n"]) -> Int[np.ndarray, "places"]:

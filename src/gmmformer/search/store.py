@@ -19,11 +19,11 @@ from jaxtyping import Bool, Float, Int
 
 from gmmformer.errors import InputError
 from gmmformer.search.changes import Failure, failures_in, known_in
-from gmmformer.search.parts import map_part, part_path
+from gmmformer.search.mapped import MappedPart
+from gmmformer.search.parts import part_path
 from gmmformer.search.schema import explained, open_database, writable
 from gmmformer.search.settings import Settings
-from gmmformer.search.snapshot import Snapshot
-from gmmformer.search.vectors import Records
+from gmmformer.search.snapshot import MappedRecords, Snapshot
 from gmmformer.search.windows import Timing, Window
 
 WINDOWS, FEATURES = "windows", "features"
@@ -209,8 +209,8 @@ class Store:
             if part is None:
                 return None
             file = part_path(self.folder, FEATURES, part)
-            mapped = map_part(file, first + film.rows, 2 * self.settings.feature_dim)
-        rows = mapped[first:].view(np.float16)
+            mapped = MappedPart(file, first + film.rows, 2 * self.settings.feature_dim)
+        rows = mapped.rows[first:].view(np.float16)
         rows.flags.writeable = False
         return rows, film.timing
 
@@ -242,13 +242,13 @@ class Store:
         windows, films, part, record = table
         starts = np.flatnonzero(np.diff(films, prepend=-1))
         vectors = self.settings.format
-        parts: dict[int, Records] = {}
+        parts: dict[int, MappedRecords] = {}
         for number, records in connection.execute(
             "SELECT id, records FROM parts WHERE kind = ? ORDER BY id", (WINDOWS,)
         ):
-            parts[number] = Records(
-                vectors=map_part(part_path(self.folder, "vectors", number), records, vectors.vector_bytes),
-                heads=map_part(part_path(self.folder, "heads", number), records, vectors.head_bytes),
+            parts[number] = MappedRecords(
+                vectors=MappedPart(part_path(self.folder, "vectors", number), records, vectors.vector_bytes),
+                heads=MappedPart(part_path(self.folder, "heads", number), records, vectors.head_bytes),
             )
         return Snapshot(
             generation=generation,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Int8, UInt8
 from torch import Tensor
 
 from gmmformer.errors import InputError, suggest
-from gmmformer.search.kernels import score_int8
+from gmmformer.search.mapped import MappedPart
 
 Dtype = Literal["int8", "bf16", "float32"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -23,6 +23,9 @@ STRIDES = (4, 2)
 that are known, and again, by their difference from the two's mean."""
 STRETCH = STRIDES[0]
 """Clips that follow each other and whose scores can be told without those of the rest of their window."""
+
+_RUN = STRETCH + 1
+"""Clips that those of a stretch are told by: the last of them by the first one of the next stretch too."""
 
 _TORCH = {"int8": torch.int8, "bf16": torch.bfloat16, "float32": torch.float32}
 _CONVERTED_BYTES = 2**20
@@ -34,6 +37,10 @@ class Records(NamedTuple):
     vectors: UInt8[np.ndarray, "windows bytes"]
     heads: UInt8[np.ndarray, "windows bytes"]
     """What the numbers of an int8 window mean; no bytes where vectors are stored as they are."""
+    part: MappedPart | None = None
+    """Where `vectors` are mapped from, if they are."""
+    near: int = 0
+    """How many mapped vectors, the first, may be read where they lie; others are to be copied."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +109,17 @@ class VectorFormat:
         """The score of every clip of the records `at`: in float32, the product with what `decode` gives.
 
         The records are read once, as they lie in the mapped file, and what `decode` gives is not made.
+
+        Raises:
+            InputError: Some cannot be read.
         """
         if self.dtype == "int8":
             scores = np.empty((len(queries), len(at), self.clips), dtype=np.float32)
-            self._score_int8(queries, records, at, np.zeros(len(at), dtype=np.int64), scores)
+            self._score_int8(queries, records, at, np.zeros_like(at), scores)
             return scores
-        rows = self._stored(Records(records.vectors[_slice(at)], records.heads)).view(-1, self.dim)
+        far = records.part if len(at) and at.max() >= records.near else None
+        vectors = far.copied(at) if far else records.vectors[_slice(at)]
+        rows = self._stored(Records(vectors, records.heads)).view(-1, self.dim)
         with _one_thread():
             return np.asarray(_products(torch.from_numpy(queries), rows).view(len(queries), -1, self.clips).numpy())
 
@@ -125,8 +137,8 @@ class VectorFormat:
         """
         if self.dtype != "int8":
             return np.asarray(self.scores(queries, records, at).max(axis=-1))
-        run = self.clips if firsts is None else STRETCH + 1  # a clip may be told by the first one of the next stretch
-        firsts = np.zeros(len(at), dtype=np.int64) if firsts is None else firsts
+        run = self.clips if firsts is None else _RUN
+        firsts = np.zeros_like(at) if firsts is None else firsts
         return self._score_int8(queries, records, at, firsts, np.empty((len(queries), 0, run), dtype=np.float32))
 
     def _score_int8(
@@ -137,10 +149,15 @@ class VectorFormat:
         firsts: Int[np.ndarray, "some"],
         scores: Float[np.ndarray, "queries some_or_none run"],
     ) -> Float[np.ndarray, "queries some"]:
+        from gmmformer.search.kernels import score_int8
+
         best = np.empty((len(queries), len(at)), dtype=np.float32)
         stored = records.vectors.view(np.int8).reshape(-1, self.clips, self.dim)
         at, firsts = (np.ascontiguousarray(some, dtype=np.int64) for some in (at, firsts))
-        score_int8(stored, records.heads, at, firsts, queries, np.array(STRIDES), scores, best)
+        file, near = (-1, len(stored)) if records.part is None else (records.part.file, records.near)
+        wrong = score_int8(stored, records.heads, file, near, at, firsts, queries, np.array(STRIDES), scores, best)
+        if records.part is not None:
+            records.part.check(at, wrong)
         return best
 
     def _stored(self, records: Records) -> Tensor:

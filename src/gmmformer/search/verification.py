@@ -9,12 +9,13 @@ import numpy as np
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.decoding.films import printable
-from gmmformer.search.parts import checksum, map_part, part_path
+from gmmformer.search.mapped import MappedPart
+from gmmformer.search.parts import checksum, part_path
 from gmmformer.search.store import FEATURES, LIVE_FEATURES, LIVE_WINDOWS, WINDOWS, Store, table
 from gmmformer.search.windows import Window
 from gmmformer.search.writer import film_checksum, window_checksum
 
-_CHUNK_BYTES = 2**25
+_CHUNK_BYTES, _CHUNK = 2**25, 2_000
 _FILMS = (
     "SELECT path, fingerprint, windows, rows, first, step, length, seconds, checksum FROM films WHERE removed IS NULL"
 )
@@ -68,15 +69,24 @@ def _window_problems(
     vectors = store.settings.format
     problems = []
     try:
-        codes = map_part(part_path(store.folder, "vectors", part), records, vectors.vector_bytes)
-        heads = map_part(part_path(store.folder, "heads", part), records, vectors.head_bytes)
+        codes = MappedPart(part_path(store.folder, "vectors", part), records, vectors.vector_bytes)
+        heads = MappedPart(part_path(store.folder, "heads", part), records, vectors.head_bytes)
     except InputError as error:
         return [str(error)]
-    for _, film, first, count, _, record, check in rows:
-        whole = record < records and window_checksum(film, Window(first, count), codes[record], heads[record]) == check
-        if not whole:
-            called = names.get(film, f"film {film}")
-            problems.append(f"{called}: its vectors are damaged (part {part}, record {record}); index it again")
+    for some in (rows[first : first + _CHUNK] for first in range(0, len(rows), _CHUNK)):
+        there = [row[5] for row in some if row[5] < records]
+        try:
+            copies = dict(zip(there, codes.copied(np.array(there, dtype=np.int64)), strict=True))
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        for _, film, first, count, _, record, check in some:
+            whole = record < records and check == window_checksum(
+                film, Window(first, count), copies[record], heads.rows[record]
+            )
+            if not whole:
+                called = names.get(film, f"film {film}")
+                problems.append(f"{called}: its vectors are damaged (part {part}, record {record}); index it again")
     return problems
 
 
@@ -85,11 +95,12 @@ def _feature_problems(
 ) -> list[str]:
     problems = []
     try:
-        mapped = map_part(part_path(store.folder, FEATURES, part), records, 2 * store.settings.feature_dim)
+        mapped = MappedPart(part_path(store.folder, FEATURES, part), records, 2 * store.settings.feature_dim)
     except InputError as error:
         return [str(error)]
     for film, path, count, _, first, check in rows:
-        if first + count > records or checksum(path, mapped[first : first + count]) != check:
+        whole = first + count <= records and checksum(path, mapped.copied(np.arange(first, first + count))) == check
+        if not whole:
             problems.append(f"{names.get(film, path)}: its kept features are damaged (part {part}); index it again")
     return problems
 
