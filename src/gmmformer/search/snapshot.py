@@ -17,7 +17,7 @@ from gmmformer.search.vectors import Records, VectorFormat
 
 SAMPLE = 256
 """Windows that stand for the library where its background is wanted."""
-NEAR_BYTES = 7 * 2**27
+NEAR_BYTES = 3 * 2**28
 """The first vectors of a library, so many bytes of them, are read where they lie, which is fastest. Linux holds 64 KiB
 and more around what is read of a mapped file, so some thousand searches would hold all that is read like that."""
 _SCAN, _APART = 64, 2
