@@ -13,11 +13,13 @@ from gmmformer.search.vectors import STRETCH
 
 FIRST = 256
 """Vectors asked for at least."""
-PER_FILM, PER_FILM_OF = 128, 100_000
-"""Vectors asked for at first, for each film wanted, in a library of so many windows; in a larger one films are nearer
-to each other, and the list grows with the root of their number, which keeps the recall@10 at 0.99 for a million."""
-KEPT, KEPT_AT_LEAST = 16, 80
+PER_FILM = 128
+"""Vectors asked for at first, for each film wanted."""
+KEPT, KEPT_AT_LEAST = 8, 40
 """Films, for each film wanted and beyond, that are scored as a whole after stretches of them."""
+CROWDED = 100_000
+"""In a library of more windows films are nearer to each other: the list grows with the square root of their number, and
+what is kept of it with the cube root, which keeps the recall@10 at 0.99 for a million."""
 FEW = 5_000
 """So few windows are looked at one by one rather than searched for."""
 LONGEST = 65_536
@@ -62,14 +64,15 @@ def search_candidates(
     enough = min(k, len(snapshot.films) if allowed is None else int(allowed.sum()))
     found: dict[int, Found] = {}
     left, most = np.arange(len(queries)), min(most, LONGEST)
-    per_film = round(PER_FILM * max(1.0, windows / PER_FILM_OF) ** 0.5)
-    count = min(most, max(FIRST, per_film * k) * windows // eligible)
+    crowd = max(1.0, windows / CROWDED)
+    count = min(most, max(FIRST, round(PER_FILM * crowd ** (1 / 2)) * k) * windows // eligible)
+    kept = round((KEPT * k + KEPT_AT_LEAST) * crowd ** (1 / 3))
     while len(left) and 0 < count <= most:
         vectors = nearest(np.ascontiguousarray(queries[left]), count)
         for query, row in zip(left.tolist(), vectors, strict=True):
             slots, firsts = _stretches(snapshot, row, allowed)
             if len(snapshot.films_among(np.union1d(slots, tail) if len(tail) else slots)) >= enough:
-                some = np.union1d(_promising(snapshot, queries[query][None], slots, firsts, k), tail)
+                some = np.union1d(_promising(snapshot, queries[query][None], slots, firsts, kept), tail)
                 found[query] = best_films(snapshot, queries[query][None], some, k)[0]
         left, count = np.array([query for query in left.tolist() if query not in found], dtype=np.int64), 2 * count
     if len(left):
@@ -100,13 +103,13 @@ def _promising(
     query: Float[np.ndarray, "1 dim"],
     slots: Int[np.ndarray, "some"],
     firsts: Int[np.ndarray, "some"],
-    k: int,
+    kept: int,
 ) -> Int[np.ndarray, "fewer"]:
-    """The slots, ascending, of what may be the k best films, judged by stretches of them."""
-    if len(slots) <= KEPT * k + KEPT_AT_LEAST:
+    """The slots, ascending, of the films that may be the best, so many of them, judged by stretches of them."""
+    if len(slots) <= kept:
         return np.unique(slots)
     scores = best_scores(snapshot, query, slots, firsts)[0]
     starts = snapshot.films_among(slots)
     films = np.maximum.reduceat(scores, starts)
-    good = films >= least_of(KEPT * k + KEPT_AT_LEAST, films)
+    good = films >= least_of(kept, films)
     return np.unique(slots[np.repeat(good, np.diff(starts, append=len(slots)))])
