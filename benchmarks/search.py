@@ -42,6 +42,7 @@ from gmmformer.evaluation.evaluating import embed_queries, embed_videos
 from gmmformer.model import load_model
 from gmmformer.search import Library, ModelEmbedder, NewFilm
 from gmmformer.search.engines import is_address
+from gmmformer.search.engines.milvus import collection_of
 from gmmformer.search.vectors import DTYPES
 from gmmformer.search.windows import Window, timing
 
@@ -215,7 +216,7 @@ def make_index(folder: Path, engine: str, sender: Connection) -> None:
         library.rebuild()
         seconds = time.perf_counter() - began
         if is_address(engine):
-            wait_for_index(engine, server_collection(library))
+            wait_for_index(engine, collection_of(library.settings))
     done.set()
     watcher.join()
     sender.send(
@@ -232,11 +233,6 @@ def milvus(address: str) -> Any:
     from pymilvus import MilvusClient
 
     return MilvusClient(uri=address)
-
-
-def server_collection(library: Library) -> str:
-    """What a Milvus server calls the library's vectors."""
-    return f"gmmformer_{library.settings.identity}"
 
 
 def wait_for_index(address: str, collection: str) -> None:
@@ -348,7 +344,7 @@ def report(
             result["index bytes a video"] = sum(path.stat().st_size for path in folder.glob("ann-*")) / videos
         if is_address(engine) and truth is not None:
             with Library.open(folder) as library:
-                milvus(engine).drop_collection(server_collection(library))
+                milvus(engine).drop_collection(collection_of(library.settings))
         print(f"{engine:>8}  " + "  ".join(f"{name} {value:,.4g}" for name, value in result.items()))
         print(json.dumps({"engine": engine, "videos": videos, "dtype": options.dtype, **result}), flush=True)
 

@@ -1,12 +1,12 @@
 """Mapped parts: what is copied of them is what lies there, and holds no memory."""
 
 import os
-import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests_search_helpers import held_of
 
 from gmmformer.errors import InputError
 from gmmformer.search.mapped import MappedPart
@@ -21,12 +21,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "part.bin"
 
 
-def held(path: Path) -> int:
-    """Bytes of a mapped file that this process holds."""
-    pattern = rf"{re.escape(str(path))}\n(?:.*\n)*?Rss: +(\d+) kB"
-    return 1024 * sum(map(int, re.findall(pattern, Path("/proc/self/smaps").read_text(encoding="utf-8"))))
-
-
 def test_copies_are_what_lies_there(path: Path) -> None:
     part, generator = MappedPart(path, RECORDS, WIDTH), np.random.default_rng(1)
     for count in (0, 1, 300):
@@ -39,9 +33,9 @@ def test_copies_are_what_lies_there(path: Path) -> None:
 def test_copies_hold_nothing_of_the_file(path: Path) -> None:
     part = MappedPart(path, RECORDS, WIDTH)
     part.copied(np.arange(RECORDS))
-    assert held(path) == 0
+    assert held_of([path]) == 0
     part.rows.max()
-    assert held(path) > 0.9 * path.stat().st_size
+    assert held_of([path]) > 0.9 * path.stat().st_size
 
 
 def test_parts_without_bytes_need_no_file(tmp_path: Path) -> None:

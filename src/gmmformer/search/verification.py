@@ -15,7 +15,7 @@ from gmmformer.search.store import FEATURES, LIVE_FEATURES, LIVE_WINDOWS, WINDOW
 from gmmformer.search.windows import Window
 from gmmformer.search.writer import film_checksum, window_checksum
 
-_CHUNK_BYTES, _CHUNK = 2**25, 2_000
+_CHUNK_BYTES = 2**25
 _FILMS = (
     "SELECT path, fingerprint, windows, rows, first, step, length, seconds, checksum FROM films WHERE removed IS NULL"
 )
@@ -73,7 +73,8 @@ def _window_problems(
         heads = MappedPart(part_path(store.folder, "heads", part), records, vectors.head_bytes)
     except InputError as error:
         return [str(error)]
-    for some in (rows[first : first + _CHUNK] for first in range(0, len(rows), _CHUNK)):
+    step = max(1, _CHUNK_BYTES // vectors.vector_bytes)
+    for some in (rows[first : first + step] for first in range(0, len(rows), step)):
         there = [row[5] for row in some if row[5] < records]
         try:
             copies = dict(zip(there, codes.copied(np.array(there, dtype=np.int64)), strict=True))

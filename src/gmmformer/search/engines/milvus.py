@@ -14,6 +14,7 @@ from gmmformer.search.engines.exact import ExactEngine
 from gmmformer.search.engines.grouping import group_count, grouped, vector_ids
 from gmmformer.search.engines.milvus_server import Answer, CollectionGoneError, MilvusServer
 from gmmformer.search.engines.protocol import Found
+from gmmformer.search.settings import Settings
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Served, Store
 from gmmformer.search.writer import Writer
@@ -32,6 +33,11 @@ _ROWS, _NOTED, _DELETED, _ANSWERED = 4_000, 10, 1_000, 250_000
 _LIKE = 1e-4
 
 
+def collection_of(settings: Settings) -> str:
+    """What a server calls the vectors of the library with these settings."""
+    return f"gmmformer_{settings.identity}"
+
+
 class MilvusEngine:
     """Finds nearly what is best among vectors that a server holds; scores are exact.
 
@@ -48,7 +54,7 @@ class MilvusEngine:
             MissingExtraError: pymilvus is not installed.
         """
         self._store = store
-        self._collection = f"gmmformer_{store.settings.identity}"
+        self._collection = collection_of(store.settings)
         self._server = MilvusServer(address, self._collection)
         self.name = self._server.address
         self._groups = group_count(store.settings.clips)
