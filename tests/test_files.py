@@ -1,13 +1,25 @@
 """Files are whole or not there."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gmmformer.errors import InputError, MissingExtraError, suggest
-from gmmformer.files import unwritable, write_bytes, write_text, written_whole
+from gmmformer.errors import InputError, MissingExtraError, one_line, suggest
+from gmmformer.files import (
+    DEEPEST_JSON,
+    parsed_json,
+    read_bounded,
+    read_json,
+    unwritable,
+    write_bytes,
+    write_text,
+    written_whole,
+)
 
 
 def test_written_and_replaced(tmp_path):
@@ -122,3 +134,84 @@ def test_what_kinds_of_error_there_are():
 def test_suggest_nothing_where_nothing_is_near():
     assert suggest("zzz", ["b", "a"]) == "known: a, b"
     assert suggest("tva", {"tvr", "charades"}) == "did you mean 'tvr'?"
+
+
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(VALUES, st.booleans())
+def test_json_is_read_as_python_reads_it(value, ascii_only):
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    assert parsed_json(text) == value
+    if ascii_only:
+        assert parsed_json(b"\xef\xbb\xbf" + text.encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "Expecting value"),
+        ('{"a": 1', "delimiter"),
+        ("[" * 200_000, "deep"),
+        ('{"a":' * 200_000, "deep"),
+        ("[" * (DEEPEST_JSON + 1) + "]" * (DEEPEST_JSON + 1), "deep"),
+        ("[[]," * DEEPEST_JSON + "[{}]" + "]" * DEEPEST_JSON, "deep"),
+        ("[" * 950 + "]" * 950, "deep"),
+        ("9" * 5000, "64 bits"),
+        ("-" + "9" * 5000, "64 bits"),
+        (str(2**64), "64 bits"),
+        ("[1.0e999]", "too large"),
+        ("1" * 5000 + ".0", "too large"),
+        ("[NaN]", "NaN"),
+        ('{"a": Infinity}', "Infinity"),
+        ('{"a": -Infinity}', "-Infinity"),
+        ('{"a": 1, "b": 2, "a": 1}', "'a' is there twice"),
+        (b'{"a": "\xff"}', "utf-8"),
+        ('{"a": 1}'.encode("utf-16"), "utf-8"),
+        ('{"a": 1} {"b": 2}', "Extra data"),
+        ('{"a\n": 1}', "control"),
+    ],
+)
+def test_what_is_no_json_of_ours_is_refused_in_one_line(text, part):
+    with pytest.raises(ValueError, match=part) as error:
+        parsed_json(text)
+    assert len(one_line(error.value)) < 250
+    assert "\n" not in str(error.value)
+
+
+def test_as_deep_as_it_may_be():
+    parsed_json("[" * DEEPEST_JSON + "1" + "]" * DEEPEST_JSON)
+
+
+def test_reading_is_bounded_by_what_is_asked_for(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("[" + " " * 100 + "]")
+    assert read_json(path) == []
+    assert read_json(path, 102) == []
+    with pytest.raises(ValueError, match="larger than 101 bytes"):
+        read_json(path, 101)
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 2**40)
+    with pytest.raises(ValueError, match="larger than"):
+        read_bounded(tmp_path / "sparse")
+
+
+def test_only_ordinary_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # reading it would wait for ever
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe", tmp_path / "endless", tmp_path):
+        with pytest.raises(ValueError, match="not an ordinary file"):
+            read_bounded(path)
+    with pytest.raises(FileNotFoundError):
+        read_bounded(tmp_path / "nothing")
+
+
+def test_what_a_library_says_on_one_short_line():
+    assert one_line(ValueError("a\n\x1b[31mb")) == "a [31mb"
+    assert len(one_line(ValueError("x" * 10**6))) < 250
+    assert one_line(KeyError()) == "KeyError"

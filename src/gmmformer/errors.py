@@ -18,6 +18,17 @@ class MissingExtraError(ImportError):
         super().__init__(f"{what} needs the extra {extra!r}: pip install 'gmmformer[{extra}]'")
 
 
+def one_line(error: BaseException, longest: int = 200) -> str:
+    """What an error of a library says, on one printable line; its type if it says nothing.
+
+    >>> one_line(RuntimeError("first line\\nsecond")), one_line(MemoryError())
+    ('first line second', 'MemoryError')
+    """
+    said = str(error)[: 4 * longest]
+    plain = " ".join("".join(c if c.isprintable() else " " for c in said).split()) or type(error).__name__
+    return plain if len(plain) <= longest else f"{plain[:longest]}..."
+
+
 def suggest(given: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known one, or all of them.
 

@@ -1,14 +1,23 @@
-"""Files that are either whole or not there: written beside their place, then renamed into it."""
+"""Files that are either whole or not there, written beside their place and renamed into it; files read in bounds."""
 
 import errno
 import fcntl
+import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
+from typing import Any, NoReturn
 
 from gmmformer.errors import InputError
+
+MOST_SETTINGS = 2**20
+"""Bytes of a JSON file that holds settings; a larger one is none."""
+DEEPEST_JSON = 32
+"""Arrays and objects within each other; what a user hands in needs four."""
 
 
 @contextmanager
@@ -129,3 +138,85 @@ def unwritable(path: Path, error: OSError) -> InputError:
     return InputError(
         f"{path}: cannot be written ({error.strerror or error}); choose another place or mend its permissions"
     )
+
+
+def read_bounded(path: Path, most: int = MOST_SETTINGS) -> bytes:
+    """All of a file, which is an ordinary one of at most `most` bytes.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger, or no file but a device, a pipe or a folder.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("not an ordinary file")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"larger than {most:,} bytes")
+    return data
+
+
+def read_json(path: Path, most: int = MOST_SETTINGS) -> Any:
+    """The value in a JSON file of at most `most` bytes, as `parsed_json` reads it.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger, or does not hold what `parsed_json` takes.
+    """
+    return parsed_json(read_bounded(path, most))
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """The value that a JSON text of a user holds, every number in it finite; the one definition of reading such.
+
+    Raises:
+        ValueError: It is not JSON in UTF-8, or it says NaN or Infinity, a number that float64 or 64 bits cannot hold,
+            a key of an object twice, or is nested more than `DEEPEST_JSON` deep. The message is one line.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig")
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        inside = chain.from_iterable(
+            outer.values() if isinstance(outer, dict) else outer for outer in level if isinstance(outer, dict | list)
+        )
+        level = [inner for inner in inside if isinstance(inner, dict | list)]
+        if not level:
+            return value
+    raise ValueError(_TOO_DEEP)
+
+
+_TOO_DEEP = f"arrays and objects more than {DEEPEST_JSON} deep"
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**64:
+        raise ValueError(f"the number {digits[:20]}..., which 64 bits do not hold")
+    return number
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {digits[:20]}, which is too large")
+    return number
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name}, which is no number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"{twice[:60]!r} is there twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite, parse_constant=_no_number, object_pairs_hook=_once)
