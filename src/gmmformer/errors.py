@@ -19,9 +19,9 @@ class MissingExtraError(ImportError):
 
 
 def one_line(error: BaseException, longest: int = 200) -> str:
-    """What an error of a library says, on one printable line; its type if it says nothing.
+    r"""What an error of a library says, on one printable line; its type if it says nothing.
 
-    >>> one_line(RuntimeError("first line\\nsecond")), one_line(MemoryError())
+    >>> one_line(RuntimeError("first line\nsecond")), one_line(MemoryError())
     ('first line second', 'MemoryError')
     """
     said = str(error)[: 4 * longest]
