@@ -56,13 +56,34 @@ def test_the_names_of_the_numbers():
     }
 
 
-@given(SCORES)
-def test_a_rank_is_one_more_than_the_others_that_score_as_high(size):
+@given(SCORES, st.sampled_from([0.0, 0.2, 1.0]))
+def test_a_rank_is_one_more_than_the_others_that_do_not_score_lower(size, broken):
     scores, own = drawn(*size)
+    rng = np.random.default_rng(size[2])
+    odd = rng.choice([np.nan, np.inf, -np.inf], scores.shape)
+    scores = np.where(rng.random(scores.shape) < broken, odd, scores)
     found = ranks(scores, own)
     for query, video in enumerate(own):
         others = [other for other in range(scores.shape[1]) if other != video]
-        assert found[query] == 1 + sum(scores[query, other] >= scores[query, video] for other in others)
+        assert found[query] == 1 + sum(not scores[query, other] < scores[query, video] for other in others)
+        if np.isnan(scores[query, video]):
+            assert found[query] == scores.shape[1]
+
+
+def test_what_cannot_be_compared_counts_against_the_model():
+    nan, inf = np.nan, np.inf
+    scores = np.array(
+        [
+            [nan, 0.5, 0.1, 0.0],  # own 0, no number: last
+            [nan, 0.5, 0.1, 0.0],  # own 1, best of the numbers: second
+            [nan, nan, nan, nan],  # own 2: last
+            [nan, 0.5, nan, 0.9],  # own 3: third
+            [0.5, inf, 0.1, 0.0],  # own 0: second
+            [inf, inf, 0.1, 0.0],  # own 0, a tie: second
+            [-inf, 0.5, -inf, 0.1],  # own 0: last
+        ]
+    )
+    assert ranks(scores, np.array([0, 1, 2, 3, 0, 0, 0])).tolist() == [4, 2, 4, 3, 2, 2, 4]
 
 
 @settings(deadline=None)

@@ -44,6 +44,36 @@ def test_ranks_are_those_of_the_whole_matrix(block_bytes, size):
 
 
 @given_sizes
+@given(SIZES, st.sampled_from([0.1, 0.5, 1.0]), st.sampled_from([torch.nan, torch.inf, -torch.inf]))
+def test_what_is_not_finite_never_makes_a_hit(block_bytes, size, share, odd):
+    queries, fused, own = drawn(*size)
+    generator = torch.Generator().manual_seed(size[3])
+    broken = torch.rand(len(fused), generator=generator) < share
+    fused[broken, 0, 0] = odd
+    if size[3] % 2:
+        queries[0, 1] = odd
+    whole = (queries @ fused.flatten(0, 1).T).view(len(queries), *fused.shape[:2]).amax(-1)
+    found = rank_videos(queries, fused, own)
+    assert found.tolist() == ranks(whole.numpy(), own.numpy()).tolist()
+    assert (found[whole[torch.arange(len(own)), own].isnan()] == len(fused)).all()
+
+
+@given_sizes
+@given(SIZES, st.integers(1, 12))
+def test_videos_without_a_score_come_last_and_once(block_bytes, size, k):
+    queries, fused, _ = drawn(*size)
+    fused[:: 1 + size[3] % 3] = torch.nan
+    found = top_videos(queries, fused, k)
+    scores = found.scores.nan_to_num(-100.0)
+    assert (scores.diff(dim=1) <= 0).all()
+    for videos in found.videos.tolist():
+        assert len(set(videos)) == len(videos)
+        assert set(videos) <= set(range(len(fused)))
+    there = (~fused.isnan().any(-1).any(-1)).sum()
+    assert (found.scores.isfinite().sum(1) == min(k, len(fused), there)).all()
+
+
+@given_sizes
 @given(SIZES, st.integers(1, 12))
 def test_top_videos_are_those_of_a_sort(block_bytes, size, k):
     queries, fused, _ = drawn(*size)

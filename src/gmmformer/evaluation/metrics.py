@@ -41,13 +41,15 @@ class Metrics:
 def ranks(
     scores: Float[np.ndarray, "queries videos"], video_of_query: Int[np.ndarray, "queries"]
 ) -> Int[np.ndarray, "queries"]:
-    """The rank of each query's own video, 1 the best; a tie counts against the model.
+    """The rank of each query's own video, 1 the best: 1 and the other videos that do not score lower.
 
-    >>> ranks(np.array([[0.5, 0.9, 0.5], [0.1, 0.7, 0.2]]), np.array([0, 1]))
-    array([3, 1])
+    So a tie counts against the model, and so does whatever cannot be compared: NaN for the own video is the last rank.
+
+    >>> ranks(np.array([[0.5, 0.9, 0.5], [0.1, 0.7, 0.2], [0.1, np.nan, 0.2]]), np.array([0, 1, 1]))
+    array([3, 1, 3])
     """
     own = np.take_along_axis(scores, video_of_query[:, None], axis=1)
-    return np.asarray((scores >= own).sum(axis=1))
+    return np.asarray((~(scores < own)).sum(axis=1))  # the own video, which is not lower than itself, is the 1
 
 
 def metrics_of(ranks: Int[np.ndarray, "queries"], videos: int) -> Metrics:

@@ -43,8 +43,9 @@ def rank_videos(
     fused: Float[Tensor, "videos clips dim"],
     video_of_query: Int[Tensor, "queries"],
 ) -> Int[Tensor, "queries"]:
-    """The rank of each unit query's own video, 1 the best; ties count against the model.
+    """The rank of each unit query's own video, 1 the best: 1 and the other videos that do not score lower.
 
+    So ties count against the model, and so does whatever cannot be compared: NaN for the own video is the last rank.
     `fused` may lie elsewhere than the queries (in a mapped file, say): it passes by once, block by block.
     """
     least = own_scores(queries, fused, video_of_query) - TIE
@@ -52,16 +53,19 @@ def rank_videos(
     better = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
     for first, scores, _, rows in _blocks(queries, fused):
         others = own[rows, None] != torch.arange(first, first + scores.shape[1], device=scores.device)
-        better[rows] += ((scores >= least[rows, None]) & others).sum(1)
+        better[rows] += (~(scores < least[rows, None]) & others).sum(1)
     return better + 1
 
 
 def top_videos(queries: Float[Tensor, "queries dim"], fused: Float[Tensor, "videos clips dim"], k: int) -> TopVideos:
-    """The k best videos of each unit query (all of them if there are fewer), with their winning clips."""
+    """The k best videos of each unit query (all of them if there are fewer), with their winning clips.
+
+    Videos whose score is NaN come last.
+    """
     k = min(k, len(fused))
     shape = (len(queries), k)
     best = TopVideos(
-        torch.zeros(shape, dtype=torch.int64, device=queries.device),
+        torch.full(shape, -1, dtype=torch.int64, device=queries.device),  # no video yet
         torch.full(shape, float("-inf"), device=queries.device),
         torch.zeros(shape, dtype=torch.int64, device=queries.device),
     )
@@ -70,7 +74,9 @@ def top_videos(queries: Float[Tensor, "queries dim"], fused: Float[Tensor, "vide
         both = TopVideos(
             *(torch.cat([old[rows], new], 1) for old, new in zip(best, (videos, scores, clips), strict=True))
         )
-        order = both.scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
+        lowest = torch.finfo(both.scores.dtype).min
+        comparable = both.scores.nan_to_num(lowest, float("inf"), lowest).masked_fill(both.videos < 0, float("-inf"))
+        order = comparable.sort(dim=1, descending=True, stable=True).indices[:, :k]
         for kept, found in zip(best, both, strict=True):
             kept[rows] = found.gather(1, order)
     return best
