@@ -1,10 +1,21 @@
 """Settings: the published values, and what is refused."""
 
 import dataclasses
+from typing import get_type_hints
 
 import pytest
 
-from gmmformer.config import PRESETS, ModelConfig, NetworkConfig, RunConfig, TrainConfig, preset
+from gmmformer.config import (
+    PRESETS,
+    DecodeConfig,
+    DecodeLimits,
+    ModelConfig,
+    NetworkConfig,
+    RunConfig,
+    TrainConfig,
+    config_from,
+    preset,
+)
 from gmmformer.errors import InputError
 
 PUBLISHED = {
@@ -91,6 +102,29 @@ def test_a_preset_misspelt(name):
         (RunConfig, {"log_every": 0}),
         (RunConfig, {"precision": "bf16"}),
         (RunConfig, {"save_minutes": 0.0}),
+        (NetworkConfig, {"hidden": 10**12}),
+        (NetworkConfig, {"hidden": 10**4000}),
+        (NetworkConfig, {"hidden": 8192, "heads": 1}),
+        (NetworkConfig, {"max_ctx_l": 10**6}),
+        (NetworkConfig, {"max_desc_l": 10**6}),
+        (NetworkConfig, {"map_size": "32"}),
+        (NetworkConfig, {"heads": None}),
+        (NetworkConfig, {"window": 3}),
+        (NetworkConfig, {"window": "full\n"}),
+        (NetworkConfig, {"clip_weight": -0.1}),
+        (NetworkConfig, {"frame_weight": 1.5}),
+        (NetworkConfig, {"clip_weight": 0.0, "frame_weight": 0}),
+        (NetworkConfig, {"clip_weight": True}),
+        (ModelConfig, {"feature_dim": 10**12, "query_dim": 1}),
+        (ModelConfig, {"feature_dim": 1, "query_dim": 1, "fps": 0.0}),
+        (ModelConfig, {"feature_dim": 1, "query_dim": 1, "video_encoder": ["builtin"]}),
+        (TrainConfig, {"seed": 2**64}),
+        (TrainConfig, {"margin": -0.1}),
+        (TrainConfig, {"lr": "0.1"}),
+        (RunConfig, {"workers": 10**9}),
+        (RunConfig, {"device": 0}),
+        (DecodeLimits, {"decoders": 10**9}),
+        (DecodeLimits, {"time_limit": -1.0}),
     ],
 )
 def test_a_setting_out_of_range_names_its_flag(kind, setting):
@@ -98,6 +132,53 @@ def test_a_setting_out_of_range_names_its_flag(kind, setting):
         kind(**setting)
     assert any(str(error.value).startswith(f"--{name.replace('_', '-')} ") for name in setting)
     assert "\n" not in str(error.value)
+
+
+ALL = [
+    (NetworkConfig, {}),
+    (ModelConfig, {"feature_dim": 1, "query_dim": 1}),
+    (TrainConfig, {}),
+    (RunConfig, {}),
+    (DecodeLimits, {}),
+    (DecodeConfig, {}),
+]
+NUMBERS = [
+    (kind, given, name)
+    for kind, given in ALL
+    for name, declared in get_type_hints(kind).items()
+    if declared in (int, float, float | None)
+]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(("kind", "given", "name"), NUMBERS)
+def test_no_setting_takes_a_number_that_is_not_finite(kind, given, name, value):
+    with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} {value} must be "):
+        kind(**given | {name: value})
+
+
+def test_saved_settings_are_held_to_the_same():
+    saved = dataclasses.asdict(ModelConfig(feature_dim=3, query_dim=2))
+    assert config_from(ModelConfig, saved, "x") == ModelConfig(feature_dim=3, query_dim=2)
+    deep = ()
+    for _ in range(60):
+        deep = (deep, deep)  # to print it would take for ever
+    for change, part in (
+        ({"drop": 2.0}, "setting drop 2.0 must be at least 0 and below 1"),
+        ({"drop": deep}, "setting drop (tuple) must be a number"),
+        ({"momentum": 1}, "unknown setting 'momentum'"),
+        ({"x\n" * 1000: 1}, "unknown setting"),
+    ):
+        with pytest.raises(InputError) as error:
+            config_from(ModelConfig, saved | change, "x/config.json")
+        assert str(error.value).startswith("x/config.json: ")
+        assert part in str(error.value)
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 200
+    del saved["query_dim"]
+    for wrong in (saved, [saved], None, "settings"):
+        with pytest.raises(InputError, match=r"^x: "):
+            config_from(ModelConfig, wrong, "x")
 
 
 def test_settings_are_frozen_keyword_only_and_explained():

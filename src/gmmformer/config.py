@@ -1,32 +1,99 @@
 """Every setting of the model and of its training, with the published values for the three collections."""
 
+import math
 import os
-from dataclasses import dataclass
-from typing import Literal, get_type_hints
+from dataclasses import MISSING, dataclass, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from gmmformer.errors import InputError, suggest
+from gmmformer.errors import InputError, one_line, suggest
 
 Window = Literal["full", "batch"]
 Precision = Literal["32-true", "bf16-mixed"]
+Config = TypeVar("Config", bound="NetworkConfig | TrainConfig | RunConfig")
+
+_MOST = 2**63 - 1
+MOST_PARAMETERS = 2**31
+"""Numbers of the largest network that is built: 8 GiB of them; the published ones have 13 million."""
+MOST_POSITIONS = 8192
+"""Rows of a video, clips of it or tokens of a sentence that a network can be built for; windows cost their square."""
+MOST_AT_ONCE = 1024
+"""Threads or processes of one kind."""
+
+_CALLED = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "nothing"}
 
 
-def _at_least(config: object, name: str, least: int) -> None:
+def config_from(kind: type[Config], saved: object, where: str) -> Config:
+    """The settings that were saved at `where`: an object with their names and values, as JSON has it.
+
+    Raises:
+        InputError: A setting is unknown or missing, or has a value that the command line would not take.
+    """
+    if not isinstance(saved, dict):
+        raise InputError(f"{where}: holds no settings by name; write the file again, or restore it from a backup")
+    known = {field.name: field for field in fields(kind)}
+    unknown = sorted(str(name)[:60] for name in saved.keys() - known.keys())
+    if unknown:
+        raise InputError(f"{where}: unknown setting {unknown[0]!r}; it was written by a newer version or by hand")
+    missing = [n for n, field in known.items() if n not in saved and field.default is MISSING]
+    if missing:
+        raise InputError(f"{where}: the setting {missing[0]!r} is missing; restore the file from a backup")
+    try:
+        return kind(**saved)
+    except InputError as error:
+        raise InputError(f"{where}: the setting {str(error).removeprefix('--')}") from error
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _shown(value: object) -> str:
+    """A value as a message has it; of what a file may hold in its place no more than that."""
+    if isinstance(value, int) and abs(value) > _MOST:
+        return "(a number of too many digits)"
+    return one_line(value, 60) if isinstance(value, int | float | str) else f"({type(value).__name__})"
+
+
+def _as_declared(config: Any) -> None:
+    """Refuse a value that is not of its setting's type, and a number that is not finite."""
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+        if get_origin(kind) is Literal:
+            if value not in get_args(kind):
+                raise InputError(f"{_flag(name)} {_shown(value)}: {suggest(_shown(value), get_args(kind))}")
+        elif not any(_is_a(value, one) for one in kinds):
+            called = " or ".join(_CALLED[one] for one in kinds)
+            raise InputError(f"{_flag(name)} {_shown(value)} must be {called}")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{_flag(name)} {_shown(value)} must be a finite number")
+
+
+def _is_a(value: object, kind: type) -> bool:
+    if kind in (int, float):
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST
+        return whole or (kind is float and isinstance(value, float))
+    return isinstance(value, kind)
+
+
+def _at_least(config: Any, name: str, least: int, most: int = _MOST) -> None:
     value = getattr(config, name)
-    whole = get_type_hints(type(config))[name] is int
-    if isinstance(value, bool) or (whole and not isinstance(value, int)) or not value >= least:
-        raise InputError(
-            f"--{name.replace('_', '-')} {value} must be {'a whole number of ' if whole else ''}at least {least}"
-        )
+    whole = "a whole number of " if isinstance(value, int) else ""
+    if not value >= least:
+        raise InputError(f"{_flag(name)} {_shown(value)} must be {whole}at least {least}")
+    if not value <= most:
+        raise InputError(f"{_flag(name)} {_shown(value)} must be {whole}at most {most:,}")
 
 
-def _share(config: object, name: str) -> None:
+def _share(config: Any, name: str) -> None:
     if not 0 <= getattr(config, name) < 1:
-        raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)} must be at least 0 and below 1")
+        raise InputError(f"{_flag(name)} {_shown(getattr(config, name))} must be at least 0 and below 1")
 
 
-def _above_zero(config: object, name: str) -> None:
+def _above_zero(config: Any, name: str) -> None:
     if not getattr(config, name) > 0:
-        raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)} must be above 0")
+        raise InputError(f"{_flag(name)} {_shown(getattr(config, name))} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +123,23 @@ class NetworkConfig:
     depends on its video alone; "batch" takes the longest video of the batch, as the published system did."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "heads", "map_size", "max_ctx_l", "max_desc_l"):
+        _as_declared(self)
+        for name in ("hidden", "heads"):
             _at_least(self, name, 1)
+        for name in ("map_size", "max_ctx_l", "max_desc_l"):
+            _at_least(self, name, 1, MOST_POSITIONS)
         for name in ("input_drop", "drop"):
             _share(self, name)
+        for name in ("clip_weight", "frame_weight"):
+            _at_least(self, name, 0, 1)
+        if not self.clip_weight + self.frame_weight:
+            raise InputError("--clip-weight 0 and --frame-weight 0 leave nothing to score by; raise one of them")
+        if 68 * self.hidden**2 > MOST_PARAMETERS:  # 17 attention blocks of four square matrices each
+            raise InputError(f"--hidden {self.hidden} makes a network of more than {MOST_PARAMETERS:,} numbers")
         if self.hidden % self.heads:
             raise InputError(f"--hidden {self.hidden} is not a multiple of --heads {self.heads}")
         if self.map_size > self.max_ctx_l:
             raise InputError(f"--map-size {self.map_size} is more than --max-ctx-l {self.max_ctx_l}")
-        if self.window not in ("full", "batch"):
-            raise InputError(f"--window {self.window}: {suggest(self.window, ['full', 'batch'])}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +160,9 @@ class ModelConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("feature_dim", "query_dim"):
-            _at_least(self, name, 1)
+            _at_least(self, name, 1, MOST_PARAMETERS // self.hidden)
+        if self.fps is not None:
+            _above_zero(self, "fps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +203,11 @@ class TrainConfig:
     """Seed of the initial weights, the order of the videos, dropout and the drawn negatives."""
 
     def __post_init__(self) -> None:
+        _as_declared(self)
         for name in ("batch_size", "epochs", "hard_pool_size"):
             _at_least(self, name, 1)
-        for name in ("patience", "hard_negative_start_epoch", "weight_decay", "seed"):
+        weights = ("clip_nce_weight", "video_nce_weight", "diversity_weight", "diversity_alpha", "margin")
+        for name in ("patience", "hard_negative_start_epoch", "weight_decay", "seed", *weights):
             _at_least(self, name, 0)
         for name in ("lr", "clip_norm"):
             _above_zero(self, name)
@@ -156,10 +234,9 @@ class RunConfig:
     """The state is saved after every epoch, and within an epoch whenever this many minutes have passed."""
 
     def __post_init__(self) -> None:
-        _at_least(self, "workers", 0)
+        _as_declared(self)
+        _at_least(self, "workers", 0, MOST_AT_ONCE)
         _at_least(self, "log_every", 1)
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise InputError(f"--precision {self.precision}: {suggest(self.precision, ['32-true', 'bf16-mixed'])}")
         _above_zero(self, "save_minutes")
 
 
@@ -175,7 +252,8 @@ class DecodeLimits:
     """GiB of memory that decoding one film may take."""
 
     def __post_init__(self) -> None:
-        _at_least(self, "decoders", 1)
+        _as_declared(self)
+        _at_least(self, "decoders", 1, MOST_AT_ONCE)
         for name in ("time_limit", "memory_limit"):
             if getattr(self, name) is not None:
                 _above_zero(self, name)

@@ -18,8 +18,8 @@ class MissingExtraError(ImportError):
         super().__init__(f"{what} needs the extra {extra!r}: pip install 'gmmformer[{extra}]'")
 
 
-def one_line(error: BaseException, longest: int = 200) -> str:
-    r"""What an error of a library says, on one printable line; its type if it says nothing.
+def one_line(error: object, longest: int = 200) -> str:
+    r"""What an error of a library, or a value of a file, says on one printable line; its type if it says nothing.
 
     >>> one_line(RuntimeError("first line\nsecond")), one_line(MemoryError())
     ('first line second', 'MemoryError')
