@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import subprocess
 import sys
 import types
 import zipfile
@@ -15,7 +16,8 @@ import torch
 
 from gmmformer.errors import InputError
 from gmmformer.model import GMMFormer, load_model, read_published
-from gmmformer.model.published import is_published, published_name
+from gmmformer.model.published import published_name
+from gmmformer.model.torch_files import is_torch_file
 
 
 def pickle_of(path: Path) -> bytes:
@@ -48,7 +50,7 @@ def refused(path: Path, *parts: str) -> str:
     assert "\n" not in message
     for part in parts:
         assert part in message
-    if is_published(path):
+    if is_torch_file(path):
         with pytest.raises(InputError) as error:
             load_model(path)
         assert str(error.value) == message
@@ -281,7 +283,7 @@ def test_no_zip(tmp_path):
     path.write_bytes(pickle.dumps(Runs(os.system, f"touch {tmp_path / 'canary'}")))
     refused(path, "not a checkpoint")
     assert not (tmp_path / "canary").exists()
-    assert not is_published(path)
+    assert not is_torch_file(path)
     with pytest.raises(InputError, match="neither a published checkpoint"):
         load_model(path)
 
@@ -396,3 +398,136 @@ def test_a_checkpoint_of_something_else(tmp_path):
 
 def test_a_whole_module_pickled(tmp_path):
     refused(saved({"config": {}, "state_dict": torch.nn.Linear(2, 2)}, tmp_path / "m.ckpt"), "nothing was run")
+
+
+def text(value: str) -> bytes:
+    return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+
+def checkpoint_of(config: bytes = b"}", state_dict: bytes = b"}", more: bytes = b"") -> bytes:
+    """A pickle of a checkpoint whose parts are made by these instructions."""
+    return b"\x80\x02}(" + text("config") + config + text("state_dict") + state_dict + more + b"u."
+
+
+NESTED = b")" + b"q\x00h\x00h\x00\x86" * 60
+"""A tuple of two tuples of two tuples ...: quickly written, but hashing or printing it takes 2 ** 60 steps."""
+STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n%b" + text("cpu") + b"K\x01tQ"
+REBUILT = b"ctorch._utils\n_rebuild_tensor_v2\n("
+HOSTILE = {
+    "a memo of four thousand million": checkpoint_of(b"}r\xff\xff\xff\x7f"),
+    "text of 2 GiB": checkpoint_of(b"X\xff\xff\xff\x7fabc"),
+    "bytes of an exabyte": b"\x80\x05\x96" + (2**60).to_bytes(8, "little") + b".",
+    "a key that takes for ever to hash": b"\x80\x02}(" + NESTED + b"K\x01u.",
+    "such a key alone": b"\x80\x02}" + NESTED + b"K\x01s.",
+    "a set of such": b"\x80\x04\x8f(" + NESTED + b"\x90.",
+    "a storage named by such": checkpoint_of(STORAGE.replace(b"%b", NESTED)),
+    "a storage of no kind": checkpoint_of(b"(" + text("storage") + NESTED + text("0") + text("cpu") + b"K\x01tQ"),
+    "a shape of letters": checkpoint_of(REBUILT + b"K\x00K\x00" + text("a") + b"\x4a\xff\xff\xff\x7f\x86)tR"),
+    "a shape of such": checkpoint_of(REBUILT + b"K\x00K\x00" + NESTED + b"\x85)tR"),
+    "a setting of such": checkpoint_of(b"}(" + b"".join(
+        text(name) + NESTED
+        for name in ("visual_feat_dim", "q_feat_size", "hidden_size", "n_heads", "map_size", "max_ctx_l", "max_desc_l",
+                     "input_drop", "drop", "clip_scale_w", "frame_scale_w")
+    ) + b"u"),
+    "a whole number of a million digits": checkpoint_of(b"\x8b" + (10**6).to_bytes(4, "little") + b"\x7f" * 10**6),
+    "methods replaced": checkpoint_of(
+        b"ccollections\nOrderedDict\n)R}" + text("keys") + b"K\x01sb",
+        b"ccollections\nOrderedDict\n)R}" + text("items") + b"K\x01sb",
+    ),
+    "a tensor filled like a dictionary": checkpoint_of(b"K\x01(" + text("a") + b"K\x01u"),
+}  # fmt: skip
+
+
+def hostile_files(folder: Path, published: Path) -> list[Path]:
+    """Checkpoints that claim, or unpack to, more than they hold; each a few MB at most."""
+    made = []
+    for number, payload in enumerate(HOSTILE.values()):
+        made.append(folder / f"{number}.ckpt")
+        with zipfile.ZipFile(made[-1], "w") as archive:
+            archive.writestr("a/data.pkl", payload)
+    zeros = bytes(2**28)
+    for name, entry in (("pickle", "a/data.pkl"), ("order", "a/byteorder")):
+        made.append(folder / f"{name} that is a bomb.ckpt")
+        with zipfile.ZipFile(made[-1], "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr(entry, zeros)
+            archive.writestr("a/data.pkl" if name == "order" else "a/x", b"\x80\x02}.")
+    made.append(folder / "sizes that lie.ckpt")
+    data = bytearray(published.read_bytes())
+    at = data.rindex(b"PK\x01\x02", 0, data.rindex(b"/data/0"))
+    data[at + 20 : at + 28] = (2**31).to_bytes(4, "little") * 2
+    made[-1].write_bytes(data)
+    return made
+
+
+def test_a_hostile_file_is_refused_without_taking_more_memory_than_it_has_bytes(reference, tmp_path):
+    files = hostile_files(tmp_path, reference / "initial.ckpt")
+    code = """
+import resource, sys
+from gmmformer.errors import InputError
+from gmmformer.model import load_model, read_published
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        read_published(__import__("pathlib").Path(path))
+        print("taken:", path)
+    except InputError as error:
+        said = str(error)
+        assert said.startswith(path + ": ") and said.isprintable() and len(said) < len(path) + 350, said
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    if grown > 100:
+        print(path, "took", grown, "MB")
+        break
+"""
+    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_weights_that_share_what_one_of_them_holds(tmp_path, published_contents):
+    # every parameter is a view of one storage: made ones of their own they would be a hundred times the file
+    whole = torch.zeros(512 * 512)
+    published_contents["config"] = dict(published_contents["config"], hidden_size=512)
+    for name, weight in published_contents["state_dict"].items():
+        shape = [512 if size == 32 else size for size in weight.shape]
+        published_contents["state_dict"][name] = whole[: np.prod(shape)].view(shape)
+    refused(saved(published_contents, tmp_path / "shared.ckpt"), "more numbers than it holds")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_that_are_not_finite(tmp_path, published_contents, value):
+    name = "clip_encoder.attn0.self.query.weight"
+    weight = published_contents["state_dict"][name].double()
+    weight[3, 4] = value
+    published_contents["state_dict"][name] = weight
+    refused(saved(published_contents, tmp_path / "nan.ckpt"), published_name(name), "NaN or infinity")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("clip_scale_w", float("nan")), ("drop", float("inf")), ("hidden_size", 10**12)]
+)
+def test_settings_that_are_none(tmp_path, published_contents, key, value):
+    published_contents["config"] = dict(published_contents["config"], **{key: value})
+    refused(saved(published_contents, tmp_path / "settings.ckpt"), "its config is not one of a GMMFormer", str(value))
+
+
+def test_whole_numbers_as_weights(tmp_path, published_contents):
+    name = "clip_encoder.attn0.self.query.weight"
+    published_contents["state_dict"][name] = published_contents["state_dict"][name].to(torch.uint8)
+    refused(saved(published_contents, tmp_path / "bytes.ckpt"), name)
+
+
+def test_torch_s_older_format(tmp_path, published_contents):
+    path = tmp_path / "old.ckpt"
+    torch.save(published_contents, path, _use_new_zipfile_serialization=False)
+    refused(path, "not a checkpoint")
+    with pytest.raises(InputError, match="neither a published checkpoint"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_every_way_that_torch_writes_one(reference, tmp_path, published_contents, protocol):
+    torch.save(published_contents, tmp_path / "again.ckpt", pickle_protocol=protocol)
+    with zipfile.ZipFile(tmp_path / "again.ckpt") as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+    found, expected = read_published(tmp_path / "again.ckpt"), read_published(reference / "trained.ckpt")
+    assert found.config == expected.config
+    assert all(torch.equal(found.state_dict[name], weight) for name, weight in expected.state_dict.items())

@@ -5,7 +5,8 @@ from typing import Any
 
 from gmmformer.errors import InputError
 from gmmformer.model.network import GMMFormer
-from gmmformer.model.published import is_published, read_published
+from gmmformer.model.published import read_published
+from gmmformer.model.torch_files import is_torch_file
 
 BEST = "best"
 """Folder of a run that holds its best model."""
@@ -23,7 +24,7 @@ def load_model(source: str | Path, *, allow_download: bool = False, **replace: A
         InputError: There is no such model, or it cannot be read.
     """
     path = Path(source)
-    if is_published(path):
+    if is_torch_file(path):
         checkpoint = read_published(path)
         model = GMMFormer(type(checkpoint.config)(**(vars(checkpoint.config) | replace)))
         model.load_state_dict(checkpoint.state_dict, strict=True)

@@ -1,20 +1,21 @@
 """Models on disk and on the Hugging Face Hub: config.json, model.safetensors and a model card, in one folder."""
 
 import json
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 
-from gmmformer.config import ModelConfig
-from gmmformer.errors import InputError
-from gmmformer.files import write_bytes, write_text
+from gmmformer.config import ModelConfig, config_from
+from gmmformer.errors import InputError, one_line
+from gmmformer.files import read_json, write_bytes, write_text
 
 Model = TypeVar("Model", bound="PretrainedModel")
 
@@ -65,14 +66,15 @@ class PretrainedModel(
             The address of the commit if the model was uploaded.
 
         Raises:
-            InputError: The folder cannot be written to.
+            InputError: The folder cannot be written to, or a weight is not finite; nothing was written then.
         """
         folder = Path(save_directory)
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
+        see_finite(weights, folder / WEIGHTS)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: no folder can be made there ({error.strerror})") from error
-        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
         write_bytes(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
         write_text(folder / CONFIG, json.dumps(asdict(self.config), indent=2) + "\n")
         if not (folder / CARD).exists():
@@ -111,22 +113,19 @@ class PretrainedModel(
             The model in evaluation mode.
 
         Raises:
-            InputError: It is not there, or its files do not belong together.
+            InputError: It is not there, its files do not belong together, or a weight is not finite.
         """
         source = str(pretrained_model_name_or_path)
         device = options.pop("map_location", "cpu")
         hub = {name: options.pop(name) for name in _HUB_OPTIONS if name in options}
         config_file, weights_file = (_file(source, name, hub) for name in (CONFIG, WEIGHTS))
-        model = cls(_config(config_file, options))
-        try:
-            model.load_state_dict(load_file(weights_file, device=str(device)), strict=True)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{weights_file}: not a safetensors file ({error}); save the model again") from error
-        except RuntimeError as error:
-            reason = str(error).split("\n")[1].strip()
-            raise InputError(
-                f"{weights_file}: its weights do not fit {config_file.name} beside it: {reason}"
-            ) from error
+        config = _config(config_file, options)
+        with torch.device("meta"):
+            expected = {name: tuple(weight.shape) for name, weight in cls(config).state_dict().items()}
+        weights = _weights(weights_file, expected)  # no memory is taken before the file is seen to hold as much
+        model = cls(config)
+        model.load_state_dict(weights, strict=True)
+        see_finite(model.state_dict(), weights_file)
         return model.to(torch.device(device)).eval()
 
 
@@ -157,11 +156,44 @@ def _file(source: str, name: str, hub: dict[str, Any]) -> Path:
 
 def _config(path: Path, replace: dict[str, Any]) -> ModelConfig:
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(ModelConfig)}
-        unknown = sorted(set(saved) - known)
-        if unknown:
-            raise InputError(f"{path}: unknown setting {unknown[0]!r}; it was written by a newer version or by hand")
-        return ModelConfig(**(saved | replace))
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
-        raise InputError(f"{path}: not the config.json of a saved model ({error})") from error
+        saved = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not the config.json of a saved model ({one_line(error)}); save it again") from error
+    return config_from(ModelConfig, saved | replace if isinstance(saved, dict) else saved, str(path))
+
+
+def _weights(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, which are those of `expected` by name and shape."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(part.get_shape()) for name, part in there.items()}
+            kinds = {name: part.get_dtype() for name, part in there.items()}
+            for name in sorted(expected.keys() | shapes.keys()):
+                if expected.get(name) != shapes.get(name) or kinds[name] not in _KINDS:
+                    found = f"{kinds[name]} of shape {shapes[name]}" if name in shapes else "not there"
+                    wanted = f"numbers of shape {expected[name]}" if name in expected else "no such weights"
+                    raise InputError(
+                        f"{path}: its weights do not fit {CONFIG} beside it: {one_line(name, 100)!r} is {found}, "
+                        f"the model has {wanted}"
+                    )
+            return {name: file.get_tensor(name) for name in expected}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a safetensors file ({one_line(error)}); save the model again") from error
+
+
+_KINDS = ("F16", "BF16", "F32", "F64")
+
+
+def see_finite(weights: Mapping[str, Tensor], where: Path) -> None:
+    """Refuse weights that are, or are to be, in the file `where`, if they hold what is no number to reckon with.
+
+    Raises:
+        InputError: One is NaN or infinity; the message names it.
+    """
+    for name, weight in weights.items():
+        if not torch.isfinite(weight).all():
+            raise InputError(
+                f"{where}: the weights {name} hold NaN or infinity, so every score would be nonsense; "
+                "train anew with a lower --lr, or fetch the model again"
+            )
