@@ -1,11 +1,13 @@
 """Data that many tests share."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from gmmformer.cli import main
 from gmmformer.data import Collection, simulate
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helpers that tests share
@@ -38,3 +40,22 @@ def tiny_collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
         difficulty=0.1,
     )
     return Collection.open(simulated.root, simulated.name)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must fail with exit code 2 and one line on stderr that holds `parts`."""
+
+    def run(arguments: list[object], *parts: str) -> str:
+        assert main([str(argument) for argument in arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        line = err.rpartition("\r")[2].strip()  # what stays when progress bars are gone
+        assert line.startswith("gmmformer: ")
+        assert "\n" not in line
+        assert "Traceback" not in err
+        for part in parts:
+            assert part in line
+        return line
+
+    return run

@@ -27,7 +27,8 @@ def extract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
     def run(*arguments: str | Path, out: Path = tmp_path / "out") -> tuple[int, str, str]:
         capsys.readouterr()
-        flags = ["--out", str(out), "--collection", "mine", "--decoders", "1"]
+        name = [] if "--collection" in arguments else ["--collection", "mine"]
+        flags = ["--out", str(out), *name, "--decoders", "1"]
         code = main(["extract", *flags, *map(str, arguments)])
         said = capsys.readouterr()
         return code, said.out, said.err

@@ -27,7 +27,7 @@ from gmmformer.evaluation import evaluate
 from gmmformer.media.decoding.decode import probe
 from gmmformer.media.encoders.registry import dual_encoder
 from gmmformer.model import GMMFormer, load_model
-from gmmformer.search import DualEmbedder, Library, choose_encoders, index_library
+from gmmformer.search import DualEmbedder, IndexReport, Library, choose_encoders, index_library
 from tiny_models import untrained
 
 tiny_encoders = pytest.importorskip("tiny_encoders")
@@ -448,6 +448,19 @@ def test_watching_takes_in_what_appears(films: Path, model: Path, tmp_path: Path
         threading.Timer(0.5, stop.set).start()
         assert next(reports, None) is None
         assert [Path(film.path).name for film in library.films()] == [second.name]
+
+
+def test_watching_retries_at_its_start(films: Path, model: Path, tmp_path: Path, run, monkeypatch) -> None:
+    retried = []
+
+    def index_films(*_: object, retry: bool, **__: object) -> IndexReport:
+        retried.append(retry)
+        return IndexReport(pruned=False)
+
+    monkeypatch.setattr("gmmformer.search.library.index_films", index_films)
+    monkeypatch.setattr("gmmformer.search.library.settled_changes", lambda *_: iter([None, None]))
+    run("index", films, "--model", model, "--library", tmp_path / "library", "--watch", "--retry", "--json")
+    assert retried == [True, False, False]
 
 
 def test_killed_indexing_goes_on(films: Path, model: Path, tmp_path: Path, run: Callable[..., str]) -> None:

@@ -4,9 +4,11 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tyro
 
+from gmmformer.cli.arguments import read_arguments
 from gmmformer.cli.films import demo, extract
 from gmmformer.cli.library import index, library, search
 from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
@@ -35,8 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 (done, but not all is well), 2 (bad input) or 130 (interrupted)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        commands = dict(COMMANDS)
+        if arguments and arguments[0] in commands:
+            name = arguments[0]
+            read = read_arguments(name, commands[name], arguments[1:])
+            arguments = [name, *read.given]
+            if name == "train":
+                commands[name] = _train_from(_preset_in(arguments), read.options)
         code: int = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS | {"train": _train_from(_preset_in(arguments))},
+            commands,
             prog="gmmformer",
             description="Find the untrimmed video, and the seconds in it, that a sentence describes.",
             args=arguments,
@@ -64,5 +73,6 @@ def _preset_in(arguments: list[str]) -> Preset | None:
     return None
 
 
-def _train_from(start: Preset | None) -> Callable[..., int]:
-    return functools.partial(train, network=start.network, training=start.train) if start else train
+def _train_from(start: Preset | None, given: tuple[str, ...]) -> Callable[..., int]:
+    defaults: dict[str, Any] = {"network": start.network, "training": start.train} if start else {}
+    return functools.partial(train, given=given, **defaults)

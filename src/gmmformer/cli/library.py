@@ -75,7 +75,7 @@ def index(
         keep_features: Keep frame features in 16 bits, so that another model needs no decoding, fixed likewise.
             Default: yes.
         prune: Remove films of the library that are gone from the disk.
-        retry: Try again films that failed before and have not changed since.
+        retry: Try again films that failed before and have not changed since; with --watch once, at its start.
         watch: Do not stop: take in films as they appear in the folders.
         engine: The address of a Milvus server, http://host:port, to fill it with the library too.
         device: "auto", "cpu", "cuda" or "mps": where encoders and model run.
@@ -87,6 +87,7 @@ def index(
     from gmmformer.media.decoding.films import find_films
     from gmmformer.search import is_library, unchanged
 
+    _check_server(engine)
     sources = {"FILMS": bool(films), "--data": data is not None, "--features-of": features_of is not None}
     if sum(sources.values()) != 1:
         given = " and ".join(name for name, there in sources.items() if there) or "nothing"
@@ -119,6 +120,15 @@ def index(
     told = {"added": taken, "films": info.films, "windows": info.windows}
     print(json_format.dumps(told) if json else f"{taken:,} added; {library} holds {info.films:,} films")
     return 0 if info.films else 1
+
+
+def _check_server(engine: str) -> None:
+    """Whoever fills an engine names a server; the others are chosen when a library is searched."""
+    if engine != "auto":
+        from gmmformer.search.engines import is_address
+
+        if not is_address(engine):
+            raise InputError(f"--engine {engine}: give the address of a Milvus server such as http://localhost:19530")
 
 
 def _opened(
@@ -166,7 +176,7 @@ def _index_films(
         report = library.add(films, prune=prune, retry=retry, limits=limits, progress=progress)
         info = library.info()
         return _told(report, library.folder, info.films, info.seconds, json)
-    for report in library.watch(films, prune=prune, limits=limits, progress=progress):
+    for report in library.watch(films, prune=prune, retry=retry, limits=limits, progress=progress):
         print(json_format.dumps(report.as_dict()) if json else report.table(), flush=True)
     return 0
 
@@ -353,5 +363,10 @@ def library(
 
     if bool(films) != (action == "remove"):
         raise InputError("remove takes films, no other action does: gmmformer library DIR remove FILM ...")
+    if engine != "auto" and action not in ("rebuild", "compact"):
+        raise InputError(
+            f"--engine {engine}: goes with rebuild and compact, and does nothing with {action}; leave it out"
+        )
+    _check_server(engine)
     with bars() as progress, Library.open(folder, engine=engine) as opened:
         return looking_after.ACTIONS[action](opened, films, json, progress)

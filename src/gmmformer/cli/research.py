@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, Suppress, arg
 
 from gmmformer.cli.shared import bars, report_epoch
 from gmmformer.cli.shared import device as device_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OF_THE_MACHINE = ("device", "workers", "save_minutes")
 """Settings of a run that may differ when it is resumed."""
+_BESIDE_RESUME = ("--resume", "--json", *(f"--{name.replace('_', '-')}" for name in OF_THE_MACHINE))
 
 
 def train(
@@ -31,6 +32,7 @@ def train(
     network: NetworkConfig = NetworkConfig(),
     training: TrainConfig = TrainConfig(),
     run: RunConfig = RunConfig(),
+    given: Suppress[tuple[str, ...]] = (),
 ) -> int:
     """Train a model on a collection: gmmformer train --data ROOT --collection tvr --preset tvr --out RUN
 
@@ -48,7 +50,10 @@ def train(
         network: The size of the network.
         training: The objective, the optimiser, the schedule.
         run: The machine and what is left behind.
+        given: The options that are there, whether or not they differ from what is the default.
     """
+    if resume is not None and (own := [option for option in given if option not in _BESIDE_RESUME]):
+        raise InputError(f"{own[0]}: a resumed run keeps its own settings; leave it out, or start a new run")
     from gmmformer.data import Collection
     from gmmformer.training import RunSettings, new_model_config
     from gmmformer.training import resume as resume_run
@@ -56,13 +61,7 @@ def train(
 
     report = None if json else report_epoch
     if resume is not None:
-        given = {"--data": data, "--collection": collection, "--out": out, "--feature": feature, "--preset": preset}
-        extra = [flag for flag, value in given.items() if value is not None]
-        machine = {name: value for name, value in _changed(run).items() if name in OF_THE_MACHINE}
-        changed = {**_changed(network), **_changed(training), **_changed(run)}
-        extra += [f"--{name.replace('_', '-')}" for name in changed if name not in machine]
-        if extra:
-            raise InputError(f"{extra[0]}: a resumed run keeps its own settings; leave it out, or start a new run")
+        machine = {name: getattr(run, name) for name in OF_THE_MACHINE if f"--{name.replace('_', '-')}" in given}
         end = resume_run(resume, report=report, progress=True, **machine)
     else:
         for flag, value in (("--data", data), ("--collection", collection), ("--out", out)):
@@ -114,7 +113,7 @@ def evaluate(
         split: Caption file to evaluate on.
         feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
         mix_in: A dual encoder to mix into the score of a model that was trained on its features: zero-shot:NAME.
-        mix: Its share of the score.
+        mix: Its share of the score, with --with.
         window: "batch" gives the published system's numbers to the last digit, "full" lets an embedding depend on its
             video alone. Default: as the model was trained.
         ranks: File to write a JSON line to for each sentence: its rank, its score, the best videos.
@@ -231,11 +230,6 @@ def simulate(
     print(f"{made.root / made.name}: {counts} videos, {sum(made.sentences.values()):,} sentences, {made.rows:,} rows")
     print(f"what it holds: gmmformer check-data {made.root} --collection {made.name}")
     return 0
-
-
-def _changed(config: NetworkConfig | TrainConfig | RunConfig) -> dict[str, Any]:
-    default = type(config)()
-    return {name: value for name, value in vars(config).items() if value != getattr(default, name)}
 
 
 def _report_training(end: "TrainingEnd", json: bool) -> None:

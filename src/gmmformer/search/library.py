@@ -289,6 +289,7 @@ class Library:
         paths: Sequence[str | os.PathLike[str]],
         *,
         prune: bool = False,
+        retry: bool = False,
         limits: DecodeLimits = DecodeLimits(),
         progress: Progress = silent,
         stop: threading.Event | None = None,
@@ -300,6 +301,7 @@ class Library:
         Args:
             paths: Films, and folders of films.
             prune: As for `index_films`.
+            retry: Likewise, the first time.
             limits: What decoding may cost.
             progress: Called as films are done.
             stop: Set it, from another thread, to end.
@@ -312,7 +314,7 @@ class Library:
             MissingExtraError: watchfiles is not installed.
         """
         quiet = settled_changes(paths, stop)
-        yield self.add(paths, prune=prune, limits=limits, progress=progress)
+        yield self.add(paths, prune=prune, retry=retry, limits=limits, progress=progress)
         for _ in quiet:
             report = self.add(paths, prune=prune, limits=limits, progress=progress)
             if report.changed:
