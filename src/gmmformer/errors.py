@@ -1,6 +1,7 @@
 """What goes wrong because of what a user gave us: one sentence that names the file, the record and the remedy."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -27,6 +28,19 @@ def one_line(error: object, longest: int = 200) -> str:
     said = str(error)[: 4 * longest]
     plain = " ".join("".join(c if c.isprintable() else " " for c in said).split()) or type(error).__name__
     return plain if len(plain) <= longest else f"{plain[:longest]}..."
+
+
+def shown(value: object) -> str:
+    """A value that is wrong as an error names it: on one short line, whatever it is.
+
+    >>> shown("x" * 1000 + "y"), shown([[[1]]])
+    ("'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxy'", '[[[...]]]')
+    """
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
 
 
 def suggest(given: str, known: Iterable[str]) -> str:

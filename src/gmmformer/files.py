@@ -16,6 +16,8 @@ from gmmformer.errors import InputError
 
 MOST_SETTINGS = 2**20
 """Bytes of a JSON file that holds settings; a larger one is none."""
+MOST_TEXT = 2**29
+"""Bytes of a file of captions; the largest published one has a fiftieth."""
 DEEPEST_JSON = 32
 """Arrays and objects within each other; what a user hands in needs four."""
 
@@ -154,6 +156,29 @@ def read_bounded(path: Path, most: int = MOST_SETTINGS) -> bytes:
     if len(data) > most:
         raise ValueError(f"larger than {most:,} bytes")
     return data
+
+
+def read_text(path: Path, most: int = MOST_TEXT) -> str:
+    """The text of a file of people's words.
+
+    Raises:
+        InputError: It cannot be read, is larger than `most` bytes, is no ordinary file, not UTF-8, or holds NUL bytes.
+    """
+    remedy = "give a text file in UTF-8"
+    try:
+        data = read_bounded(path, most)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); {remedy}") from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
+    if (null := text.find("\0")) >= 0:
+        line = text.count("\n", 0, null) + 1
+        raise InputError(f"{path}, line {line}: holds a NUL byte, as no text does, unless in UTF-16; save it as UTF-8")
+    return text
 
 
 def read_json(path: Path, most: int = MOST_SETTINGS) -> Any:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,12 @@ def test_unusual_line_ends_inside_a_sentence_are_no_lines(file):
         (b"a#0 x\na#1\n", "line 2: caption 'a#1' has no sentence"),
         (b"a#0 x\na#1  \n", "line 2: caption 'a#1' has no sentence"),
         (b"a#0 x\nb#0 x\na#0 y\n", "line 3: caption id 'a#0' is there twice"),
-        (b"a#0 x\na#1 \xff\n", "line 2: not UTF-8"),
+        (b"a#0 x\na#1 \xff\n", "line 2: byte 10 is not UTF-8"),
+        (b"a#0 x\na#1 \0\n", "line 2: holds a NUL byte"),
+        ("a#0 x\n".encode("utf-16"), "line 1: byte 0 is not UTF-8"),
+        ("a#0 x\n".encode("utf-16-le"), "line 1: holds a NUL byte"),
+        (b"[" * 200_000, "line 1: caption id '.{,70}' does not say its video"),
+        (b"a#" + b"x" * 200_000, "line 1: caption '.{,70}' has no sentence"),
         (b"", "there is no caption in it"),
         (b" \n", "there is no caption in it"),
     ],
@@ -51,8 +58,9 @@ def test_what_is_wrong_is_said(file, content, message):
 
 
 def test_missing_file(file):
-    with pytest.raises(InputError, match="cannot be read"):
-        read_captions(file)
+    for path in (file, file.parent, Path("/dev/zero")):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_captions(path)
 
 
 def test_a_scan_finds_every_fault_and_keeps_the_rest(file):

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from gmmformer.errors import InputError
+from gmmformer.errors import InputError, shown
+from gmmformer.files import read_text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,19 +64,9 @@ def scan_captions(path: Path) -> tuple[Captions, list[CaptionFault]]:
     """What can be read of a caption file, and every line that cannot.
 
     Raises:
-        InputError: The file cannot be opened.
+        InputError: The file cannot be read as text.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); check the folder and its permissions"
-        ) from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        return _captions({}), [CaptionFault(number, "not UTF-8", "save the file in UTF-8")]
+    text = read_text(path)
     sentences: dict[str, str] = {}
     faults: list[CaptionFault] = []
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
@@ -83,14 +74,14 @@ def scan_captions(path: Path) -> tuple[Captions, list[CaptionFault]]:
         if not caption_id:
             faults.append(CaptionFault(number, "empty caption line", "remove it"))
         elif not caption_id.partition("#")[0] or "#" not in caption_id:
-            what = f"caption id {caption_id!r} does not say its video, which stands before a '#'"
+            what = f"caption id {shown(caption_id)} does not say its video, which stands before a '#'"
             faults.append(CaptionFault(number, what, "write VIDEO#NUMBER, a space, the sentence"))
         elif not sentence.strip():
-            what = f"caption {caption_id!r} has no sentence"
+            what = f"caption {shown(caption_id)} has no sentence"
             faults.append(CaptionFault(number, what, "write VIDEO#NUMBER, a space, the sentence"))
         elif caption_id in sentences:
             faults.append(
-                CaptionFault(number, f"caption id {caption_id!r} is there twice", "give each line its own id")
+                CaptionFault(number, f"caption id {shown(caption_id)} is there twice", "give each line its own id")
             )
         else:
             sentences[caption_id] = sentence.strip()

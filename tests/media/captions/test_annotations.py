@@ -1,6 +1,7 @@
 """Small files as the formats are published, and records that are broken in every way."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -142,9 +143,12 @@ def test_a_named_format_is_not_guessed(tmp_path: Path) -> None:
         ('{"video": "a", "sentence": "x", "start": 1}', "only one of start and end"),
         ('{"video": "a", "sentence": "x", "start": 2, "end": 1}', "after its end"),
         ('{"video": "a", "sentence": "x", "start": -1, "end": 1}', "start is -1"),
-        ('{"video": "a", "sentence": "x", "start": 0, "end": NaN}', "end is nan"),
-        ('{"video": "a", "sentence": "x", "start": 0, "end": Infinity}', "end is inf"),
-        ('{"video": "a", "sentence": "x", "start": 0, "end": 1' + "0" * 400 + "}", "end is 1000"),
+        ('{"video": "a", "sentence": "x", "start": 0, "end": NaN}', "NaN, which is no number"),
+        ('{"video": "a", "sentence": "x", "start": 0, "end": Infinity}', "Infinity, which is no number"),
+        (
+            '{"video": "a", "sentence": "x", "start": 0, "end": 1' + "0" * 400 + "}",
+            "the number 10000000000000000000..., which 64 bits do not hold",
+        ),
         ('{"video": "a", "sentence": "x", "start": "0", "end": 1}', "start is '0'"),
         ('{"video": "a", "sentence": "x", "start": true, "end": 1}', "start is True"),
         ('{"video": "a", "sentence": "x", "split": "tain"}', "did you mean 'train'"),
@@ -175,7 +179,7 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, said: str) -> None:
         ("video,sentence\na\n", ", line 2: it has 1 columns where the header has 2"),
         ('video,sentence,start,end\na,"b",x,1\n', ", line 2: its start is 'x'"),
         ('video,sentence\na,"b\n', ", line 2: it is not CSV"),
-        ("video,caption\na,b\n", ", line 1: the header is video, caption"),
+        ("video,caption\na,b\n", ", line 1: the header is 'video, caption'"),
         ("video,sentence,video\na,b,c\n", ", line 1: the header is"),
         ("video,sentence\n", ": it holds no sentence"),
         ('{"a": {"duration": 3}}', ", video 'a': it needs the lists"),
@@ -199,6 +203,68 @@ def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"video,sentence\na,\xff\n")
     with pytest.raises(InputError, match="byte 17 is not UTF-8"):
         read_annotations(path)
+
+
+FORMATS = ("auto", "jsonl", "csv", "activitynet", "charades", "tvr", "qvhighlights")
+NUMBER = "1" * 5000
+HOSTILE: dict[str, bytes] = {
+    "brackets": b"[" * 200_000,
+    "braces": b"{" * 200_000,
+    "objects": b'{"video":' * 200_000,
+    "closed brackets": b"[" * 200_000 + b"]" * 200_000,
+    "brackets within a record": b'{"video": "a", "sentence": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "a long number": f'{{"video": "a", "sentence": "x", "start": {NUMBER}, "end": {NUMBER}}}'.encode(),
+    "a long number in a table": f"video,sentence,start,end\na,x,{NUMBER},{NUMBER}\n".encode(),
+    "a long number in ActivityNet": f'{{"a": {{"timestamps": [[0, {NUMBER}]], "sentences": ["x"]}}}}'.encode(),
+    "a long number in Charades": f"a 0 {NUMBER}##x".encode(),
+    "NaN": b'{"video": "a", "sentence": "x", "start": NaN, "end": 1}',
+    "infinity": b'{"a": {"timestamps": [[0, Infinity]], "sentences": ["x"]}}',
+    "infinity in Charades": b"a 0 inf##x",
+    "a key twice": b'{"video": "a", "sentence": "x", "video": "b"}',
+    "a film twice": b'{"a": {"timestamps": [], "sentences": []}, "a": {"timestamps": [], "sentences": []}}',
+    "one line of letters": b"x" * 3_000_000,
+    "one line of words": b"x " * 1_000_000,
+    "a long sentence": b'{"video": "a", "sentence": "' + b"x" * 3_000_000 + b'"}',
+    "a long value": b'{"video": ["' + b"x" * 3_000_000 + b'"], "sentence": "a"}',
+    "a long header": b"video,sentence," + b"x" * 3_000_000 + b",video\na,b\n",
+    "a wide header": b"video,sentence" + b",x" * 300_000 + b"\na,b\n",
+    "a long field": b'video,sentence\na,"' + b"x" * 200_000 + b'"\n',
+    "open quotes": b'video,sentence\na,"x\nb,y\n',
+    "NUL": b"video,sentence\na,x\0y\n",
+    "NUL in JSON": b'{"video": "a", "sentence": "x\\u0000"}',
+    "only NUL": bytes(1_000_000),
+    "UTF-16": '{"video": "a", "sentence": "x"}'.encode("utf-16"),
+    "UTF-16 unmarked": '{"video": "a", "sentence": "x"}'.encode("utf-16-le"),
+    "Latin-1": b'{"video": "caf\xe9", "sentence": "x"}',
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_was_made_to_do_harm_is_one_short_sentence(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "captions.txt"
+    path.write_bytes(HOSTILE[kind])
+    for format_ in FORMATS:
+        with pytest.raises(InputError) as caught:
+            read_annotations(path, format_)
+        message = str(caught.value)
+        assert message.startswith(str(path)), format_
+        assert message.isprintable(), format_
+        assert len(message) < len(str(path)) + 900, format_
+
+
+def test_what_is_no_file_of_its_own_is_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero"), Path("/dev/stdin")):
+        with pytest.raises(InputError, match="cannot be read") as caught:
+            read_annotations(path)
+        assert str(caught.value).startswith(str(path))
+
+
+def test_a_mark_of_the_byte_order_is_no_letter(tmp_path: Path) -> None:
+    path = tmp_path / "captions.txt"
+    for text in ('{"video": "a", "sentence": "x"}', "video,sentence\na,x", "a 0 1##x"):
+        path.write_bytes(text.encode("utf-8-sig"))
+        assert [(found.video, found.sentence) for found in read_annotations(path)] == [("a", "x")]
 
 
 def test_broken_records_can_be_left_out(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from gmmformer.errors import InputError, suggest
+from gmmformer.errors import InputError, one_line, shown, suggest
+from gmmformer.files import parsed_json, read_text
 from gmmformer.media.captions.records import (
     SPLITS,
     Annotation,
@@ -66,12 +67,7 @@ def read_annotations(
     path = Path(path)
     if format not in get_args(Format):
         raise InputError(f"format {format}: {suggest(format, get_args(Format))}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); give a file of annotations") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise InputError(f"{path}: the file is empty; give a file of annotations")
     found: list[Annotation] = []
@@ -115,12 +111,12 @@ def read_captions_files(
 
 def _told(path: Path, text: str) -> str:
     """The format of a file, from its content."""
-    line = next(line for line in text.splitlines() if line.strip()).strip()
+    line = text.lstrip().partition("\n")[0].strip()
     if _CHARADES.match(line):
         return "charades"
     if line[0] in "{[":
         try:
-            first = json.loads(line)
+            first = parsed_json(line)
         except ValueError:
             whole = line == "{" or line.count("{") > 1
             return "activitynet" if whole else "jsonl"
@@ -148,9 +144,9 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, str]]:
 def _fields(line: str) -> Mapping[str, Any]:
     """The object that a line of JSON holds."""
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BrokenRecordError("it is not JSON; write one object per line") from error
+        fields = parsed_json(line)
+    except ValueError as error:
+        raise BrokenRecordError(f"it is not JSON ({one_line(error)}); write one object per line") from error
     if not isinstance(fields, dict):
         raise BrokenRecordError("it is not a JSON object; write one object per line")
     return fields
@@ -202,19 +198,19 @@ def _qvhighlights(fields: Mapping[str, Any]) -> Annotation:
 def _activitynet_records(path: Path, text: str) -> Iterator[tuple[str, tuple[str, Any, int | None]]]:
     """Video, its entry and the row of a sentence in it; no row for an entry without sentences to count."""
     try:
-        films = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        films = parsed_json(text)
+    except ValueError as error:
         place = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise InputError(f"{path}{place}: it is not JSON; fetch or write the file again") from error
+        raise InputError(f"{path}{place}: it is not JSON ({one_line(error)}); fetch or write the file again") from error
     if not isinstance(films, dict):
         raise InputError(f"{path}: it is not an object of films; write {{video: {{duration, timestamps, sentences}}}}")
     for video, film in films.items():
         times, sentences = (film.get("timestamps"), film.get("sentences")) if isinstance(film, dict) else (None, None)
         if isinstance(times, list) and isinstance(sentences, list) and len(times) == len(sentences):
             for row in range(len(sentences)):
-                yield f"video {video!r}, sentence {row + 1}", (video, film, row)
+                yield f"video {shown(video)}, sentence {row + 1}", (video, film, row)
         else:
-            yield f"video {video!r}", (video, film, None)
+            yield f"video {shown(video)}", (video, film, None)
 
 
 def _activitynet(record: tuple[str, Any, int | None]) -> Annotation:
@@ -237,7 +233,7 @@ def _charades(line: str) -> Annotation:
 
 def _csv_records(path: Path, text: str) -> Iterator[tuple[str, tuple[list[str], list[str]]]]:
     """Names of the columns and values of a row."""
-    header = text.lstrip().splitlines()[0]
+    header = text.lstrip().partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: list[str] = []
@@ -249,7 +245,9 @@ def _csv_records(path: Path, text: str) -> Iterator[tuple[str, tuple[list[str], 
             elif any(value.strip() for value in row):
                 names = [value.strip().lower() for value in row]
                 if not {"video", "sentence"} <= set(names) or len(set(names)) < len(names):
-                    raise InputError(f"{path}, {place}: the header is {', '.join(names)}; it needs {_COLUMNS}, once")
+                    raise InputError(
+                        f"{path}, {place}: the header is {shown(', '.join(names))}; it needs {_COLUMNS}, once"
+                    )
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}: it is not CSV ({error}); check the quotes") from error
 

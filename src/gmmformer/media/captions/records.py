@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gmmformer.errors import suggest
+from gmmformer.errors import shown, suggest
 
+LONGEST_TEXT = 10_000
+"""Letters of a sentence or a name; what is longer is a file gone wrong."""
 SPLITS = ("train", "val", "test")
 """The splits that a `split` column may name."""
 
@@ -56,19 +58,23 @@ def checked_annotation(
     """
     for name, value in (("video", video), ("sentence", sentence)):
         if not isinstance(value, str):
-            raise BrokenRecordError(f"its {name} is {value!r}, not text; mend the record")
+            raise BrokenRecordError(f"its {name} is {shown(value)}, not text; mend the record")
         if not value.strip():
             raise BrokenRecordError(f"its {name} is empty; fill it in or remove the record")
         if any("\ud800" <= letter <= "\udfff" for letter in value):
             raise BrokenRecordError(f"its {name} holds half a surrogate pair; write the letter itself")
+        if "\0" in value:
+            raise BrokenRecordError(f"its {name} holds a NUL; leave it out")
+        if len(value) > LONGEST_TEXT:
+            raise BrokenRecordError(f"its {name} has {len(value):,} letters, more than {LONGEST_TEXT:,}; shorten it")
     if split is not None and split not in SPLITS:
-        raise BrokenRecordError(f"its split is {split!r}; {suggest(str(split), SPLITS)}")
+        raise BrokenRecordError(f"its split is {shown(split)}; {suggest(str(split)[:60], SPLITS)}")
     if (start is None) != (end is None):
         raise BrokenRecordError("it has only one of start and end; give both or neither")
     if duration is not None and _second(duration, "duration") == 0:
         raise BrokenRecordError("its duration is 0; give the film's seconds or leave it out")
     if caption is not None and (isinstance(caption, bool) or not isinstance(caption, str | int)):
-        raise BrokenRecordError(f"its caption id is {caption!r}; give a text or a whole number")
+        raise BrokenRecordError(f"its caption id is {shown(caption)}; give a text or a whole number")
     first, last = (None, None) if start is None else moment(start, end)
     return Annotation(
         video=video.strip(),
@@ -85,7 +91,7 @@ def checked_annotation(
 def needed(fields: Mapping[str, Any], name: str) -> Any:
     """A field that must be there."""
     if name not in fields:
-        known = ", ".join(map(str, list(fields)[:8])) or "none"
+        known = ", ".join(shown(field) for field in list(fields)[:8]) or "none"
         raise BrokenRecordError(f"it has no field {name!r} (its fields: {known}); add it, or name the file's format")
     return fields[name]
 
@@ -93,7 +99,7 @@ def needed(fields: Mapping[str, Any], name: str) -> Any:
 def window_of(pair: Any) -> tuple[Any, Any]:
     """The two members of a pair [start, end], still to be looked at."""
     if not isinstance(pair, list) or len(pair) != 2:
-        raise BrokenRecordError(f"its moment is {pair!r}, not [start, end]; mend the record")
+        raise BrokenRecordError(f"its moment is {shown(pair)}, not [start, end]; mend the record")
     return pair[0], pair[1]
 
 
@@ -107,9 +113,9 @@ def moment(start: Any, end: Any) -> tuple[float, float]:
 
 def _second(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BrokenRecordError(f"its {name} is {value!r}, not a number of seconds; mend the record")
+        raise BrokenRecordError(f"its {name} is {shown(value)}, not a number of seconds; mend the record")
     if not 0 <= value < math.inf or value > sys.float_info.max:
-        raise BrokenRecordError(f"its {name} is {value!r:.20}; seconds are finite and 0 or more")
+        raise BrokenRecordError(f"its {name} is {shown(value)}; seconds are finite and 0 or more")
     return float(value)
 
 
@@ -118,4 +124,4 @@ def number(text: str, name: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise BrokenRecordError(f"its {name} is {text!r}, not a number of seconds; mend the record") from error
+        raise BrokenRecordError(f"its {name} is {shown(text)}, not a number of seconds; mend the record") from error
