@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from gmmformer.errors import InputError, one_line, suggest
 
 Window = Literal["full", "batch"]
-Precision = Literal["32-true", "bf16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
 Config = TypeVar("Config", bound="NetworkConfig | TrainConfig | RunConfig")
 
 _MOST = 2**63 - 1
@@ -220,8 +220,9 @@ class RunConfig:
 
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "mps"."""
-    precision: Precision = "32-true"
-    """"32-true" is float32; "bf16-mixed" multiplies matrices in bfloat16: much faster where the hardware has it."""
+    precision: Precision = "auto"
+    """"32-true" is float32; "bf16-mixed" multiplies matrices in bfloat16: much faster where the hardware has units for
+    it, several times slower elsewhere; "auto" takes it where it pays. A run keeps what it began with."""
     workers: int = 2
     """Threads that read features ahead; 0 reads between the steps."""
     train_split: str = "train"

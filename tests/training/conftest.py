@@ -11,7 +11,7 @@ from gmmformer.training import RunSettings, new_model_config
 
 NETWORK = {"hidden": 16, "heads": 2, "map_size": 4, "max_ctx_l": 16, "max_desc_l": 8}
 TRAIN = {"batch_size": 10, "epochs": 3, "hard_negative_start_epoch": 1, "lr": 0.01}
-RUN = {"device": "cpu", "workers": 0, "log_every": 1}
+RUN = {"device": "cpu", "precision": "32-true", "workers": 0, "log_every": 1}
 
 
 @pytest.fixture(scope="session")

@@ -224,6 +224,29 @@ def test_bfloat16(make_settings, tmp_path):
     assert all(np.isfinite(line["total"]) for line in metrics_of_run(tmp_path / "run"))
 
 
+@pytest.mark.parametrize(("times", "decided"), [(0.5, "bf16-mixed"), (7.0, "32-true")])
+def test_a_run_goes_on_in_the_precision_it_began_with(make_settings, tmp_path, monkeypatch, caplog, times, decided):
+    def say(times: float) -> None:
+        monkeypatch.setattr("gmmformer.model.devices.relative_time", lambda _: times)
+
+    say(times)
+    whole, run, settings = tmp_path / "whole", tmp_path / "run", make_settings(run={"precision": "auto"})
+    train(settings, whole)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
+        assert train(settings, run).stopped == "interrupted"
+    assert json.loads((run / "config.json").read_text())["run"]["precision"] == decided
+    say(1 / times)  # on another machine
+    resume(run)
+    assert_equal_runs(run, whole)
+    other = "32-true" if decided == "bf16-mixed" else "bf16-mixed"
+    train(make_settings(run={"precision": other}), tmp_path / "other")
+    assert metrics_of_run(tmp_path / "other") != metrics_of_run(whole)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (decided == "bf16-mixed")  # resumed where it costs twice the time
+    assert all(message.startswith("--precision bf16-mixed: ") for message in told)
+
+
 def test_it_learns(make_settings, tmp_path):
     settings = make_settings(
         network={"hidden": 32, "drop": 0.0, "input_drop": 0.0},

@@ -75,6 +75,10 @@ def test_a_run_is_that_of_one_process(two, settings, tmp_path):
             assert (mine[name] - weight).abs().mean().item() <= 2e-5, name
 
 
+def test_the_first_process_decides_the_precision_of_all(two):
+    assert [(two / f"{rank}.precision").read_text() for rank in range(2)] == ["32-true"] * 2
+
+
 def test_devices():
     assert find_device("cpu") == "cpu"
     assert find_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -86,8 +90,9 @@ def test_devices():
 
 
 def test_one_process_is_the_only_one():
-    fabric = launch(RunConfig(device="cpu"))
+    fabric, run = launch(RunConfig(device="cpu"))
     assert (fabric.world_size, fabric.is_global_zero) == (1, True)
+    assert run.precision in ("32-true", "bf16-mixed")
 
 
 def test_what_a_step_draws_depends_on_seed_and_step_alone():

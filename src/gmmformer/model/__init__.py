@@ -1,6 +1,6 @@
 """The network, its score and its losses; checkpoints in and out."""
 
-from gmmformer.model.devices import find_device
+from gmmformer.model.devices import find_device, find_precision, tell_cost
 from gmmformer.model.inputs import QueryBatch, VideoBatch
 from gmmformer.model.loading import load_model
 from gmmformer.model.losses import Losses, objective
@@ -16,10 +16,12 @@ __all__ = [
     "VideoBatch",
     "VideoEmbeddings",
     "find_device",
+    "find_precision",
     "fuse",
     "fused_clip_scores",
     "load_model",
     "objective",
     "read_published",
     "similarity",
+    "tell_cost",
 ]

@@ -84,7 +84,8 @@ def train(settings: RunSettings, path: Path, *, report: Report | None = None, pr
     Raises:
         InputError: The data, a setting or the run folder is not usable; the message says what to do.
     """
-    fabric = launch(settings.run)
+    fabric, run = launch(settings.run)
+    settings = replace(settings, run=run)
     collection = _open(settings)
     folder = RunFolder.create(path, settings) if fabric.is_global_zero else RunFolder(path)
     with _held(fabric, path):
@@ -101,8 +102,8 @@ def resume(path: Path, *, report: Report | None = None, progress: bool = False, 
         **machine: Fields of `RunConfig` that are different now, such as `device` or `workers`.
     """
     settings = RunSettings.read(path / "config.json")
-    settings = replace(settings, run=replace(settings.run, **machine))
-    fabric = launch(settings.run)
+    fabric, run = launch(replace(settings.run, **machine))
+    settings = replace(settings, run=run)
     with _held(fabric, path):
         return _Training(fabric, settings, _open(settings), RunFolder(path), report, progress).run(resume=True)
 

@@ -6,6 +6,7 @@ negative and computes the loss of the whole batch.
 
 import logging
 import os
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,24 +15,35 @@ from jaxtyping import Float, Int
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from gmmformer.config import RunConfig
-from gmmformer.model import VideoEmbeddings, find_device
+from gmmformer.config import Precision, RunConfig
+from gmmformer.model import VideoEmbeddings, find_device, find_precision
 
 
-def launch(config: RunConfig) -> Fabric:
-    """Join the processes that `torchrun` started, or be the only one.
+def launch(config: RunConfig) -> tuple[Fabric, RunConfig]:
+    """Join the processes that `torchrun` started, or be the only one; `config` comes back with its precision decided.
+
+    The first process decides it for all: each could time another outcome.
 
     Raises:
         InputError: There is no such device here.
     """
+    device = find_device(config.device)
+    fabric = _fabric(device, "32-true")
+    precision = fabric.broadcast(find_precision(config.precision, device) if fabric.is_global_zero else None)
+    if precision != "32-true":  # which must be known when a Fabric is made; the processes have joined already
+        fabric = _fabric(device, precision)
+    return fabric, replace(config, precision=precision)
+
+
+def _fabric(device: str, precision: Precision) -> Fabric:
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
-        accelerator=find_device(config.device),
+        accelerator=device,
         devices=local,
         num_nodes=world // local,
         strategy="ddp" if world > 1 else "auto",
-        precision=config.precision,
+        precision=precision,
     )
     fabric.launch()
     return fabric

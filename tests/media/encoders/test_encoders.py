@@ -339,12 +339,17 @@ def test_both_towers_share_a_space(saved: Callable[[str], Path], family: str) ->
         np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-5)
 
 
-def test_half_precision_is_close_and_says_so(saved: Callable[[str], Path]) -> None:
+def test_half_precision_is_close_and_says_so(
+    saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gmmformer.model.devices.relative_time", lambda _: 3.0)
     full, half = (frame_encoder(str(saved("dinov2")), device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
     one, other = full.encode(_images()), half.encode(_images())
     assert other.dtype == np.float32
     assert 0 < np.abs(one - other).max() < 0.2
     assert half.identity == full.identity + ":bfloat16"
+    (record,) = caplog.records  # what it costs here, and float32 costs nothing
+    assert record.getMessage().startswith("dtype bfloat16: matrix products in bfloat16 take 3.0 times as long")
 
 
 def test_identity_follows_the_weights_not_the_place(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gmmformer.errors import InputError, MissingExtraError, suggest
+from gmmformer.model import tell_cost
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -121,7 +122,10 @@ class Loading:
                 f"{self.name}: its weights lack {len(missing)} tensors, {missing[0]!r} among them; take a checkpoint "
                 f"saved from {type(model).__name__}"
             )
-        return model.to(self.place()).eval().requires_grad_(False)
+        place = self.place()
+        if self.dtype != "float32":
+            tell_cost(f"dtype {self.dtype}", _DTYPES[self.dtype], place.type)
+        return model.to(place).eval().requires_grad_(False)
 
     def identity(self, config: Any) -> str:
         """Name, version of the weights, and dtype if it is not float32.

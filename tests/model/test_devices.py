@@ -1,0 +1,90 @@
+"""What matrices are multiplied in: float32, unless a product timed once says that bfloat16 pays."""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from gmmformer.model import devices, find_precision, tell_cost
+
+Timings = dict[torch.dtype, list[float]]
+
+
+@pytest.fixture
+def time_products(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Timings], list[torch.dtype]]]:
+    """Have products take the given times, over and over; what is returned fills with what was timed."""
+
+    def take(timings: Timings) -> list[torch.dtype]:
+        turns = {dtype: itertools.cycle(times) for dtype, times in timings.items()}
+        timed: list[torch.dtype] = []
+
+        def seconds(dtype: torch.dtype) -> float:
+            timed.append(dtype)
+            return next(turns[dtype])
+
+        monkeypatch.setattr(devices, "_product_seconds", seconds)
+        devices.relative_time.cache_clear()
+        return timed
+
+    yield take
+    devices.relative_time.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "found"),
+    [
+        ([2e-3], [1e-3], "bf16-mixed"),
+        ([2e-3], [14e-3], "32-true"),
+        ([2e-3], [1.9e-3], "32-true"),  # no more than what converting costs
+        ([9e-3, 2e-3, 8e-3], [50e-3, 70e-3, 14e-3], "32-true"),  # one look in three is undisturbed
+        ([9e-3, 2e-3, 8e-3], [50e-3, 1e-3, 3e-3], "bf16-mixed"),
+    ],
+)
+def test_auto_takes_what_pays(time_products, caplog, float32, bfloat16, found):
+    timed = time_products({torch.float32: float32, torch.bfloat16: bfloat16})
+    assert [find_precision("auto", "cpu") for _ in range(3)] == [found] * 3
+    assert timed[:2] == [torch.float32, torch.bfloat16]  # in turns: what slows the machine for a while slows both
+    assert len(timed) == 10  # once for all three
+    assert not caplog.records
+
+
+def test_what_was_asked_for_is_taken_and_its_cost_told_in_a_line(time_products, caplog):
+    time_products({torch.float32: [2e-3], torch.bfloat16: [14e-3]})
+    assert find_precision("bf16-mixed", "cpu") == "bf16-mixed"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith("--precision bf16-mixed: matrix products in bfloat16 take 7.0 times as long")
+    assert "\n" not in record.getMessage()
+
+
+def test_what_costs_nothing_is_not_warned_of(time_products, caplog):
+    timed = time_products({torch.float32: [2e-3], torch.bfloat16: [2e-3], torch.float16: [1e-3]})
+    assert find_precision("bf16-mixed", "cpu") == "bf16-mixed"
+    tell_cost("dtype float16", torch.float16, "cpu")
+    assert not caplog.records
+    timed.clear()
+    assert find_precision("32-true", "cpu") == "32-true"
+    assert not timed
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_on_a_gpu_its_units_decide(time_products, monkeypatch, caplog, units):
+    def supported(*, including_emulation: bool) -> bool:
+        return units or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    timed = time_products({})
+    assert find_precision("auto", "cuda") == ("bf16-mixed" if units else "32-true")
+    assert find_precision("bf16-mixed", "cuda") == "bf16-mixed"
+    assert ["no units for bfloat16" in record.getMessage() for record in caplog.records] == [True] * (not units)
+    assert find_precision("auto", "mps") == "32-true"
+    assert not timed
+
+
+def test_a_product_is_really_timed():
+    devices.relative_time.cache_clear()
+    found = devices.relative_time(torch.bfloat16)
+    assert 0 < found < float("inf")
+    assert devices.relative_time(torch.bfloat16) is found
