@@ -1,7 +1,9 @@
 """GMMFormer: find the untrimmed video, and the seconds in it, that a sentence describes."""
 
+import os
 from typing import TYPE_CHECKING
 
+from gmmformer.cores import share_cores
 from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from gmmformer.training import RunSettings, new_model_config, resume, train
 
 __version__ = "0.1.0"
+
+share_cores(os.environ)
 
 __getattr__, _names = lazily(
     __name__,
