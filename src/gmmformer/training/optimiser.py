@@ -6,15 +6,19 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 
 from gmmformer.config import TrainConfig
+
+_FAR = 1e6
+"""Steps after which 1 - beta ** step is 1."""
 
 
 class BertAdam(Optimizer):
     """Adam without bias correction, with decoupled decay, clipping the gradient of each parameter tensor by itself.
 
-    update = m / (sqrt(v) + eps) + weight_decay * p, p -= lr * update; beta 0.9 and 0.999, eps 1e-6. All tensors are
-    updated by one kernel each ("foreach").
+    update = m / (sqrt(v) + eps) + weight_decay * p, p -= lr * update; beta 0.9 and 0.999, eps 1e-6. That is what AdamW
+    does after so many steps that its bias correction is 1; torch's fused kernel does it in one pass over each tensor.
     """
 
     def __init__(
@@ -61,16 +65,22 @@ class BertAdam(Optimizer):
         factors = (group["clip_norm"] / (norms + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(grads, list(factors.unbind()))
 
-        torch._foreach_lerp_(means, grads, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
-
-        denominators = torch._foreach_sqrt(squares)
-        torch._foreach_add_(denominators, group["eps"])
-        updates = torch._foreach_div(means, denominators)
-        if group["weight_decay"]:
-            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
-        torch._foreach_add_(params, updates, alpha=-group["lr"])
+        adamw(
+            params,
+            grads,
+            means,
+            squares,
+            max_exp_avg_sqs=[],
+            state_steps=[torch.tensor(_FAR, device=params[0].device)] * len(params),
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+        )
 
 
 def optimiser_for(model: nn.Module, config: TrainConfig) -> BertAdam:
