@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import gmmformer
 from gmmformer.cores import share_cores, usable_cores
 
 HERE = 8
@@ -69,6 +70,12 @@ def test_how_the_user_lets_threads_wait_is_left_alone(tmp_path, name):
     environment = {name: "as I like"}
     share_cores(environment, tmp_path)
     assert environment == {name: "as I like"}
+
+
+def test_nobody_counts_cores_in_another_way():
+    source = Path(gmmformer.__file__).parent
+    counting = {path.relative_to(source).as_posix() for path in source.rglob("*.py") if "cpu_count" in path.read_text()}
+    assert counting == {"cores.py"}
 
 
 SEEN_AS_TORCH_LOADS = """

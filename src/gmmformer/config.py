@@ -1,11 +1,11 @@
 """Every setting of the model and of its training, with the published values for the three collections."""
 
 import math
-import os
 from dataclasses import MISSING, dataclass, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from gmmformer.cores import usable_cores
 from gmmformer.errors import InputError, one_line, suggest
 
 Window = Literal["full", "batch"]
@@ -245,7 +245,7 @@ class RunConfig:
 class DecodeLimits:
     """What decoding films may cost."""
 
-    decoders: int = os.cpu_count() or 1
+    decoders: int = usable_cores()
     """Films decoded at a time, each in a process of its own."""
     time_limit: float | None = None
     """Seconds that decoding one film may take. Default: 120 s and 20 s for each second of film."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from gmmformer.cores import usable_cores
 from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.data.sizes import SIZES, Sizes
@@ -154,7 +155,7 @@ def _write_features(folder: Path, world: World, plans: dict[str, Plan], seed: in
         return world.row_features(plans[split], start, start + step, np.random.default_rng([seed, 4, number, start]))
 
     with (folder / "feature.bin").open("wb") as file:
-        for rows in read_ahead(make, blocks, workers=min(4, os.cpu_count() or 1)):
+        for rows in read_ahead(make, blocks, workers=min(4, usable_cores())):
             file.write(rows.data)
             done += len(rows)
             progress("features", done, total)

@@ -1,6 +1,5 @@
 """The whole way on films that it renders itself: extract, train, evaluate on films not seen, index and search those."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gmmformer.config import DecodeConfig, RunConfig, TrainConfig
+from gmmformer.cores import usable_cores
 from gmmformer.data import Collection, segment_edges
 from gmmformer.data.progress import Progress
 from gmmformer.demo.render import render_films, write_captions
@@ -75,7 +75,7 @@ def run_demo(
     render_films(
         plans,
         out / "films",
-        workers=os.cpu_count() or 1,
+        workers=usable_cores(),
         progress=lambda done, total: progress("films rendered", done, total),
     )
     write_captions(plans, out / "captions.jsonl")

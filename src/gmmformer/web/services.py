@@ -1,11 +1,11 @@
 """What the routes stand on, made once for a server."""
 
 from dataclasses import dataclass
-from os import cpu_count
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from gmmformer.cores import usable_cores
 from gmmformer.search import Library
 from gmmformer.web.batching import Batcher
 from gmmformer.web.catalogue import Catalogue
@@ -40,7 +40,7 @@ def make_services(library: Library, config: ServeConfig, tokens: Tokens, metrics
     """The services of a server of `library`; call within its event loop."""
     work = FilmWork(config, metrics)
     catalogue = Catalogue(library, work)
-    threads, most = (1, MOST_QUERIES) if config.batching else (cpu_count() or 1, 1)
+    threads, most = (1, MOST_QUERIES) if config.batching else (usable_cores(), 1)
     return Services(
         config=config,
         library=library,

@@ -1,6 +1,5 @@
 """Encoders with weights, through `transformers`: pictures, sentences, and both in one space."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from gmmformer.cores import usable_cores
 from gmmformer.errors import InputError
 from gmmformer.media.encoders.loading import Loading
 
@@ -56,7 +56,7 @@ class PretrainedFrames:
         previous: Sequence[UInt8[np.ndarray, "_height _width 3"] | None] | None = None,
     ) -> Float[np.ndarray, "frames dim"]:
         """One float32 vector per frame; `previous` is not looked at."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(8, usable_cores())) as pool:
             waiting = [
                 [pool.submit(self._prepared, images[slice(*at)]) for at in _spans(start, stop, _PREPARED_AT_ONCE)]
                 for start, stop in _spans(0, len(images), self._batch)
