@@ -121,6 +121,7 @@ def test_a_preset_misspelt(name):
         (TrainConfig, {"seed": 2**64}),
         (TrainConfig, {"margin": -0.1}),
         (TrainConfig, {"lr": "0.1"}),
+        (TrainConfig, {"lr": 1e39}),
         (RunConfig, {"workers": 10**9}),
         (RunConfig, {"device": 0}),
         (DecodeLimits, {"decoders": 10**9}),

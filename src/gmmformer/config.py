@@ -1,6 +1,5 @@
 """Every setting of the model and of its training, with the published values for the three collections."""
 
-import math
 from dataclasses import MISSING, dataclass, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -13,6 +12,7 @@ Precision = Literal["auto", "32-true", "bf16-mixed"]
 Config = TypeVar("Config", bound="NetworkConfig | TrainConfig | RunConfig")
 
 _MOST = 2**63 - 1
+_MOST_FLOAT = 3.4e38
 MOST_PARAMETERS = 2**31
 """Numbers of the largest network that is built: 8 GiB of them; the published ones have 13 million."""
 MOST_POSITIONS = 8192
@@ -66,8 +66,8 @@ def _as_declared(config: Any) -> None:
         elif not any(_is_a(value, one) for one in kinds):
             called = " or ".join(_CALLED[one] for one in kinds)
             raise InputError(f"{_flag(name)} {_shown(value)} must be {called}")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{_flag(name)} {_shown(value)} must be a finite number")
+        elif isinstance(value, float) and not abs(value) <= _MOST_FLOAT:
+            raise InputError(f"{_flag(name)} {_shown(value)} must be a finite number, such as float32 holds")
 
 
 def _is_a(value: object, kind: type) -> bool:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,6 +219,74 @@ def test_a_loss_that_is_not_finite_stops_the_run(make_settings, tmp_path):
         train(make_settings(train={"lr": 1e30, "warmup": 0.0}), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("lr", "said"),
+    [(1e30, "the model makes NaN or infinity of sentence 'val_000000#enc#0'"), (3e38, r"the weights \S+ hold NaN")],
+)
+def test_a_model_of_no_numbers_is_never_saved(make_settings, tmp_path, lr, said):
+    # one step an epoch, the first of which has the rate 0 and the second a finite loss
+    settings = make_settings(train={"lr": lr, "batch_size": 24, "warmup": 0.5})
+    with pytest.raises(InputError, match=rf"run: {said}.* at step 2; .*lower --lr"):
+        train(settings, tmp_path / "run")
+    assert load_model(tmp_path / "run").training is False  # of the first epoch, and whole
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["progress"]["epoch"] == 1
+
+
+def foreign(state: dict[str, Any], kind: str) -> None:
+    moments = state["optimiser"]["state"][0]
+    progress, name = state["progress"], next(iter(state["model"]))
+    changes: dict[str, Callable[[], object]] = {
+        "another network's weights": lambda: state["model"].update({name: torch.zeros(3, 3)}),
+        "a weight less": lambda: state["model"].pop(name),
+        "a weight that is text": lambda: state["model"].update({name: "abc"}),
+        "NaN in a weight": lambda: state["model"][name].view(-1)[:1].fill_(torch.nan),
+        "NaN in the optimiser": lambda: moments["square"].view(-1)[:1].fill_(torch.nan),
+        "another optimiser's": lambda: moments.update(step=1),
+        "no optimiser": lambda: state.pop("optimiser"),
+        "a step of another collection": lambda: progress.update(step=progress["step"] + 1),
+        "a step of text": lambda: progress.update(step="1"),
+        "a negative epoch": lambda: progress.update(epoch=-1),
+        "an infinite loss": lambda: progress.update(loss_sums=(float("inf"),) * 6),
+        "more of progress": lambda: progress.update(mood="good"),
+        "nothing but a format": state.clear,
+        "not even a dictionary": lambda: state.update(format=None),
+        "bytes of metrics that are none": lambda: state.update(metrics_bytes=-1),
+    }
+    changes[kind]()
+
+
+KINDS = [
+    "NaN in a weight",
+    "NaN in the optimiser",
+    "a negative epoch",
+    "a step of another collection",
+    "a step of text",
+    "a weight less",
+    "a weight that is text",
+    "an infinite loss",
+    "another network's weights",
+    "another optimiser's",
+    "bytes of metrics that are none",
+    "more of progress",
+    "no optimiser",
+    "not even a dictionary",
+    "nothing but a format",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_of_something_else_is_refused_in_one_sentence(whole, tmp_path, kind):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    state = torch.load(run / "state.pt", weights_only=True)
+    foreign(state, kind)
+    torch.save(state, run / "state.pt")
+    with pytest.raises(InputError, match=r"state\.pt: ") as error:
+        resume(run)
+    assert "\n" not in str(error.value)
+    load_model(run)  # the best model is as it was
+
+
 def test_bfloat16(make_settings, tmp_path):
     end = train(make_settings(run={"precision": "bf16-mixed"}, train={"epochs": 1}), tmp_path / "run")
     assert end.stopped == "done"
@@ -275,6 +345,7 @@ KILLED = """
 import os, pickle, random, resource, signal, sys, time
 import matplotlib.figure, torch
 from pathlib import Path
+from typing import Any
 from gmmformer.errors import InputError
 from gmmformer.training import resume, train
 

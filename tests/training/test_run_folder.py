@@ -42,6 +42,11 @@ def test_a_folder_that_is_there(make_settings, folder, tmp_path):
         ('{"format": 1}', "not the config.json of a run"),
         ('{"format": 99}', "newer version"),
         ('{"format": "one"}', "not the config.json of a run"),
+        ('{"format": NaN}', "not the config.json of a run"),
+        ('{"format": 1, "format": 1}', "'format' is there twice"),
+        ('{"format": ' + "[" * 100_000, "not the config.json of a run"),
+        ('{"format": ' + "9" * 5000 + "}", "not the config.json of a run"),
+        ('{"format": 1, "root": 1, "collection": 1, "feature": 1, "model": 1, "train": 1, "run": 1}', "not named by"),
     ],
 )
 def test_settings_that_are_none(folder, text, part):
@@ -56,6 +61,59 @@ def test_settings_with_an_unknown_field(folder):
     (folder.path / "config.json").write_text(json.dumps(saved))
     with pytest.raises(InputError, match="momentum"):
         RunSettings.read(folder.path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [("model", "max_ctx_l", 10**12), ("model", "clip_weight", 2), ("train", "lr", "high"), ("run", "workers", -1)],
+)
+def test_settings_out_of_range_name_the_file(folder, part, name, value):
+    saved = json.loads((folder.path / "config.json").read_text())
+    saved[part][name] = value
+    (folder.path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(
+        InputError, match=rf"config\.json, {part}: the setting {name.replace('_', '-')} {value} must be"
+    ):
+        RunSettings.read(folder.path / "config.json")
+
+
+def test_metrics_that_end_before_the_state_lose_their_torn_line_with_a_remark(folder):
+    for step in range(3):
+        folder.log({"kind": "step", "loss": 1.0}, step)
+    folder.save_state({})
+    path = folder.path / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])  # a crash of the machine: the state reached the disk, its metrics did not
+    folder.load_state()
+    assert path.read_bytes() == whole[: 2 * len(whole) // 3]
+    assert len(folder.remarks) == 1
+    assert str(path) in folder.remarks[0]
+    folder.load_state()
+    folder.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"no JSON",
+        b"[1]",
+        b'{"kind": "day"}',
+        b'{"kind": "epoch", "epoch": 0}',
+        b'{"kind": "epoch", "epoch": 0, "total": NaN}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_metrics_that_training_never_wrote(folder, line):
+    folder.log({"kind": "step", "loss": 1.0}, 1)
+    with (folder.path / "metrics.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    folder.save_state({})
+    with pytest.raises(InputError, match=r"metrics\.jsonl: .*line 2 .*; move it away") as error:
+        folder.load_state()
+    assert "\n" not in str(error.value)
+    (folder.path / "metrics.jsonl").unlink()
+    assert folder.load_state()["format"] == 1
 
 
 def test_no_settings(tmp_path):
@@ -89,7 +147,7 @@ def test_a_damaged_state(folder, share):
     state = folder.path / "state.pt"
     whole = state.read_bytes()
     state.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match=r"state\.pt: damaged .*; remove it to start over"):
+    with pytest.raises(InputError, match=r"state\.pt: .*damaged .*; remove it to start over"):
         folder.load_state()
 
 
@@ -99,7 +157,7 @@ def test_a_state_with_code_in_it_is_not_run(folder, tmp_path):
             return (tmp_path / "canary").touch, ()
 
     torch.save({"format": 1, "model": Touch()}, folder.path / "state.pt")
-    with pytest.raises(InputError, match=r"state\.pt: damaged") as error:
+    with pytest.raises(InputError, match=r"state\.pt: .*nothing was run.*; remove it to start over") as error:
         folder.load_state()
     assert "\n" not in str(error.value)
     assert not (tmp_path / "canary").exists()

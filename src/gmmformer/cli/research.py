@@ -2,6 +2,7 @@
 
 import json as json_format
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -233,6 +234,8 @@ def simulate(
 
 
 def _report_training(end: "TrainingEnd", json: bool) -> None:
+    for remark in end.remarks:
+        print(f"gmmformer: {remark}", file=sys.stderr)
     if json:
         found: dict[str, Any] = {"run": str(end.run), "stopped": end.stopped, "epochs": end.epochs}
         print(json_format.dumps({**found, "best_epoch": end.best_epoch, "best_SumR": end.best_sum_recall}))
@@ -241,5 +244,5 @@ def _report_training(end: "TrainingEnd", json: bool) -> None:
         print(f"interrupted; everything is saved. Go on with: gmmformer train --resume {end.run}")
         return
     why = "all epochs are done" if end.stopped == "done" else "no better SumR for long"
-    best = f"best SumR {end.best_sum_recall:.2f} in epoch {(end.best_epoch or 0) + 1}"
+    best = f"best SumR {end.best_sum_recall or 0:.2f} in epoch {(end.best_epoch or 0) + 1}"
     print(f"{why}: {best}\nmodel  {end.run / 'best'}\ncurves {end.run / 'curves.png'}")

@@ -4,6 +4,7 @@ from gmmformer.evaluation.evaluating import (
     QUERY_BATCH,
     VIDEO_BATCH,
     Evaluation,
+    NotFiniteError,
     check_widths,
     embed_queries,
     embed_videos,
@@ -11,15 +12,17 @@ from gmmformer.evaluation.evaluating import (
     evaluate_vectors,
     fused_space,
 )
-from gmmformer.evaluation.metrics import Metrics, chance, metrics_of, ranks
+from gmmformer.evaluation.metrics import RECALL_AT, Metrics, chance, metrics_of, ranks
 from gmmformer.evaluation.ranking import TopVideos, rank_videos, top_videos
 from gmmformer.evaluation.report import metrics_table, plot_curves
 
 __all__ = [
     "QUERY_BATCH",
+    "RECALL_AT",
     "VIDEO_BATCH",
     "Evaluation",
     "Metrics",
+    "NotFiniteError",
     "TopVideos",
     "chance",
     "check_widths",

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,16 @@ VIDEO_BATCH, QUERY_BATCH = 100, 50
 """The published batches; with window="batch" the first is part of the result."""
 
 _RESIDENT_BYTES = 2**31
+_LOOKED_AT = 2**23
+"""Numbers that are looked through at a time."""
+
+
+class NotFiniteError(InputError):
+    """A model makes no numbers of what it is given, so that scores would be nonsense."""
+
+    def __init__(self, what: str, remedy: str = "take another model, or train it anew with a lower --lr") -> None:
+        super().__init__(f"{what}, so scores would be nonsense; {remedy}")
+        self.what = what
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +101,8 @@ def evaluate(
         progress: Whether to show a progress bar on stderr.
 
     Raises:
-        InputError: The features are not of the model's width, or the data are not whole.
+        InputError: The features are not of the model's width, or the data are not whole; a `NotFiniteError` where what
+            the model makes of them is not finite.
     """
     started = time.perf_counter()
     check_widths(model, collection)
@@ -123,8 +134,13 @@ def evaluate_vectors(
         captions: The split.
         top: Best videos to keep for each sentence.
         started: `time.perf_counter()` when the work began, for `Evaluation.seconds`.
+
+    Raises:
+        NotFiniteError: A vector is not finite; the message names its sentence or video.
     """
     started = time.perf_counter() if started is None else started
+    _see_finite(queries, "sentence", captions.caption_ids)
+    _see_finite(fused, "video", captions.video_ids)
     video_of_query = torch.from_numpy(captions.video_of_query)
     found = rank_videos(queries, fused, video_of_query).cpu().numpy()
     scores = own_scores(queries, fused, video_of_query).cpu().numpy()
@@ -197,3 +213,12 @@ def fused_space(videos: int, model: GMMFormer) -> Iterator[Float[Tensor, "videos
         return
     with tempfile.TemporaryFile(prefix="gmmformer-") as file:
         yield torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))
+
+
+def _see_finite(vectors: Float[Tensor, "things ..."], what: str, names: Sequence[str]) -> None:
+    step = max(1, _LOOKED_AT // vectors[:1].numel()) if len(vectors) else 1
+    for first in range(0, len(vectors), step):
+        finite = torch.isfinite(vectors[first : first + step].flatten(1).sum(1))  # NaN and infinity outlast a sum
+        if not finite.all():
+            name = names[first + int(finite.logical_not().nonzero()[0])]
+            raise NotFiniteError(f"the model makes NaN or infinity of {what} {name!r}")

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from gmmformer.config import ModelConfig
 from gmmformer.data import Collection, TrainingBatch
 from gmmformer.errors import InputError
-from gmmformer.evaluation import Metrics, check_widths, evaluate
+from gmmformer.evaluation import Metrics, NotFiniteError, check_widths, evaluate
 from gmmformer.files import locked
 from gmmformer.model import GMMFormer, Losses, objective
 from gmmformer.training.optimiser import learning_rate, optimiser_for
 from gmmformer.training.processes import gather, launch, seed_step
-from gmmformer.training.run_folder import RunFolder, RunSettings
+from gmmformer.training.run_folder import Progress, RunFolder, RunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +52,10 @@ class TrainingEnd:
     """Epochs that are over."""
     best_epoch: int | None
     """Counted from 0; None before the first epoch was over."""
-    best_sum_recall: float
-
-
-@dataclass
-class _Progress:
-    """Where a run stands; with the weights and the optimiser, all that resume needs."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    best_epoch: int | None = None
-    best_sum_recall: float = float("-inf")
-    loss_sums: tuple[float, ...] = (0.0,) * len(Losses._fields)
-    train_seconds: float = 0.0
-    finished: bool = False
+    best_sum_recall: float | None
+    """None before the first epoch was over."""
+    remarks: tuple[str, ...] = ()
+    """What was put right when the run was gone on with."""
 
 
 Report = Callable[[EpochEnd], None]
@@ -145,15 +134,13 @@ class _Training:
         self.model = GMMFormer(settings.model)
         check_widths(self.model, collection)
         self.optimiser = optimiser_for(self.model, config)
-        self.at = _Progress()
+        self.at = Progress()
         self.interrupted = False
 
     def run(self, *, resume: bool) -> TrainingEnd:
         self.wrapped, self.wrapped_optimiser = self.fabric.setup(self.model, self.optimiser)
         if resume and (state := self._load_state()):
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.at = _Progress(**state["progress"])
+            self.at = self.folder.restore(state, self.model, self.optimiser, self.batches)
         with _stop_on_signal(self), self._bar() as bar:
             while not self.at.finished and not self.interrupted:
                 self._epoch(bar)
@@ -168,6 +155,7 @@ class _Training:
             epochs=last.epoch,
             best_epoch=last.best_epoch,
             best_sum_recall=last.best_sum_recall,
+            remarks=tuple(self.folder.remarks),
         )
 
     def _epoch(self, bar: "tqdm[Any]") -> None:
@@ -182,9 +170,9 @@ class _Training:
             at.step, at.batch = at.step + 1, at.batch + 1
             due = time.monotonic() - saved > 60 * run.save_minutes
             regular = at.step % run.log_every == 0 or at.batch == self.batches
-            if regular or stop or due:
+            if regular or stop or due:  # and so before the state is saved or the model evaluated
                 at.loss_sums = tuple(sums.tolist())
-                self._see_finite(losses)
+                self._see_finite()
             if regular:  # and only then: an interrupted run logs what an uninterrupted one does
                 self._log_step(losses, bar)
             bar.update()
@@ -229,18 +217,30 @@ class _Training:
             workers=run.workers,
         )
 
-    def _see_finite(self, losses: Losses) -> None:
-        total = losses.total.item()
-        if not np.isfinite(total):
-            raise InputError(
-                f"{self.folder.path}: the loss is {total} at step {self.at.step}; resume would meet it again: "
-                "start anew with a lower --lr, or with --precision 32-true"
-            )
+    def _see_finite(self) -> None:
+        """Refuse to go on with losses, or with weights made by them, that are not finite.
+
+        Raises:
+            InputError: The message names the step and what to do.
+        """
+        total = self.at.loss_sums[-1]  # the sum of all terms, so not finite if one of them is not
+        bad = None if np.isfinite(total) else f"the loss is {total}"
+        if bad is None:
+            broken = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
+            bad = f"the weights {broken[0]} hold NaN or infinity" if broken else None
+        if bad is not None:
+            raise self._diverged(bad)
+
+    def _diverged(self, what: str) -> InputError:
+        return InputError(
+            f"{self.folder.path}: {what} at step {self.at.step}; resume would meet it again: "
+            "start anew with a lower --lr, or with --precision 32-true"
+        )
 
     def _log_step(self, losses: Losses, bar: "tqdm[Any]") -> None:
         bar.set_postfix(
             loss=f"{losses.total.item():.3f}",
-            SumR="-" if self.at.best_epoch is None else f"{self.at.best_sum_recall:.1f}",
+            SumR="-" if self.at.best_sum_recall is None else f"{self.at.best_sum_recall:.1f}",
             refresh=False,
         )
         if self.fabric.is_global_zero:
@@ -255,10 +255,12 @@ class _Training:
         bar.set_description(f"epoch {at.epoch + 1}: evaluating")
         metrics = None
         if self.fabric.is_global_zero:
-            found = evaluate(self.model, self.collection, run.val_split, workers=run.workers)
-            metrics = found.metrics
+            try:
+                metrics = evaluate(self.model, self.collection, run.val_split, workers=run.workers).metrics
+            except NotFiniteError as error:
+                raise self._diverged(error.what) from error
         metrics = self.fabric.broadcast(metrics)
-        better = metrics.sum_recall > at.best_sum_recall
+        better = at.best_sum_recall is None or metrics.sum_recall > at.best_sum_recall
         if better:
             at.best_sum_recall, at.best_epoch = metrics.sum_recall, at.epoch
         end = EpochEnd(

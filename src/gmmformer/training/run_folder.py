@@ -6,23 +6,31 @@ to where the state was saved.
 
 import errno
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from gmmformer.config import ModelConfig, RunConfig, TrainConfig
-from gmmformer.errors import InputError
-from gmmformer.evaluation import plot_curves
-from gmmformer.files import recover, unwritable, write_text, written_whole
+from gmmformer.config import ModelConfig, RunConfig, TrainConfig, config_from
+from gmmformer.errors import InputError, one_line
+from gmmformer.evaluation import RECALL_AT, plot_curves
+from gmmformer.files import parsed_json, read_bounded, read_json, recover, unwritable, write_text, written_whole
+from gmmformer.model import Losses
 from gmmformer.model.loading import BEST
+from gmmformer.model.pretrained import see_finite
+from gmmformer.model.torch_files import read_torch_file
 
 FORMAT = 1
 """Version of the run folder; a newer one is refused."""
+
+_MOST_METRICS = 2**30
+_OF_AN_EPOCH = ("epoch", "total", "SumR", *(f"R@{k}" for k in RECALL_AT))
+"""What the curves need of a line of metrics.jsonl that ends an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +58,42 @@ class RunSettings:
             InputError: It is missing or not one.
         """
         try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = read_json(path)
+            if not isinstance(saved, dict) or not isinstance(saved.get("format"), int):
+                raise ValueError("it says no format")
             if saved.pop("format") > FORMAT:
                 raise InputError(f"{path}: written by a newer version of gmmformer; update it to go on with this run")
-            saved["root"] = Path(saved["root"])
-            for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("run", RunConfig)):
-                saved[name] = kind(**saved[name])
-            return cls(**saved)
+            names = {"root", "collection", "feature", "model", "train", "run"}
+            if saved.keys() != names:
+                raise ValueError(f"it lacks, or has beside what belongs there, {min(names ^ saved.keys())[:60]!r}")
+            if not all(isinstance(saved[name], str) for name in ("root", "collection", "feature")):
+                raise ValueError("its collection is not named by texts")
         except FileNotFoundError as error:
             raise InputError(f"{path.parent}: not a run: it has no config.json; start one without --resume") from error
-        except (UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path}: not the config.json of a run ({error})") from error
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not the config.json of a run ({one_line(error)}); start a new run") from error
+        return cls(
+            root=Path(saved["root"]),
+            collection=saved["collection"],
+            feature=saved["feature"],
+            model=config_from(ModelConfig, saved["model"], f"{path}, model"),
+            train=config_from(TrainConfig, saved["train"], f"{path}, train"),
+            run=config_from(RunConfig, saved["run"], f"{path}, run"),
+        )
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the weights and the optimiser, all that resume needs."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_epoch: int | None = None
+    best_sum_recall: float | None = None
+    loss_sums: tuple[float, ...] = (0.0,) * len(Losses._fields)
+    train_seconds: float = 0.0
+    finished: bool = False
 
 
 class RunFolder:
@@ -73,6 +106,8 @@ class RunFolder:
         self._state = path / "state.pt"
         self._events: Any = None
         self._drawn = 0.0
+        self.remarks: list[str] = []
+        """What was put right here, for people."""
 
     @classmethod
     def create(cls, path: Path, settings: RunSettings) -> "RunFolder":
@@ -111,16 +146,72 @@ class RunFolder:
             self._cut_metrics(0)
             return None
         try:
-            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, BadZipFile) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{self._state}: damaged ({reason}); remove it to start over, keeping {BEST}/") from error
+            state = read_torch_file(self._state)
+        except InputError as error:
+            raise InputError(f"{error}; remove it to start over, keeping {BEST}/") from error
+        if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+            raise self._foreign("it says no format")
         if state["format"] > FORMAT:
             raise InputError(
                 f"{self._state}: written by a newer version of gmmformer; update it to go on with this run"
             )
-        self._cut_metrics(state["metrics_bytes"])
+        written = state.get("metrics_bytes")
+        if not isinstance(written, int) or written < 0:
+            raise self._foreign("it does not say how much of metrics.jsonl belongs to it")
+        self._cut_metrics(written)
+        self.epochs()  # a line that is none is said now, not after an epoch of work
         return state
+
+    def restore(self, state: dict[str, Any], model: nn.Module, optimiser: Optimizer, batches: int) -> Progress:
+        """Go on from a saved state with a model and its optimiser, in epochs of `batches` batches.
+
+        Raises:
+            InputError: The state is not one of this run; the message says what differs.
+        """
+        weights, kept, at = state.get("model"), state.get("optimiser"), state.get("progress")
+        kept = kept.get("state") if isinstance(kept, dict) else None
+        if not isinstance(weights, dict) or not isinstance(kept, dict) or not isinstance(at, dict):
+            raise self._foreign("it has no weights, optimiser and progress")
+        if (name := _differing(weights, model.state_dict())) is not None:
+            raise self._foreign(f"its weights {name} are not those of the network in config.json")
+        see_finite(weights, self._state)
+        parameters = [weight for group in optimiser.param_groups for weight in group["params"]]
+        for index, moments in kept.items():
+            like = parameters[index] if isinstance(index, int) and 0 <= index < len(parameters) else None
+            if like is None or not isinstance(moments, dict) or _differing(moments, {"mean": like, "square": like}):
+                raise self._foreign("its optimiser is not that of the network in config.json")
+            see_finite(moments, self._state)
+        model.load_state_dict(weights)
+        optimiser.load_state_dict({"state": kept, "param_groups": optimiser.state_dict()["param_groups"]})
+        return self._progress(at, batches)
+
+    def _progress(self, at: dict[str, Any], batches: int) -> Progress:
+        numbers, sums, best = (
+            [at.get(name) for name in ("epoch", "batch", "step")],
+            at.get("loss_sums"),
+            at.get("best_epoch"),
+        )
+        recall = at.get("best_sum_recall")
+        fits = (
+            at.keys() == vars(Progress()).keys()
+            and all(type(number) is int and 0 <= number < 2**63 for number in [*numbers, 0 if best is None else best])
+            and isinstance(sums, tuple)
+            and len(sums) == len(Losses._fields)
+            and all(_is_finite(number) for number in [*sums, at["train_seconds"], 0.0 if best is None else recall])
+            and isinstance(at["finished"], bool)
+        )
+        if not fits:
+            raise self._foreign("it does not say where the run stands")
+        epoch, batch, step = at["epoch"], at["batch"], at["step"]
+        if step != epoch * batches + batch:
+            raise self._foreign(f"its step {step} is not batch {batch} of epoch {epoch} of the collection as it is now")
+        return Progress(**at | {"best_sum_recall": None if best is None else recall})
+
+    def _foreign(self, why: str) -> InputError:
+        return InputError(
+            f"{self._state}: not a state of this run ({why}); bring back the one that is, or remove it to start over, "
+            f"keeping {BEST}/"
+        )
 
     def log(self, record: dict[str, Any], step: int) -> None:
         """Add a line to metrics.jsonl, and its numbers to the TensorBoard events if tensorboard is installed."""
@@ -136,11 +227,37 @@ class RunFolder:
                     writer.add_scalar(f"{record['kind']}/{name}", value, step)
 
     def epochs(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl that end an epoch."""
-        if not self._metrics.exists():
-            return []
-        records = [json.loads(line) for line in self._metrics.read_text(encoding="utf-8").splitlines()]
-        return [record for record in records if record["kind"] == "epoch"]
+        """The lines of metrics.jsonl that end an epoch.
+
+        Raises:
+            InputError: A line is not one that training wrote.
+        """
+        found = []
+        for number, line in enumerate(self._read_metrics().splitlines(), start=1):
+            try:
+                record = parsed_json(line)
+            except ValueError as error:
+                raise self._no_metrics(f"line {number} is not JSON: {one_line(error)}") from error
+            if not isinstance(record, dict) or record.get("kind") not in ("step", "epoch"):
+                raise self._no_metrics(f"line {number} is neither of a step nor of an epoch")
+            if record["kind"] == "epoch":
+                if not all(_is_finite(record.get(name)) for name in _OF_AN_EPOCH):
+                    raise self._no_metrics(f"line {number} lacks a number of an epoch")
+                found.append(record)
+        return found
+
+    def _read_metrics(self) -> bytes:
+        try:
+            return read_bounded(self._metrics, _MOST_METRICS)
+        except FileNotFoundError:
+            return b""
+        except (OSError, ValueError) as error:
+            raise self._no_metrics(one_line(error)) from error
+
+    def _no_metrics(self, why: str) -> InputError:
+        return InputError(
+            f"{self._metrics}: not what training writes ({why}); move it away, the run goes on without what it says"
+        )
 
     def draw_curves(self, *, at_most_every: float = 0.0) -> None:
         """Draw curves.png anew, unless that was done in the last `at_most_every` seconds."""
@@ -155,9 +272,18 @@ class RunFolder:
             self._events.close()
 
     def _cut_metrics(self, size: int) -> None:
-        if self._metrics.exists():
-            with self._metrics.open("r+b") as file:
-                file.truncate(size)
+        """Cut metrics.jsonl back to the whole lines among its first `size` bytes."""
+        if not self._metrics.exists():
+            return
+        lines = self._read_metrics()
+        whole = lines[:size].rfind(b"\n") + 1
+        if whole < size:
+            self.remarks.append(
+                f"{self._metrics}: ends before the state that the run goes on from, as after a crash of the machine; "
+                "its last whole line stays, and the curves lack what came after it"
+            )
+        with self._metrics.open("r+b") as file:
+            file.truncate(whole)
 
     def _writer(self, step: int) -> Any:
         if self._events is None:
@@ -167,3 +293,18 @@ class RunFolder:
                 return None
             self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
         return self._events
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _differing(found: dict[Any, Any], like: dict[str, Tensor]) -> str | None:
+    """The first name that has no tensor of floats on one side or another shape there; None if all fits."""
+    for name in sorted(map(str, found.keys() | like.keys())):
+        ours, theirs = like.get(name), found.get(name)
+        if ours is None or not isinstance(theirs, Tensor):
+            return one_line(name, 100)
+        if theirs.shape != ours.shape or not theirs.is_floating_point():
+            return one_line(name, 100)
+    return None
