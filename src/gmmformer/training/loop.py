@@ -82,7 +82,7 @@ def train(settings: RunSettings, path: Path, *, report: Report | None = None, pr
 
 
 def resume(path: Path, *, report: Report | None = None, progress: bool = False, **machine: Any) -> TrainingEnd:
-    """Go on with the run at `path`, to the bit as if it had not stopped (on the CPU, in one process).
+    """Go on with the run at `path`, to the bit as if it had not stopped (on the CPU, one process, as many threads).
 
     Args:
         path: A run folder.
