@@ -3,16 +3,19 @@
 import json
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests_search_helpers import Plain, Words, drawn_film, unit_queries
+from tests_search_helpers import Plain, Words, clustered, drawn_film, unit_queries
 
 from gmmformer.errors import InputError
 from gmmformer.search import DualEmbedder, Library, MixedEmbedder, ModelEmbedder, NewFilm
+from gmmformer.search.engines import candidates
+from gmmformer.search.vectors import DTYPES, Dtype
 from gmmformer.search.windows import cut, timing
 
 
@@ -37,6 +40,37 @@ def test_the_best_films_come_first_with_exact_scores(tmp_path: Path, plain: Plai
             np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in wanted], atol=1e-6)
             (alone,) = library.search_vectors(query[None], 12)
             assert [hit.to_dict() for hit in alone] == [hit.to_dict() for hit in hits]
+
+
+@pytest.mark.parametrize("engine", ["exact", "ann"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_score_is_the_same_number_however_it_is_asked_for(
+    tmp_path: Path, dtype: Dtype, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit: alone or among others, with few threads or many, by whichever engine, of a film or a moment."""
+    if engine == "ann":
+        pytest.importorskip("faiss")
+    monkeypatch.setattr(candidates, "FEW", 0)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: pytest.fail("the threads of the whole process were set"))
+    wide, queries = Plain(dim=384), unit_queries(9, 384)
+    with Library.create(tmp_path / "library", wide, dtype=dtype, engine="exact") as library:
+        library.add_windows(clustered(150, wide))
+        library.rebuild() if engine == "ann" else None
+        exact = [dict(zip(*library.rank(query[None], 150)[0], strict=True)) for query in queries]
+    with Library.open(library.folder, engine=engine) as library:
+        alone = [library.rank(query[None], 10)[0] for query in queries]
+        for films, scores in alone:
+            assert scores == sorted(scores, reverse=True)
+        assert [[told[film] for film in films] for told, (films, _) in zip(exact, alone, strict=True)] == [
+            scores for _, scores in alone
+        ]
+        for threads in (1, 3):
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            assert library.rank(queries, 10) == alone
+            hits = library.search_vectors(queries, 10)
+            assert [([hit.film for hit in some], [hit.score for hit in some]) for some in hits] == alone
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda query: library.rank(query[None], 10)[0], queries)) == alone
 
 
 def test_hits_say_where_and_how_sure(library: Library) -> None:

@@ -76,9 +76,17 @@ def test_scores_are_those_of_what_is_decoded(dtype: Dtype, queries: int, clips: 
         np.testing.assert_allclose(form.best_scores(wanted, records, at), exact[:, at].max(-1), atol=2e-6, rtol=0)
 
 
-@given(st.integers(1, 5), st.sampled_from([1, 2, 4, 5, 6, 8, 11, 32]), st.sampled_from([5, 64]), st.integers(0, 99))
-def test_a_stretch_is_scored_without_the_rest_of_its_window(queries: int, clips: int, dim: int, seed: int) -> None:
-    form = VectorFormat(dtype="int8", clips=clips, dim=dim)
+@given(
+    st.sampled_from(DTYPES),
+    st.integers(1, 5),
+    st.sampled_from([1, 2, 4, 5, 6, 8, 11, 32]),
+    st.sampled_from([5, 64]),
+    st.integers(0, 99),
+)
+def test_a_stretch_is_scored_without_the_rest_of_its_window(
+    dtype: Dtype, queries: int, clips: int, dim: int, seed: int
+) -> None:
+    form = VectorFormat(dtype=dtype, clips=clips, dim=dim)
     records = form.encode(drawn(7, clips, dim, seed))
     wanted, firsts = unit(queries, dim, seed), np.arange(0, clips, STRETCH)
     at = np.full(len(firsts), seed % 7)

@@ -1,14 +1,16 @@
-"""The loops that every search ends in, compiled when this module is first imported.
+"""The loops that every search ends in, compiled when they are first used.
 
-That takes a moment, which what does not search can save: it is imported where its functions are called.
+That takes a moment, which what does not search can save: the module is imported where its functions are called.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
-from jaxtyping import Float32, Int8, Int64, UInt8
+from jaxtyping import Float32, Int64, Shaped, UInt8
+from numba.extending import overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -56,12 +58,28 @@ def read_each(file: int, at: Int64[np.ndarray, "some"], into: UInt8[np.ndarray, 
     return -1
 
 
-@_compiled(
-    "int64(int8[:,:,::1], uint8[:,::1], int32, int64, int64[::1], int64[::1],"
-    " float32[:,::1], int64[::1], float32[:,:,::1], float32[:,::1])"
-)
-def score_int8(
-    vectors: Int8[np.ndarray, "records clips dim"],
+def _number(stored: Any) -> Any:
+    """A stored number in float32; a bfloat16 lies there as the 16 bits that it has of one."""
+
+
+@overload(_number, strict=False)  # type: ignore[untyped-decorator]
+def _number_of(stored: Any) -> Callable[[Any], Any]:
+    if stored == numba.uint16:
+        return lambda stored: np.uint32(np.uint32(stored) << np.uint32(16)).view(np.float32)
+    return lambda stored: np.float32(stored)
+
+
+@cache
+def scorer(stored: str) -> Callable[..., int]:
+    """`_score`, compiled for vectors of one type: int8, uint16 (that is bfloat16) or float32."""
+    return _compiled(
+        f"int64({stored}[:,:,::1], uint8[:,::1], int32, int64, int64[::1], int64[::1],"
+        " float32[:,::1], int64[::1], float32[:,:,::1], float32[:,::1])"
+    )(_score)
+
+
+def _score(
+    vectors: Shaped[np.ndarray, "records clips dim"],
     heads: UInt8[np.ndarray, "records bytes"],
     file: int,
     near: int,
@@ -72,17 +90,20 @@ def score_int8(
     scores: Float32[np.ndarray, "queries some_or_none run"],
     best: Float32[np.ndarray, "queries some"],
 ) -> int:
-    """Score the clips of int8 records (see `VectorFormat`), summing in float32.
+    """Score the clips of records (see `VectorFormat`), summing in float32.
+
+    What one query gets depends on it and on the record alone: not on what else is scored, nor where the record lies.
+    Four queries at once have their sums in another order, and may get another last digit.
 
     Args:
         vectors: The records' numbers, mapped or not.
-        heads: Their heads.
+        heads: Their heads, if the numbers are coded; else of no bytes.
         file: The open file of the vectors.
         near: How many records, the first, are read where `vectors` has them; others are copied from the file.
         at: Which records to score.
         firsts: The clip that the run of clips to score begins with, a multiple of `vectors.STRETCH`.
         queries: Unit vectors.
-        strides: `vectors.STRIDES`.
+        strides: `vectors.STRIDES` if the numbers are coded; else none.
         scores: To be filled with the score of every clip of the runs, whose length is its last dimension; a run may
             end sooner, with its record. Where the middle dimension is 0 they are not wanted.
         best: To be filled with the score of each run's best clip.
@@ -92,29 +113,31 @@ def score_int8(
     """
     clips, dim = vectors.shape[1:]
     count, half = len(queries), (dim + 1) // 2
-    told = np.empty((4, clips), dtype=np.float32)
-    scales = np.empty(clips, dtype=np.float32)
+    coded, told = heads.shape[1] > 0, np.empty((4, clips), dtype=np.float32)
+    scales = np.ones(clips, dtype=np.float32)
     mean = np.empty(2 * half, dtype=np.float32)
     steps = np.float32(2.0) ** (np.maximum(np.arange(32), 1) - 25).astype(np.float32)
-    room = np.empty((min(scores.shape[2], clips), dim), dtype=np.int8)
+    room = np.empty((min(scores.shape[2], clips), dim), dtype=vectors.dtype)
     for place in range(len(at)):
         record, begin = at[place], firsts[place]
         length = min(scores.shape[2], clips - begin)
-        for clip in range(length + 1):  # the last scale is that of the mean
-            byte = 2 * (begin + clip if clip < length else clips)
-            bits = np.int32(heads[record, byte]) | np.int32(heads[record, byte + 1]) << 8
-            exponent, fraction = bits >> 10, bits & 1023  # of a float16 that is not negative
-            scale = np.float32(fraction + 1024 if exponent else fraction) * steps[exponent]
-            if clip < length:
-                scales[clip] = scale
-        for column in range(half):
-            two_of_it = np.int32(heads[record, 2 * clips + 2 + column])
-            mean[column] = np.float32((two_of_it & 15) - 8) * scale
-            mean[half + column] = np.float32((two_of_it >> 4) - 8) * scale
+        if coded:
+            for clip in range(length + 1):  # the last scale is that of the mean
+                byte = 2 * (begin + clip if clip < length else clips)
+                bits = np.int32(heads[record, byte]) | np.int32(heads[record, byte + 1]) << 8
+                exponent, fraction = bits >> 10, bits & 1023  # of a float16 that is not negative
+                scale = np.float32(fraction + 1024 if exponent else fraction) * steps[exponent]
+                if clip < length:
+                    scales[clip] = scale
+            for column in range(half):
+                two_of_it = np.int32(heads[record, 2 * clips + 2 + column])
+                mean[column] = np.float32((two_of_it & 15) - 8) * scale
+                mean[half + column] = np.float32((two_of_it >> 4) - 8) * scale
         rows = vectors[record, begin:]
         if record >= near:
             rows = room
-            if not _read(file, (record * clips + begin) * dim, room.ctypes.data, length * dim):
+            width = dim * vectors.itemsize
+            if not _read(file, (record * clips + begin) * width, room.ctypes.data, length * width):
                 return place
         first = 0
         while first < count:
@@ -124,7 +147,7 @@ def score_int8(
                 for clip in range(length):
                     a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
                     for column in range(dim):
-                        number = np.float32(rows[clip, column])
+                        number = _number(rows[clip, column])
                         a += number * one[column]
                         b += number * two[column]
                         c += number * three[column]
@@ -136,7 +159,7 @@ def score_int8(
                 for clip in range(length):
                     a = np.float32(0)
                     for column in range(dim):
-                        a += np.float32(rows[clip, column]) * one[column]
+                        a += _number(rows[clip, column]) * one[column]
                     told[0, clip] = a * scales[clip]
             for index in range(together):
                 query = first + index
@@ -146,8 +169,9 @@ def score_int8(
                         right = clip + step if clip + step < length else clip - step
                         told[index, clip] += np.float32(0.5) * (told[index, clip - step] + told[index, right])
                 base, highest = np.float32(0), told[index, 0]
-                for column in range(dim):
-                    base += mean[column] * queries[query, column]
+                if coded:
+                    for column in range(dim):
+                        base += mean[column] * queries[query, column]
                 for clip in range(length):
                     highest = max(highest, told[index, clip])
                 best[query, place] = highest + base

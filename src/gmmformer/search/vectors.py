@@ -1,7 +1,5 @@
 """How fused vectors lie on disk, as float32, bfloat16 or int8 with a scale per vector, and products with them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple, get_args
@@ -28,7 +26,7 @@ _RUN = STRETCH + 1
 """Clips that those of a stretch are told by: the last of them by the first one of the next stretch too."""
 
 _TORCH = {"int8": torch.int8, "bf16": torch.bfloat16, "float32": torch.float32}
-_CONVERTED_BYTES = 2**20
+_NUMPY = {"int8": "int8", "bf16": "uint16", "float32": "float32"}
 
 
 class Records(NamedTuple):
@@ -113,15 +111,9 @@ class VectorFormat:
         Raises:
             InputError: Some cannot be read.
         """
-        if self.dtype == "int8":
-            scores = np.empty((len(queries), len(at), self.clips), dtype=np.float32)
-            self._score_int8(queries, records, at, np.zeros_like(at), scores)
-            return scores
-        far = records.part if len(at) and at.max() >= records.near else None
-        vectors = far.copied(at) if far else records.vectors[_slice(at)]
-        rows = self._stored(Records(vectors, records.heads)).view(-1, self.dim)
-        with _one_thread():
-            return np.asarray(_products(torch.from_numpy(queries), rows).view(len(queries), -1, self.clips).numpy())
+        scores = np.empty((len(queries), len(at), self.clips), dtype=np.float32)
+        self._score(queries, records, at, np.zeros_like(at), scores)
+        return scores
 
     def best_scores(
         self,
@@ -132,16 +124,14 @@ class VectorFormat:
     ) -> Float[np.ndarray, "queries some"]:
         """The score of the best clip of each of the records `at`, as `scores` has it.
 
-        With `firsts`, multiples of STRETCH, the stretch of each that begins with that clip is enough; int8 reads no
-        more than that and the clip after it, the others whole windows.
+        With `firsts`, multiples of STRETCH, the stretch of each that begins with that clip is enough; no more is read
+        than that and the clip after it.
         """
-        if self.dtype != "int8":
-            return np.asarray(self.scores(queries, records, at).max(axis=-1))
         run = self.clips if firsts is None else _RUN
         firsts = np.zeros_like(at) if firsts is None else firsts
-        return self._score_int8(queries, records, at, firsts, np.empty((len(queries), 0, run), dtype=np.float32))
+        return self._score(queries, records, at, firsts, np.empty((len(queries), 0, run), dtype=np.float32))
 
-    def _score_int8(
+    def _score(
         self,
         queries: Float[np.ndarray, "queries dim"],
         records: Records,
@@ -149,13 +139,15 @@ class VectorFormat:
         firsts: Int[np.ndarray, "some"],
         scores: Float[np.ndarray, "queries some_or_none run"],
     ) -> Float[np.ndarray, "queries some"]:
-        from gmmformer.search.kernels import score_int8
+        from gmmformer.search.kernels import scorer
 
         best = np.empty((len(queries), len(at)), dtype=np.float32)
-        stored = records.vectors.view(np.int8).reshape(-1, self.clips, self.dim)
+        kind = _NUMPY[self.dtype]
+        stored = records.vectors.view(kind).reshape(-1, self.clips, self.dim)
         at, firsts = (np.ascontiguousarray(some, dtype=np.int64) for some in (at, firsts))
+        strides = np.array(STRIDES if self.dtype == "int8" else (), dtype=np.int64)
         file, near = (-1, len(stored)) if records.part is None else (records.part.file, records.near)
-        wrong = score_int8(stored, records.heads, file, near, at, firsts, queries, np.array(STRIDES), scores, best)
+        wrong = scorer(kind)(stored, records.heads, file, near, at, firsts, queries, strides, scores, best)
         if records.part is not None:
             records.part.check(at, wrong)
         return best
@@ -225,38 +217,5 @@ def _codes(vectors: Float[Tensor, "*any dim"], scales: Tensor, steps: int) -> Fl
     return (vectors / scales.float().clamp_min(1e-12)[..., None]).round_().clamp_(-steps, steps)
 
 
-def _slice(at: Int[np.ndarray, "some"]) -> slice | Int[np.ndarray, "some"]:
-    """Places that follow each other as a slice, so that nothing is copied."""
-    if len(at) and at[-1] - at[0] + 1 == len(at) and (np.diff(at) == 1).all():
-        return slice(int(at[0]), int(at[-1]) + 1)
-    return at
-
-
 def _bytes_of(values: Tensor, windows: int) -> UInt8[np.ndarray, "windows bytes"]:
     return values.contiguous().view(torch.uint8).numpy().reshape(windows, -1)
-
-
-def _products(queries: Float[Tensor, "queries dim"], rows: Tensor) -> Float[Tensor, "queries rows"]:
-    """Products in float32; rows of bfloat16 are converted block by block, each in the cache."""
-    if rows.dtype == torch.float32:
-        return queries @ rows.T
-    step = max(1, _CONVERTED_BYTES // (4 * rows.shape[1]))
-    scores, room = torch.empty(len(queries), len(rows)), torch.empty(step, rows.shape[1])
-    for first in range(0, len(rows), step):
-        some = rows[first : first + step]
-        scores[:, first : first + step] = queries @ room[: len(some)].copy_(some).T
-    return scores
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch takes no other thread to help this one: for work so small that waiting for help takes longer.
-
-    It matters most where other programs run: then a helper may wait for its turn on a core while all wait for it.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
