@@ -81,11 +81,10 @@ def write_film(path: Path, hours: float, codec: str, options: dict[str, str]) ->
 def every_frame(path: Path) -> tuple[int, int]:
     """The plain way: decode all, keep one of 25."""
     report, kept = DecodeReport(), 0
-    maker = PictureMaker(size=256, sample_aspect=Fraction(1), bottom_field_first=False)
     with open_film(path, report=report) as film:
         for number, frame in enumerate(film.frames()):
             if number % RATE == 0:
-                maker.picture(frame)
+                PictureMaker(film, size=256).picture(frame)
                 kept += 1
     return kept, report.frames_decoded
 

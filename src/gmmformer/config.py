@@ -248,7 +248,7 @@ class DecodeLimits:
     decoders: int = usable_cores()
     """Films decoded at a time, each in a process of its own."""
     time_limit: float | None = None
-    """Seconds that decoding one film may take. Default: 120 s and 20 s for each second of film."""
+    """Seconds that decoding one film may take. Default: 120 s and a second for each picture."""
     memory_limit: float = 4.0
     """GiB of memory that decoding one film may take."""
 

@@ -463,16 +463,22 @@ def test_transparent_films_are_not_copied(tmp_path, make_film):
     assert not cut_moment(film, 0, 1, tmp_path / "clip.mp4").copied
 
 
-def test_a_film_whose_clock_is_set_anew_is_cut_without_sound(tmp_path, draw, read_number):
-    def picture(number):
-        return draw(number, 64, 48)
-
-    pieces = [tone(tmp_path / f"{base}.ts", 3, base=base, picture=picture) for base in (20, 0)]
+@pytest.mark.parametrize("bases", [(20, 0), (0, 7200), (7200, 0), (5, 5)])
+@pytest.mark.parametrize("exact", [True, False])
+def test_joined_recordings_are_cut_where_they_are_sampled_and_heard(tmp_path, draw, read_number, bases, exact):
+    pieces = [
+        tone(tmp_path / f"{n}.ts", 3, base=base, picture=lambda number, n=n: draw(number + 75 * n, 64, 48))
+        for n, base in enumerate(bases)
+    ]
     joined = tmp_path / "joined.ts"
     joined.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
-    cut = cut_moment(joined, 4, 5, tmp_path / "clip.mp4", exact=True)
-    assert not cut.audio
-    assert read_number(frame_at(cut.path, 0.5).image) == pytest.approx(38, abs=1)
+    assert [read_number(frame.image) for frame in sampled_frames(joined)] == [0, 25, 50, 75, 100, 125]
+    assert [read_number(frame_at(joined, second).image) for second in (2.5, 3.5, 4.9, 5.9)] == [62, 87, 122, 147]
+    cut = cut_moment(joined, 4.6, 5.6, tmp_path / "clip.mp4", exact=exact)
+    assert cut.start == pytest.approx(4.6 if exact else 4, abs=0.001)
+    assert numbers_and_times(cut.path, read_number)[0][0] == 115 if exact else 100
+    # The second tone comes two seconds after the second recording begins.
+    assert tone_begins(heard(cut.path)) == pytest.approx(5 - cut.start, abs=0.03)
 
 
 def test_browsers_play_some_sound_and_clocks_from_zero(tmp_path, draw, make_film):

@@ -1,11 +1,13 @@
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from gmmformer.media.decoding.decode import frame_at, probe, sampled_frames
-from gmmformer.media.decoding.pictures import Orientation, PictureMaker, display_size
+from gmmformer.media.decoding.orientation import UPRIGHT, display_size
+from gmmformer.media.decoding.pictures import PictureMaker
 
 LEFT_RED, RIGHT_BLUE = (200, 30, 30), (30, 30, 200)
 
@@ -81,8 +83,7 @@ def test_size_is_the_shorter_side_and_never_enlarges(tmp_path, make_film, size, 
 
 
 def test_display_size_never_vanishes():
-    upright = Orientation(transpose=False, mirror_x=False, mirror_y=False)
-    assert display_size(1, 1, Fraction(1, 10), upright) == (1, 1)
+    assert display_size(1, 1, Fraction(1, 10), UPRIGHT) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +195,9 @@ def test_a_bright_hdr_picture_is_the_same_at_its_own_size_and_scaled():
     picture = np.full((64, 128, 3), (240, 230, 220), dtype=np.uint8)
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p10le")
     frame.color_trc, frame.pts = 18, 0  # HLG
-    images = [
-        PictureMaker(size=size, sample_aspect=Fraction(1), bottom_field_first=False).picture(frame)
-        for size in (None, 32)
-    ]
+    film = SimpleNamespace(
+        size=(128, 64), bottom_field_first=False, orientation=lambda _: UPRIGHT, display_size=lambda _: (128, 64)
+    )
+    images = [PictureMaker(film, size=size).picture(frame) for size in (None, 32)]
     assert images[0].shape == (64, 128, 3)
     assert np.abs(images[0].mean(axis=(0, 1)) - images[1].mean(axis=(0, 1))).max() < 3

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gmmformer.media.decoding.container import COVER, open_film
+from gmmformer.media.decoding.container import open_film
 from gmmformer.media.decoding.films import DecodeError, unreadable_reason
+from gmmformer.media.decoding.streams import COVER
 
 MP4_PICTURES = frozenset(("av1", "h264", "vp9"))
 MP4_SOUND = frozenset(("aac", "mp3"))

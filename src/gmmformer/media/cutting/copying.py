@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -73,8 +73,11 @@ def copy(
                 stream.set_display_matrix(pictures.display_matrix)
             heard: Iterator[Any] | None = None
             if source is not None and audio == "copied" and source.copyable:
-                sound = container.add_stream_from_template(source.stream, opaque=True)
-                heard = _into(sound, copied_packets(source, clock))
+                packets = copied_packets(source, clock)
+                first = next(packets, None)
+                if first is not None:
+                    sound = container.add_stream_from_template(source.stream, opaque=True)
+                    heard = _into(sound, chain([first], packets))
             elif source is not None:
                 heard = encoded_sound(container, source, clock, stereo=False)
             mux_in_order(container, _into(stream, pictures.packets()), heard or iter(()))

@@ -14,15 +14,16 @@ from gmmformer.errors import InputError
 from gmmformer.media.cutting.reading import Shown, Span, shown_between
 from gmmformer.media.cutting.sound import LAYOUTS, RATES, ClockSpan, Source, samples, sound_of
 from gmmformer.media.decoding.container import OpenFilm, open_film
+from gmmformer.media.decoding.orientation import UPRIGHT
 from gmmformer.media.decoding.pictures import (
     BT470BG,
     BT709,
     BT2020,
-    HD_HEIGHT,
     TRANSFERS,
+    UNSPECIFIED,
     PictureMaker,
-    display_size,
-    orientation_of,
+    fitted,
+    matrix_of,
 )
 
 CLOCK = 90000
@@ -35,6 +36,8 @@ LIMITED_RANGE = 1
 """AVColorRange: black is 16, white 235."""
 YUV_MATRICES = frozenset((BT709, BT470BG, 6, 7))
 """AVColorSpace (ITU-T H.273) of ordinary screens."""
+SCREEN_COLOURS = frozenset((BT709, 4, BT470BG, 6, 7, 8, 11, 12, 13))
+"""AVColorPrimaries and AVColorTransferCharacteristic that are passed on; others are left open."""
 SOUND_BITS = 96_000
 """A second and channel."""
 MP4_OPTIONS = {"movflags": "+faststart", "movie_timescale": str(CLOCK)}
@@ -166,24 +169,24 @@ class _Fitter:
     """Makes the frames of one film what the encoder takes: one even size, 8 bits, 4:2:0, limited range."""
 
     def __init__(self, film: OpenFilm, frame: Any, style: Style) -> None:
-        width, height = display_size(frame.width, frame.height, film.sample_aspect, orientation_of(frame))
+        assert film.size is not None
+        self._size = width, height = film.size
         scale = min(
             Fraction(1), Fraction(style.most_width or width, width), Fraction(style.most_height or height, height)
         )
         self.width, self.height = _even(width * scale), _even(height * scale)
-        self.matrix = BT709 if _wide(frame) else _matrix(frame)
-        self.primaries: int = BT709 if _wide(frame) else frame.color_primaries
-        self.transfer: int = BT709 if _wide(frame) else frame.color_trc
-        self._maker = PictureMaker(
-            size=min(self.width, self.height),
-            sample_aspect=film.sample_aspect,
-            bottom_field_first=film.bottom_field_first,
+        matrix = BT709 if _wide(frame) else matrix_of(frame)[0]
+        self.matrix = matrix if matrix in YUV_MATRICES else BT709
+        self.primaries, self.transfer = (
+            BT709 if _wide(frame) else value if value in SCREEN_COLOURS else UNSPECIFIED
+            for value in (frame.color_primaries, frame.color_trc)
         )
+        self._film, self._maker = film, PictureMaker(film, size=min(self.width, self.height))
 
     def fitted(self, frame: Any) -> Any:
         """The frame made over; its time is not."""
-        matrix = _matrix(frame)
-        if not _plain(frame):
+        matrix = matrix_of(frame)[0]
+        if not self._plain(frame):
             frame = av.VideoFrame.from_ndarray(self._maker.picture(frame), format="rgb24")
             matrix = self.matrix
         interpolation = av.video.reformatter.Interpolation
@@ -200,6 +203,17 @@ class _Fitter:
         made.colorspace, made.color_range = self.matrix, LIMITED_RANGE
         return made
 
+    def _plain(self, frame: Any) -> bool:
+        """Whether scaling alone makes the frame what a viewer sees."""
+        return not (
+            _wide(frame)
+            or frame.interlaced_frame
+            or frame.format.has_palette
+            or any(component.is_alpha for component in frame.format.components)
+            or self._film.orientation(frame) != UPRIGHT
+            or fitted(self._film.display_size(frame), self._size) != self._size
+        )
+
 
 def _encoder() -> str:
     for name in ENCODERS:
@@ -215,20 +229,3 @@ def _even(pixels: Fraction) -> int:
 def _wide(frame: Any) -> bool:
     """Whether the frame has a range or gamut that an ordinary screen does not show."""
     return frame.color_trc in TRANSFERS or frame.color_primaries == BT2020
-
-
-def _plain(frame: Any) -> bool:
-    """Whether scaling alone makes the frame what a viewer sees."""
-    return not (
-        _wide(frame)
-        or frame.interlaced_frame
-        or frame.format.has_palette
-        or any(component.is_alpha for component in frame.format.components)
-        or any(orientation_of(frame))
-    )
-
-
-def _matrix(frame: Any) -> int:
-    if frame.colorspace in YUV_MATRICES:
-        return int(frame.colorspace)
-    return BT709 if frame.height >= HD_HEIGHT else BT470BG

@@ -26,7 +26,7 @@ class Span(NamedTuple):
 
 
 class KeyFrame(NamedTuple):
-    """A packet that decoding can start at; times in units of the stream's time base, on the container's clock."""
+    """A packet that decoding can start at; times in units of the stream's time base, on the film's clock."""
 
     pts: int
     seek_to: int
@@ -42,8 +42,7 @@ class Shown(NamedTuple):
     start: Fraction
     end: Fraction
     clock: Fraction | None
-    """What the container's clock shows at the film's second 0; None where it was set anew since, so that sound cannot
-    be matched."""
+    """What the film's clock (OpenFilm.packets) shows at second 0, by this frame's time; None where it has none."""
 
 
 def first_time(film: OpenFilm) -> int | None:
@@ -72,8 +71,12 @@ def key_frame_before(film: OpenFilm, origin: int, start: Fraction) -> KeyFrame |
     """
     target = origin + _threshold(start, film.time_base)
     nearby = [target - round(back / film.time_base) for back in LOOK_BACK]
-    for seek_to in (*(time for time in nearby if time > origin), origin - round(LOOK_BACK[1] / film.time_base)):
+    times = (*(time for time in nearby if time > origin), origin - round(LOOK_BACK[1] / film.time_base))
+    for seek_to in times:
         pts, film_end = _last_key_frame(film, seek_to, target)
+        if film_end is not None and film_end <= origin + start / film.time_base and film.clock_changes():
+            # Only a part was jumped in, the one to whose end the container's clock is not set anew.
+            pts, film_end = _last_key_frame(film, seek_to, target)
         if pts is not None:
             return KeyFrame(pts, seek_to, film_end)
     return None
@@ -156,22 +159,18 @@ class _Placed(NamedTuple):
     frame: Any
     time: int
     """Units of the time base from the film's first frame."""
-    clock: Fraction | None
 
 
 def _shown(placed: _Placed, span: Span, time_base: Fraction, until: Fraction) -> Shown:
-    start = max(placed.time * time_base, span.start)
-    return Shown(placed.frame, start, max(start, min(until, span.end)), placed.clock)
+    start, pts = max(placed.time * time_base, span.start), placed.frame.pts
+    clock = None if pts is None else (pts - placed.time) * time_base
+    return Shown(placed.frame, start, max(start, min(until, span.end)), clock)
 
 
 def _from_beginning(film: OpenFilm) -> Iterator[_Placed]:
     timeline = Timeline(film.time_base, film.frame_ticks)
-    origin: int | None = None
     for frame in film.frames():
-        time = timeline.place(frame.pts)
-        origin = frame.pts if origin is None else origin
-        kept = origin is not None and frame.pts is not None and frame.pts - time == origin
-        yield _Placed(frame, time, origin * film.time_base if kept and origin is not None else None)
+        yield _Placed(frame, timeline.place(frame.pts))
 
 
 def _sought(film: OpenFilm, start: Fraction) -> Iterator[_Placed]:
@@ -189,7 +188,7 @@ def _sought(film: OpenFilm, start: Fraction) -> Iterator[_Placed]:
         ):
             raise UnskippableError
         last = max(frame.pts, frame.pts if last is None else last)
-        yield _Placed(frame, last - origin, origin * film.time_base)
+        yield _Placed(frame, last - origin)
 
 
 def _undamaged(frames: list[Any]) -> list[Any]:
@@ -208,8 +207,11 @@ def _last_key_frame(film: OpenFilm, seek_to: int, target: int) -> tuple[int | No
     for packet in film.packets():
         if packet.pts is None:
             raise UnskippableError
-        if packet.pts <= target and packet.is_keyframe and reader.role(bytes(packet), True).starts:
-            found = packet.pts
+        if packet.pts <= target and (packet.is_keyframe or reader.reads_all):
+            role = reader.role(bytes(packet), packet.is_keyframe)
+            if role.packed:
+                raise UnskippableError
+            found = packet.pts if role.starts else found
         if latest is None or packet.pts > latest:
             latest = packet.pts
             film_end = end_of_film(latest, film.time_on_screen(packet.duration))
@@ -220,7 +222,7 @@ def _last_key_frame(film: OpenFilm, seek_to: int, target: int) -> tuple[int | No
 
 def _jump(film: OpenFilm, time: int) -> None:
     try:
-        film.container.seek(time, stream=film.stream)
+        film.jump(time)
     except av.FFmpegError as error:
         raise UnskippableError from error
 

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from gmmformer.media.decoding.container import demuxed, open_film
+from gmmformer.media.decoding.container import open_film
+from gmmformer.media.decoding.streams import demuxed
+from gmmformer.media.decoding.timeline import Clock
 
 RATES = (44100, 48000)
 LAYOUTS = frozenset(("mono", "stereo", "5.1", "7.1"))
@@ -26,6 +28,8 @@ class Source(NamedTuple):
 
     container: Any
     stream: Any
+    clock: Clock | None
+    """Puts its packets, from the first on, on the film's clock; None where the container's clock is never set anew."""
 
     @property
     def copyable(self) -> bool:
@@ -34,7 +38,7 @@ class Source(NamedTuple):
 
 
 class ClockSpan(NamedTuple):
-    """From when to when, in seconds of the container's clock."""
+    """From when to when, in seconds of the film's clock (OpenFilm.packets)."""
 
     start: Fraction
     end: Fraction
@@ -57,7 +61,7 @@ def sound_of(path: Any, wanted: bool) -> Iterator[Source | None]:
             return
         film.stream.discard = av.stream.Discard.all
         stream.discard = av.stream.Discard.default
-        yield Source(film.container, stream)
+        yield Source(film.container, stream, film.clock_for(stream, max(1, round(JITTER / stream.time_base))))
 
 
 def copied_packets(source: Source, span: ClockSpan) -> Iterator[Any]:
@@ -143,16 +147,18 @@ def _frames(source: Source, start: Fraction) -> Iterator[Any]:
 
 def _packets(source: Source, start: Fraction) -> Iterator[Any]:
     """The packets from a little before a time on; from the first where jumping there comes out too late."""
-    container, stream = source
+    container, stream, clock = source
     time = round((start - RUN_UP) / stream.time_base)
     beginning = stream.start_time or 0
-    for seek_to in (time, beginning) if time > beginning else (None,):
+    for seek_to in (time, beginning) if time > beginning and clock is None else (None,):
         try:
             if seek_to is not None:
                 container.seek(seek_to, stream=stream)
         except av.FFmpegError:
             continue
-        for number, packet in enumerate(demuxed(source.container, source.stream, source.container.name)):
+        for number, packet in enumerate(demuxed(container, stream, container.name)):
+            if clock is not None:
+                clock.mend(packet)
             if packet.pts is not None and packet.pts * stream.time_base < start - RUN_UP:
                 continue
             if number == 0 and seek_to == time and packet.pts is not None and packet.pts * stream.time_base > start:

@@ -1,40 +1,32 @@
-"""A film opened for decoding: its best stream, its decoder, what its header says, and why it fails when it fails."""
+"""A film opened for decoding: its stream, its decoder, its clock, and why it fails when it fails."""
 
-import errno
 import math
 import os
-import struct
+from bisect import bisect_right, insort
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from gmmformer.errors import MissingExtraError
-from gmmformer.media.decoding.films import DecodeError, regular_file, unreadable_reason
-from gmmformer.media.decoding.timeline import LONGEST_GAP
+import av
 
-try:
-    import av
-except ImportError as error:
-    raise MissingExtraError("Decoding films", "films") from error
+from gmmformer.media.decoding.films import DecodeError, regular_file, stamp_of
+from gmmformer.media.decoding.orientation import UPRIGHT, Orientation, display_size, orientation_of
+from gmmformer.media.decoding.streams import chosen_stream, demuxed, opened
+from gmmformer.media.decoding.timeline import LONGEST_GAP, Clock
 
-FORMATS = (
-    "3dostr,4xm,amv,apng,apv,asf,asf_o,av1,avi,avs2,avs3,bink,cavsvideo,cine,dhav,dirac,dnxhd,dv,evc,f4v,film_cpk,flic,flv,"
-    "gif,gxf,h261,h263,h264,hevc,ipmovie,ivf,ivr,jv,kux,live_flv,lmlm4,lxf,m4v,matroska,webm,mjpeg,mjpeg_2000,moflex,mov,"
-    "mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegtsraw,mpegvideo,mtv,mv,mxf,mxg,nsv,nut,nuv,obu,ogg,pva,r3d,rl2,rm,roq,rpl,smjpeg,"
-    "smk,swf,thp,ty,usm,vc1,vc1test,viv,vividas,vivo,vmd,vvc,webm_chunk,wtv,xmv,yop,yuv4mpegpipe"
-)
-"""What is taken for a film. Left out: text (which ffmpeg would render), pictures, and lists that name other files."""
 ASPECT_LIMIT = 10
 """Samples more oblong than this are taken for an error and shown square."""
-COVER = 0x400 | 0x800
-"""AV_DISPOSITION_ATTACHED_PIC and AV_DISPOSITION_TIMED_THUMBNAILS."""
-DEFAULT = 0x1
 BOTTOM_FIRST = frozenset((3, 4))
 """AVFieldOrder: the bottom field is shown first."""
 ENCRYPTION = ("encryption_info", "encryption_init_info")
+CLOCK_JUMPS = 0x200
+"""AVFMT_TS_DISCONT: the container's clock may be set anew at any time (transport and program streams, Ogg)."""
+KNOWN_CLOCKS = 4096
+"""Films of which the changes of the clock are remembered."""
 
 
 @dataclass
@@ -51,8 +43,17 @@ class DecodeReport:
     """Length of the film, from its first frame's time to the end of its last frame's."""
     last_frame: float = 0.0
     """Seconds from the film's first frame to its last."""
+    promised: float | None = None
+    """Seconds that the header claims."""
+    remarks: list[str] = field(default_factory=list)
+    """What is odd about the film though it can be decoded, each once."""
     on_progress: Callable[[], None] | None = None
     """Called at every packet."""
+
+    def remark(self, text: str) -> None:
+        """Add a remark, once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     def start_over(self) -> None:
         """Forget what was counted: the film is decoded once more."""
@@ -81,33 +82,97 @@ class FilmInfo:
     """The file format, in ffmpeg's names."""
 
 
-class OpenFilm:
-    """One film being read: packets of its best video stream, and the decoder for them."""
+class _Governing:
+    """What holds for the frames of a film from a time on, until something else does."""
 
-    def __init__(
-        self, path: str | os.PathLike[str], container: Any, stream: Any, decoder: Any, report: DecodeReport
-    ) -> None:
+    def __init__(self) -> None:
+        self._from: list[tuple[int, int]] = []
+        """Times, sorted, each with the place of what holds from it on."""
+        self._values: list[Any] = []
+
+    def at(self, pts: int | None) -> Any:
+        """What holds at a time, without one what was noted last; None where nothing was."""
+        if pts is None:
+            return self._values[-1] if self._values else None
+        place = bisect_right(self._from, (pts, len(self._values))) - 1
+        return self._values[self._from[place][1]] if place >= 0 else None
+
+    def note(self, pts: int | None, value: Any) -> None:
+        """Have a value hold from a time on."""
+        if pts is not None and self.at(pts) != value:
+            self._values.append(value)
+            insort(self._from, (pts, len(self._values) - 1))
+
+
+class OpenFilm:
+    """One film being read: packets of its stream on one clock, the decoder for them, and how its frames are shown."""
+
+    container: Any
+    stream: Any
+    decoder: Any
+
+    def __init__(self, path: str | os.PathLike[str], threads: int, report: DecodeReport) -> None:
         self.path = path
         self.report = report
-        self.container = container
-        self.stream = stream
-        self.decoder = decoder
+        self._threads = threads
+        self._choice: Any = None
+        self._changes: tuple[Fraction, ...] | None = None
+        self._open()
+        stream = self.stream
         self.time_base: Fraction = stream.time_base or Fraction(1, 90000)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self.frame_ticks = max(1, round(1 / (rate * self.time_base)))
+        self.frame_ticks = max(1, min(round(1 / (rate * self.time_base)), math.floor(LONGEST_GAP / self.time_base)))
         """A usual frame's time on screen, in units of `time_base`."""
-        aspect = stream.sample_aspect_ratio or Fraction(1)
-        self.sample_aspect = aspect if Fraction(1, ASPECT_LIMIT) <= aspect <= ASPECT_LIMIT else Fraction(1)
-        self.bottom_field_first = getattr(decoder, "field_order", 0) in BOTTOM_FIRST
+        report.promised = self.duration
+        self._clock_jumps = bool(int(self.container.format.flags) & CLOCK_JUMPS)
+        self._clock = self._new_clock()
+        self.bottom_field_first = getattr(self.decoder, "field_order", 0) in BOTTOM_FIRST
         self._encrypted = stream.codec_tag == "encv"
+        self._aspect = _believed(stream.sample_aspect_ratio)
+        self._first_aspect: Fraction | None = None
+        self._aspects, self._orientations = _Governing(), _Governing()
+        self.size: tuple[int, int] | None = None
+        """Width and height of the film as shown, which are those of its first frame; None before that is decoded."""
+
+    def _open(self) -> None:
+        self.container = opened(self.path)
+        try:
+            if self._choice is None:
+                self._choice = chosen_stream(self.path, self.container)
+                if self._choice.doubt is not None:
+                    self.report.remark(self._choice.doubt)
+                if len(self.container.streams.video) > 1:
+                    self.container.close()
+                    self.container = opened(self.path)
+            self.stream = self.container.streams[self._choice.stream]
+            for other in self.container.streams:
+                if other is not self.stream:
+                    other.discard = av.stream.Discard.all
+            self.decoder = self.stream.codec_context
+            tags = {key.lower(): value for key, value in self.stream.metadata.items()}
+            if tags.get("alpha_mode") == "1" and self.decoder.name in ("vp8", "vp9"):
+                self.decoder = av.CodecContext.create({"vp8": "libvpx", "vp9": "libvpx-vp9"}[self.decoder.name], "r")
+            self.decoder.thread_count = self._threads
+            self.decoder.thread_type = "AUTO"
+        except BaseException:
+            self.container.close()
+            raise
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the header claims; None where it does not say."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.time_base)
+        return self.container.duration / 1_000_000 if self.container.duration else None
 
     def time_on_screen(self, duration: int | None) -> int:
         """How long a frame with this duration stays, in units of `time_base`: a usual time where it is not known."""
         return min(duration or self.frame_ticks, math.floor(LONGEST_GAP / self.time_base))
 
     def packets(self) -> Generator[Any, None, None]:
-        """The stream's packets to its end, or to where the file is too damaged to read on."""
+        """The stream's packets, on one clock, to its end, or to where the file is too damaged to read on."""
         for packet in demuxed(self.container, self.stream, self.path, self._packet_error):
+            self._clock.mend(packet)
             self.report.packets += 1
             if not self.report.frames_decoded and any(packet.has_sidedata(kind) for kind in ENCRYPTION):
                 self._encrypted = True
@@ -118,6 +183,40 @@ class OpenFilm:
     def _packet_error(self) -> None:
         self.report.packet_errors += 1
 
+    def clock_changes(self) -> tuple[Fraction, ...]:
+        """See Clock.changes, of the whole film: its packets are read through once, and the answer is remembered."""
+        if self._changes is None:
+            stamp = stamp_of(regular_file(self.path))
+            self._changes = _clock_changes(os.path.abspath(os.fsdecode(self.path)), stamp)  # noqa: PTH100
+        return self._changes
+
+    def jump(self, time: int) -> None:
+        """Have `packets` go on from before a time, in units of `time_base` on the film's one clock.
+
+        Where the container's clock is set anew in the film, that is its beginning.
+
+        Raises:
+            av.FFmpegError: The film cannot be jumped in.
+        """
+        if self._clock_jumps:
+            self.clock_changes()
+        if self._changes:
+            self.container.close()
+            self._open()
+        else:
+            self.container.seek(time, stream=self.stream)
+            self.decoder.flush_buffers()
+        self._clock = self._new_clock()
+
+    def _new_clock(self) -> Clock:
+        return Clock(self.time_base, self.frame_ticks, jumps=self._clock_jumps)
+
+    def clock_for(self, stream: Any, frame_ticks: int) -> Clock | None:
+        """A clock for another stream, to be set anew where this one's is; None where this one's never is."""
+        if not self._clock_jumps or not self.clock_changes():
+            return None
+        return Clock(stream.time_base, frame_ticks, jumps=True, changes=self.clock_changes())
+
     def decode(self, packet: Any | None) -> list[Any]:
         """The frames that come out when `packet` goes in; None takes out those that are still inside.
 
@@ -127,7 +226,29 @@ class OpenFilm:
         """
         frames: list[Any] = self.decoder.decode(packet)
         self.report.frames_decoded += len(frames)
+        if packet is not None:
+            self._note_aspect(packet.pts)
+        for frame in frames:
+            self._orientations.note(frame.pts, orientation_of(frame) or self._orientations.at(frame.pts) or UPRIGHT)
+            if self.size is None:
+                self.size = self.display_size(frame)
         return frames
+
+    def _note_aspect(self, pts: int | None) -> None:
+        aspect = self.decoder.sample_aspect_ratio
+        if self._first_aspect is None and self.size is None:
+            self._first_aspect = aspect
+        # The container may overrule what is said within the stream, until that says something else.
+        self._aspects.note(pts, self._aspect if aspect == self._first_aspect else _believed(aspect))
+
+    def display_size(self, frame: Any) -> tuple[int, int]:
+        """Width and height of a decoded frame once its samples are square and it stands upright."""
+        aspect = self._aspects.at(frame.pts) or self._aspect
+        return display_size(frame.width, frame.height, aspect, self.orientation(frame))
+
+    def orientation(self, frame: Any) -> Orientation:
+        """How a decoded frame is turned: as it says itself, or as the last one did that said anything."""
+        return orientation_of(frame) or self._orientations.at(frame.pts) or UPRIGHT
 
     def frames(self) -> Iterator[Any]:
         """Every frame in the order of showing; damaged packets are counted and passed over."""
@@ -173,10 +294,9 @@ class OpenFilm:
 def open_film(
     path: str | os.PathLike[str], *, threads: int = 1, report: DecodeReport | None = None
 ) -> Iterator[OpenFilm]:
-    """Open a film and choose its stream; closed at the end of the block.
+    """Open a film; closed at the end of the block.
 
-    The stream: no cover picture; of those the first that the container marks as default; where none is marked, the
-    one with most pixels. VP8 and VP9 with transparency are given to the decoder that knows it.
+    The stream is chosen by chosen_stream. VP8 and VP9 with transparency are given to the decoder that knows it.
 
     Args:
         path: Any name, also one that looks like an option or an address: it is only ever a file.
@@ -186,103 +306,21 @@ def open_film(
     Raises:
         DecodeError: It is not a film that can be read; the reason says why.
     """
-    if not regular_file(path).st_size:
-        raise DecodeError(path, "is empty (0 bytes)")
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    film = OpenFilm(path, threads, report or DecodeReport())
     try:
-        container = av.open("file:" + os.path.abspath(os.fsdecode(path)), options=options, metadata_errors="replace")  # noqa: PTH100
-    except MemoryError:
-        raise
-    except (av.FFmpegError, ValueError) as error:
-        raise DecodeError(path, _unopened_reason(path, error)) from error
-    with container:
-        stream = _best_stream(path, container)
-        for other in container.streams:
-            if other is not stream:
-                other.discard = av.stream.Discard.all
-        decoder = stream.codec_context
-        tags = {key.lower(): value for key, value in stream.metadata.items()}
-        if tags.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
-            decoder = av.CodecContext.create({"vp8": "libvpx", "vp9": "libvpx-vp9"}[decoder.name], "r")
-        decoder.thread_count = threads
-        decoder.thread_type = "AUTO"
-        yield OpenFilm(path, container, stream, decoder, report or DecodeReport())
+        yield film
+    finally:
+        film.container.close()
 
 
-def demuxed(
-    container: Any, stream: Any, path: str | os.PathLike[str], on_damage: Callable[[], None] = lambda: None
-) -> Iterator[Any]:
-    """A stream's packets that hold something, to its end, or to where the file is too damaged to read on.
-
-    Args:
-        container: The open film.
-        stream: One of its streams.
-        path: The film, for the error.
-        on_damage: Called where damage ends the packets.
-
-    Raises:
-        DecodeError: The disk fails.
-    """
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except MemoryError:
-            raise
-        except av.FFmpegError as error:
-            if error.errno == errno.EIO:
-                raise DecodeError(path, "cannot be read from the disk (I/O error); copy it again") from error
-            on_damage()
-            return
-        if packet is None:
-            return
-        if packet.size:
-            yield packet
+@lru_cache(KNOWN_CLOCKS)
+def _clock_changes(path: str, stamp: str) -> tuple[Fraction, ...]:
+    with open_film(path) as film:
+        for _ in film.packets():
+            pass
+        return tuple(film._clock.changes)
 
 
-def _best_stream(path: str | os.PathLike[str], container: Any) -> Any:
-    films = [stream for stream in container.streams.video if not int(stream.disposition) & COVER]
-    if not films:
-        found = (
-            "a cover picture" if container.streams.video else "sound or text" if len(container.streams) else "a header"
-        )
-        raise DecodeError(path, f"has no video stream, only {found}")
-    decodable = [stream for stream in films if stream.codec_context is not None]
-    if not decodable:
-        raise DecodeError(path, "is compressed with a codec that cannot be decoded here; convert it to H.264")
-    pixels = {stream.index: stream.codec_context.width * stream.codec_context.height for stream in decodable}
-    marked = [stream for stream in decodable if int(stream.disposition) & DEFAULT and pixels[stream.index]]
-    return marked[0] if marked else max(decodable, key=lambda stream: pixels[stream.index])
-
-
-def _unopened_reason(path: str | os.PathLike[str], error: Exception) -> str:
-    if isinstance(error, OSError):
-        return unreadable_reason(error)
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(1 << 16)
-            is_mp4 = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-            cut_off = is_mp4 and _lacks_index(file)
-    except OSError as unreadable:
-        return unreadable_reason(unreadable)
-    if b"pssh" in head or b"encv" in head:
-        return "is encrypted, or damaged; only a copy without protection can be read"
-    if cut_off:
-        return "has no index (moov): its recording was cut off, or it is still being written or copied"
-    if is_mp4 or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"FLV\x01"):
-        return "is damaged: its header cannot be read; try a new copy"
-    return "is not a film, or its beginning is damaged"
-
-
-def _lacks_index(file: Any) -> bool:
-    """Whether the outermost boxes of an ISO base media file (ISO/IEC 14496-12) are sound but end without a moov."""
-    position, end = 0, file.seek(0, os.SEEK_END)
-    while position + 8 <= end:
-        file.seek(position)
-        size, name = struct.unpack(">I4s", file.read(8))
-        if size == 1:
-            size = int.from_bytes(file.read(8), "big")
-        if name == b"moov" or not name.isalnum() or 0 < size < 8:
-            return False
-        position += size or end
-    return True
+def _believed(aspect: Fraction | None) -> Fraction:
+    aspect = aspect or Fraction(1)
+    return aspect if Fraction(1, ASPECT_LIMIT) <= aspect <= ASPECT_LIMIT else Fraction(1)

@@ -11,12 +11,14 @@ from jaxtyping import UInt8
 from gmmformer.errors import InputError
 from gmmformer.media.decoding.container import DecodeReport, FilmInfo, OpenFilm, open_film
 from gmmformer.media.decoding.films import DecodeError, regular_file
-from gmmformer.media.decoding.pictures import PictureMaker, display_size, orientation_of
+from gmmformer.media.decoding.pictures import PictureMaker
 from gmmformer.media.decoding.skipping import UnskippableError, picked_by_skipping, skippable
-from gmmformer.media.decoding.timeline import Ticks, Timeline, end_of_film, requested_ticks
+from gmmformer.media.decoding.timeline import LONGEST_GAP, Ticks, Timeline, end_of_film, requested_ticks
 
 SEEK_FROM = 2
 """Seconds into a film from which jumping there is worth the trouble."""
+STILL_SECONDS = 100
+"""A film is sampled for a day, and this much longer for each picture in it: what its clock claims beyond is no film."""
 
 
 class Frame(NamedTuple):
@@ -38,18 +40,18 @@ def probe(path: str | os.PathLike[str]) -> FilmInfo:
         frame = next(film.frames(), None)
         if frame is None:
             raise film.nothing_decodable()
-        stream, container, orientation = film.stream, film.container, orientation_of(frame)
-        width, height = display_size(frame.width, frame.height, film.sample_aspect, orientation)
+        stream = film.stream
+        width, height = film.display_size(frame)
         return FilmInfo(
             path=Path(path),
-            duration=_header_seconds(film),
+            duration=film.duration,
             width=width,
             height=height,
             codec=stream.codec.canonical_name,
             pixel_format=frame.format.name,
-            rotation=orientation.degrees,
+            rotation=film.orientation(frame).degrees,
             average_rate=float(stream.average_rate) if stream.average_rate else None,
-            container=container.format.name,
+            container=film.container.format.name,
         )
 
 
@@ -69,7 +71,7 @@ def sampled_frames(
     the container's clock (at most half a millisecond); the last frame stays for its own duration. It is the frame that
     decoding the whole film would give: where the packets tell which frames are needed (see skipping.py) the
     others are not decoded, and a film that turns out to be damaged is decoded whole. Damage in frames that nobody needs
-    is not noticed. With `start` the film's timestamps are trusted to run forwards from its first frame to `start`.
+    is not noticed. Where the container's clock is set anew, as in joined recordings, the film goes on (timeline.py).
     Memory does not grow with the length of the film.
 
     Args:
@@ -83,7 +85,8 @@ def sampled_frames(
 
     Raises:
         InputError: fps, size, start or end make no sense.
-        DecodeError: Nothing can be decoded, or the file changed while it was read.
+        DecodeError: Nothing can be decoded, the file changed while it was read, or its few pictures claim to last for
+            days.
     """
     ticks = requested_ticks(fps, start, end)
     if size is not None and size < 1:
@@ -93,10 +96,10 @@ def sampled_frames(
     maker: PictureMaker | None = None
     last: Any = None
     for seconds, frame, film in _picked(path, ticks, fps is None, threads, report):
-        if maker is None:
-            maker = PictureMaker(
-                size=size, sample_aspect=film.sample_aspect, bottom_field_first=film.bottom_field_first
-            )
+        if fps is not None and seconds - ticks.start > LONGEST_GAP + STILL_SECONDS * report.packets:
+            raise DecodeError(path, _too_long(seconds, report.packets))
+        if maker is None or maker.film is not film:
+            maker = PictureMaker(film, size=size)
         if frame is not last:
             last, image = frame, maker.picture(frame)
         yield Frame(seconds, image)
@@ -157,6 +160,13 @@ def _picked(
             raise film.nothing_decodable()
 
 
+def _too_long(seconds: float, pictures: int) -> str:
+    return (
+        f"claims that its first {pictures} pictures last {seconds / 86_400:.1f} days and more; its clock is wrong, "
+        "write it anew with its true frame rate"
+    )
+
+
 def _placed(film: OpenFilm) -> Iterator[tuple[int, Any]]:
     """Every frame with its time; reports the film's length at the end."""
     timeline = Timeline(film.time_base, film.frame_ticks)
@@ -185,9 +195,3 @@ def _picked_from_all(film: OpenFilm, placed: Iterator[tuple[int, Any]], ticks: T
     while ticks.threshold(tick, film.time_base) is not None and ticks.moment(tick) / film.time_base < over:
         yield tick, shown
         tick += 1
-
-
-def _header_seconds(film: OpenFilm) -> float | None:
-    if film.stream.duration:
-        return float(film.stream.duration * film.time_base)
-    return film.container.duration / 1_000_000 if film.container.duration else None

@@ -32,6 +32,9 @@ HEVC_IRAP = range(16, 22)
 HEVC_PARAMETERS = frozenset((32, 33, 34))
 HEVC_LAST_UNREFERENCED = 14
 MPEG_PICTURE, MPEG_B = 0, 3
+MPEG4_PICTURE = b"\x00\x00\x01\xb6"
+MPEG4_PACKED = re.compile(rb"DivX\d+(?:b|Build)\d+p")
+"""User data of MPEG-4 whose B frames are packed with the frame before, placeholders standing where they belong."""
 
 
 class PacketRole(NamedTuple):
@@ -43,6 +46,8 @@ class PacketRole(NamedTuple):
     """No other frame is predicted from this one."""
     shown: bool = True
     """It brings a frame to the screen."""
+    packed: bool = False
+    """Which frames it brings depends on the packets before, though it is a key frame."""
 
 
 class PacketReader:
@@ -54,10 +59,11 @@ class PacketReader:
     """
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
-        self.hides_frames = codec == "vp8"
-        """Whether packets may bring no frame to the screen."""
+        self.reads_all = codec in ("vp8", "mpeg4")
+        """Whether packets that are no key frames need to be read too: for those that show nothing, or are packed."""
         self._codec = codec
         head = extradata or b""
+        self._packed = codec == "mpeg4" and MPEG4_PACKED.search(head) is not None
         self._length_size, self._highest_layer = 0, -1
         if codec == "h264" and len(head) > 4 and head[0] == 1:
             self._length_size = (head[4] & 3) + 1
@@ -79,6 +85,9 @@ class PacketReader:
                     if data[at : at + 1] == b"\0" and at + 2 < len(data)
                 ]
                 return PacketRole(starts=is_keyframe, unreferenced=bool(kinds) and set(kinds) == {MPEG_B})
+            case "mpeg4":
+                packed = self._packed or data.count(MPEG4_PICTURE) > 1 or MPEG4_PACKED.search(data) is not None
+                return PacketRole(starts=is_keyframe, unreferenced=False, packed=packed)
             case "vp8":
                 return PacketRole(starts=is_keyframe, unreferenced=False, shown=bool(data) and bool(data[0] & 16))
             case codec:

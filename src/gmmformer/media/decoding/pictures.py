@@ -1,95 +1,96 @@
 """Decoded frames as a person would see them: upright, in proportion, in RGB, at the size asked for."""
 
 from fractions import Fraction
-from typing import NamedTuple
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 
 from gmmformer.media.decoding.color import Transfer, to_screen
+from gmmformer.media.decoding.container import OpenFilm
 
 BT709, BT470BG, UNSPECIFIED, BT2020 = 1, 5, 2, 9
+MATRICES = frozenset((BT709, 4, BT470BG, 6, 7, BT2020))
+"""AVColorSpace (ITU-T H.273) that swscale knows."""
+BT2020_KINDS = frozenset((10, 14))
+"""BT.2020 of constant luminance and ICtCp."""
 TRANSFERS = {16: Transfer.PQ, 18: Transfer.HLG}
 """AVColorTransferCharacteristic (ITU-T H.273) of high dynamic range."""
 HD_HEIGHT = 720
 """Pictures of this height or more are BT.709 where they do not say, smaller ones BT.601."""
 
 
-class Orientation(NamedTuple):
-    """How a stored picture is turned to stand upright: transposed first, then mirrored."""
-
-    transpose: bool
-    mirror_x: bool
-    mirror_y: bool
-
-    @property
-    def degrees(self) -> int:
-        """The turn alone, counter-clockwise: 0, 90, 180 or 270."""
-        if self.transpose:
-            return 270 if self.mirror_x else 90
-        return 180 if self.mirror_x and self.mirror_y else 0
-
-
 class PictureMaker:
-    """Turns the decoded frames of one film into pictures of one size.
+    """Turns the decoded frames of one film into pictures of one size, that of the film or smaller.
 
-    The first frame's display size settles the size of all. Transparent films are laid over black. An interlaced
-    frame is shown by the field that comes first, which is what is on screen at the frame's time, its missing lines
-    interpolated: no neighbour is needed, so the picture is the same whichever frames around it were decoded.
+    A frame of another shape, where size, aspect or orientation change within the film, keeps its own and is shown
+    as large as fits, on black. Transparent films are laid over black. An interlaced frame is shown by the field that
+    comes first, which is what is on screen at the frame's time, its missing lines interpolated: no neighbour is needed,
+    so the picture is the same whichever frames around it were decoded.
     """
 
-    def __init__(self, *, size: int | None, sample_aspect: Fraction, bottom_field_first: bool) -> None:
-        self._shorter_side = size
-        self._sample_aspect = sample_aspect
-        self._field = "bottom" if bottom_field_first else "top"
-        self._size: tuple[int, int] | None = None
+    def __init__(self, film: OpenFilm, *, size: int | None) -> None:
+        """For a film whose first frame was decoded.
+
+        Args:
+            film: Where the frames come from.
+            size: The shorter side of the pictures; None for the film's own. A smaller film is not enlarged.
+        """
+        assert film.size is not None
+        self.film = film
+        self._field = "bottom" if film.bottom_field_first else "top"
+        shorter = min(film.size)
+        scale = 1 if size is None or shorter <= size else Fraction(size, shorter)
+        self._size = tuple(max(1, round(side * scale)) for side in film.size)
 
     def picture(self, frame: "av.VideoFrame") -> UInt8[np.ndarray, "height width 3"]:
         """The frame upright, sample aspect applied, high dynamic range toned down to an ordinary screen's."""
-        orientation = orientation_of(frame)
-        if self._size is None:
-            self._size = self._output_size(frame.width, frame.height, orientation)
-        width, height = reversed(self._size) if orientation.transpose else self._size
+        orientation = self.film.orientation(frame)
+        inner = fitted(self.film.display_size(frame), self._size)
+        width, height = reversed(inner) if orientation.transpose else inner
         if frame.interlaced_frame and frame.height > 1:
             frame = _one_field(frame, self._field)
-        image = _rgb(frame, width, height)
+        matrix, doubt = matrix_of(frame)
+        if doubt is not None:
+            self.film.report.remark(doubt)
+        image = _rgb(frame, width, height, matrix)
         if orientation.transpose:
             image = image.swapaxes(0, 1)
         image = image[:: -1 if orientation.mirror_y else 1, :: -1 if orientation.mirror_x else 1]
-        return np.ascontiguousarray(image)
-
-    def _output_size(self, width: int, height: int, orientation: Orientation) -> tuple[int, int]:
-        size = display_size(width, height, self._sample_aspect, orientation)
-        shorter = min(size)
-        if self._shorter_side is None or shorter <= self._shorter_side:
-            return size
-        across, down = (max(1, round(side * self._shorter_side / shorter)) for side in size)
-        return across, down
+        if inner == self._size:
+            return np.ascontiguousarray(image)
+        across, down = self._size
+        whole = np.zeros((down, across, 3), dtype=np.uint8)
+        left, top = (across - inner[0]) // 2, (down - inner[1]) // 2
+        whole[top : top + inner[1], left : left + inner[0]] = image
+        return whole
 
 
-def display_size(width: int, height: int, sample_aspect: Fraction, orientation: Orientation) -> tuple[int, int]:
-    """Width and height of a stored picture once its samples are square and it stands upright."""
-    width = max(1, round(width * sample_aspect))
-    return (height, width) if orientation.transpose else (width, height)
+def fitted(size: tuple[int, int], into: tuple[int, ...]) -> tuple[int, ...]:
+    """A width and height made as large as fits into others; those, where the shape is the same but for a pixel."""
+    scale = min(Fraction(most, side) for side, most in zip(size, into, strict=True))
+    inner = tuple(max(1, round(side * scale)) for side in size)
+    return into if all(most - side <= 1 for side, most in zip(inner, into, strict=True)) else inner
 
 
-def orientation_of(frame: "av.VideoFrame") -> Orientation:
-    """What the frame's display matrix asks for; a matrix that is no right-angled turn or mirroring asks for nothing."""
-    for side_data in frame.side_data:
-        if side_data.type.name == "DISPLAYMATRIX":
-            return _orientation(np.frombuffer(bytes(side_data), dtype="=i4").astype(np.int64))
-    return Orientation(transpose=False, mirror_x=False, mirror_y=False)
+def matrix_of(frame: "av.VideoFrame") -> tuple[int, str | None]:
+    """By which matrix a frame is brought to RGB (AVColorSpace, ITU-T H.273), and a remark where it asks for another.
 
-
-def _orientation(matrix: np.ndarray) -> Orientation:
-    # A stored point (x, y), y downwards, is shown at (a x + c y, b x + d y).
-    a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
-    if a and d and max(abs(b), abs(c)) * 100 < min(abs(a), abs(d)):
-        return Orientation(transpose=False, mirror_x=a < 0, mirror_y=d < 0)
-    if b and c and max(abs(a), abs(d)) * 100 < min(abs(b), abs(c)):
-        return Orientation(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
-    return Orientation(transpose=False, mirror_x=False, mirror_y=False)
+    Frames that do not say are BT.709 from HD_HEIGHT on, else BT.601, as players have it; so are those that ask for a
+    matrix which swscale does not know, or for RGB where they hold none, but for kinds of BT.2020, which are taken for
+    its plain one.
+    """
+    asked, height = int(frame.colorspace), frame.height
+    if frame.format.is_rgb or frame.format.has_palette:
+        return UNSPECIFIED, None
+    if asked in MATRICES:
+        return asked, None
+    used = BT709 if height >= HD_HEIGHT else BT470BG
+    if asked == UNSPECIFIED:
+        return used, None
+    if asked in BT2020_KINDS or frame.color_primaries == BT2020:
+        used = BT2020
+    return used, f"its colours are marked with matrix {asked}, and shown by matrix {used} instead, as players do"
 
 
 def _one_field(frame: "av.VideoFrame", field: str) -> "av.VideoFrame":
@@ -102,29 +103,26 @@ def _one_field(frame: "av.VideoFrame", field: str) -> "av.VideoFrame":
     return graph.pull()
 
 
-def _rgb(frame: "av.VideoFrame", width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
+def _rgb(frame: "av.VideoFrame", width: int, height: int, matrix: int) -> UInt8[np.ndarray, "height width 3"]:
     transfer = TRANSFERS.get(frame.color_trc)
     if transfer is None and frame.color_primaries == BT2020:
         transfer = Transfer.SDR
     transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     if transfer is not None:
-        return to_screen(_scaled(frame, width, height, "gbrp16le"), transfer)
+        return to_screen(_scaled(frame, width, height, "gbrp16le", matrix), transfer)
     if transparent:
-        rgba = _scaled(frame, width, height, "rgba").astype(np.uint16)
+        rgba = _scaled(frame, width, height, "rgba", matrix).astype(np.uint16)
         return ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)
-    return _scaled(frame, width, height, "rgb24")
+    return _scaled(frame, width, height, "rgb24", matrix)
 
 
-def _scaled(frame: "av.VideoFrame", width: int, height: int, pixel_format: str) -> np.ndarray:
+def _scaled(frame: "av.VideoFrame", width: int, height: int, pixel_format: str, matrix: int) -> np.ndarray:
     interpolation = av.video.reformatter.Interpolation
-    colorspace = frame.colorspace
-    if colorspace == UNSPECIFIED and not frame.format.is_rgb:
-        colorspace = BT709 if frame.height >= HD_HEIGHT else BT470BG
     scaled = frame.reformat(
         width=width,
         height=height,
         format=pixel_format,
-        src_colorspace=colorspace,
+        src_colorspace=matrix,
         interpolation=interpolation.AREA | interpolation.ACCURATE_RND | interpolation.FULL_CHR_H_INT,
         threads=1,
     )

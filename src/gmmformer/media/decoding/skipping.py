@@ -127,17 +127,16 @@ class _Picker:
         if target is None:
             return
         try:
-            film.container.seek(target, stream=film.stream)
+            film.jump(target)
         except av.FFmpegError as error:
             raise UnskippableError from error
-        film.decoder.flush_buffers()
         self._candidates, self._latest, self._last, self._ahead = [], [], None, {}
         self._broken_off = True
         self._floor = None
 
     def add(self, packet: Any) -> Iterator[tuple[int, Any]]:
         """Hold one more packet; choose and decode what is decided by it."""
-        role = self._role(packet) if packet.is_keyframe or self._reader.hides_frames else ORDINARY
+        role = self._role(packet) if packet.is_keyframe or self._reader.reads_all else ORDINARY
         if self._last is None:
             if not role.starts:
                 return
@@ -180,7 +179,10 @@ class _Picker:
             self._ahead[frame.pts] = frame
 
     def _role(self, packet: Any) -> PacketRole:
-        return self._reader.role(bytes(packet), packet.is_keyframe)
+        role = self._reader.role(bytes(packet), packet.is_keyframe)
+        if role.packed:
+            raise UnskippableError
+        return role
 
     def _note(self, packet: Any, *, shown: bool) -> None:
         """Enter a packet's time, which must be one that no earlier decision excluded."""

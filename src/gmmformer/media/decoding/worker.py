@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gmmformer.media.decoding.container import DecodeReport
-from gmmformer.media.decoding.decode import Frame, probe, sampled_frames
+from gmmformer.media.decoding.decode import Frame, sampled_frames
 from gmmformer.media.decoding.films import DecodeError
 
 CHUNK_FRAMES = 64
@@ -71,37 +71,37 @@ class _Sender:
         self._outgoing.flush()
         self._last = time.monotonic()
 
-    def beat(self) -> None:
+    def beat(self, pictures: int) -> None:
         if time.monotonic() - self._last > BEAT_SECONDS:
-            self.send({"kind": "beat"})
+            self.send({"kind": "beat", "pictures": pictures})
 
 
 def _decode(path: str, settings: dict[str, Any], sender: _Sender) -> None:
-    report = DecodeReport(on_progress=sender.beat)
-    promised = None
-    reason = warning = None
+    report = DecodeReport()
+    report.on_progress = lambda: sender.beat(report.packets)
+    reason = None
     frames, out_of_memory = 0, False
     try:
-        promised = probe(path).duration
-        sender.send({"kind": "begin", "duration": promised})
         sampled = sampled_frames(path, fps=settings["fps"], size=settings["size"], report=report)
         for chunk in _chunks(sampled):
             shape = [len(chunk), *chunk[0].image.shape]
             seconds = [frame.seconds for frame in chunk]
-            sender.send({"kind": "chunk", "seconds": seconds, "shape": shape}, [frame.image for frame in chunk])
+            message = {"kind": "chunk", "pictures": report.packets, "seconds": seconds, "shape": shape}
+            sender.send(message, [frame.image for frame in chunk])
             frames += len(chunk)
     except DecodeError as error:
         reason = error.reason
     except MemoryError:
         out_of_memory = True
         reason = f"needs more than the {settings['memory_limit'] / (1 << 30):.3g} GiB of memory that a film may take"
-    if reason is None and promised and report.seconds < promised * HEADER_BELIEVED and promised - report.seconds > 1:
-        warning = f"its header promises {promised:.0f} s, {report.seconds:.0f} s could be read"
+    promised, read = report.promised or 0, report.seconds
+    if read < promised * HEADER_BELIEVED and promised - read > 1:
+        report.remark(f"its header promises {promised:.0f} s, {read:.0f} s could be read")
     sender.send(
         {
             "kind": "end",
             "reason": reason,
-            "warning": warning,
+            "warning": "; ".join(report.remarks) if reason is None and report.remarks else None,
             "out_of_memory": out_of_memory,
             "frames": frames,
             "seconds": report.seconds,

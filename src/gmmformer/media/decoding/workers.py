@@ -28,8 +28,8 @@ START_LIMIT = 120.0
 SILENCE_LIMIT = 60.0
 """Seconds without a packet read or a frame decoded after which a film is taken to hang."""
 BASE_TIME = 120.0
-TIME_PER_SECOND = 20.0
-"""Without a time limit a film may take 120 s and 20 s for each second that its header claims."""
+TIME_PER_PICTURE = 1.0
+"""Without a time limit a film may take 120 s and a second for each picture read; a header's claims buy nothing."""
 GIB = 1 << 30
 
 
@@ -89,7 +89,7 @@ def decode_films(
         workers: Films decoded at a time, each with one thread: what comes of a damaged film depends on the number of
             threads, and must not depend on the machine.
         time_limit: Seconds that decoding one film may take, not counting the time its frames wait to be taken. None:
-            120 s and 20 s for each second of film. A film of which nothing is read or decoded for 60 s always fails.
+            120 s and a second for each of its pictures. A film that does not get on for 60 s always fails.
         memory_limit: Bytes that a worker may allocate beyond its own start, in address space (Linux only).
 
     Raises:
@@ -218,14 +218,15 @@ class _Worker:
         """Have one film decoded; where it fails in a way that the worker does not survive, `over` becomes true."""
         self._reader.waited = 0.0
         limit = BASE_TIME if time_limit is None else time_limit
-        frames = 0
+        frames = pictures = 0
         try:
             self._tell({"path": os.fspath(path)})
             while True:
                 message = self._reader.message(min(SILENCE_LIMIT, limit - self._reader.waited))
+                if time_limit is None:
+                    pictures = max(pictures, message.get("pictures", 0))
+                    limit = BASE_TIME + TIME_PER_PICTURE * pictures
                 match message.pop("kind"):
-                    case "begin" if time_limit is None:
-                        limit += TIME_PER_SECOND * (message["duration"] or 0)
                     case "chunk":
                         images = self._reader.array(message["shape"], min(SILENCE_LIMIT, limit - self._reader.waited))
                         frames += len(images)
