@@ -1,0 +1,256 @@
+"""Films of bar codes through everything that speaks of seconds: what is seen at a second is what was put there."""
+
+import io
+from bisect import bisect_right
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from barcode_films import FILMS
+from barcodes import MisreadError, read
+from PIL import Image
+
+from gmmformer.errors import InputError
+from gmmformer.media.cutting import browser_preview, cut_moment, thumbnail
+from gmmformer.media.decoding.container import DecodeReport
+from gmmformer.media.decoding.decode import frame_at, sampled_frames
+from gmmformer.media.decoding.workers import FilmChunk, FilmEnd, decode_films
+
+AWAY = Fraction(1, 100)
+"""Seconds by which moments keep off those at which pictures change, where that is not what is tried."""
+MOST_MORE = 4
+"""Pictures that a copied clip may hold after its end, as those within it are predicted from them."""
+FRAME = Fraction(1, 25)
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory):
+    made = {}
+
+    def film(name):
+        if name not in made:
+            made[name] = FILMS[name](tmp_path_factory.mktemp("film"))
+        return made[name]
+
+    return film
+
+
+@pytest.fixture
+def film(request, films):
+    return films(request.param)
+
+
+every_film = pytest.mark.parametrize("film", FILMS, indirect=True)
+
+
+def index_at(film, second):
+    """Which picture is on screen at a second."""
+    return max(0, bisect_right(film.times, second) - 1)
+
+
+def moments_of(film):
+    """Seconds all over a film, a little after pictures change and on the spot."""
+    last = len(film.times) - 1
+    picks = sorted({0, 1, last // 3, last // 2, last // 2 + 1, last * 3 // 4, last})
+    found = []
+    for pick in picks:
+        found += [film.times[pick], film.times[pick] + AWAY]
+        if pick < last and film.times[pick + 1] - film.times[pick] > 4 * AWAY:
+            found.append((film.times[pick] + film.times[pick + 1]) / 2)
+    return found
+
+
+def spans_of(film):
+    """Moments to cut: at the beginning, over the middle, after it, over the end."""
+    last = len(film.times) - 1
+    middle, later = film.times[last // 2], film.times[last * 3 // 4]
+    ends = film.times[-2] - Fraction(1, 4)
+    return [
+        (Fraction(0), film.times[4] + AWAY),
+        (middle - 1 + AWAY, middle + Fraction(1, 2) + AWAY),
+        (later + AWAY, later + Fraction(2, 5) + AWAY),
+        (index_at(film, ends) and film.times[index_at(film, ends)] + AWAY, film.length + 5),
+    ]
+
+
+def check_picture(film, image, second):
+    reading = read(np.asarray(image))
+    at = {index_at(film, second - film.slack), index_at(film, second + film.slack)}
+    assert film.times[min(at)] <= reading.second <= film.times[max(at)], (float(reading.second), float(second))
+    assert 0.8 < reading.shape < 1.25, "the picture is out of proportion"
+
+
+def orientation_of(frame):
+    for side_data in frame.side_data:
+        if side_data.type.name == "DISPLAYMATRIX":
+            matrix = np.sign(np.frombuffer(bytes(side_data), dtype="=i4").astype(int))
+            return tuple(matrix[[0, 1, 3, 4]].tolist())
+    return None
+
+
+def turned_upright(image, orientation):
+    """As a player turns a stored picture: a point (x, y) is shown at (a x + c y, b x + d y)."""
+    a, b, c, d = orientation
+    if a == d == 0:
+        image, a, d = image.swapaxes(0, 1), c, b
+    return image[:: d or 1, :: a or 1]
+
+
+def played(path):
+    """Seconds and readings of a clip's pictures, as any player would show them."""
+    shown, orientation = [], (1, 0, 0, 1)
+    with av.open(str(path)) as clip:
+        aspect = clip.streams.video[0].sample_aspect_ratio or 1
+        for frame in clip.decode(video=0):
+            orientation = orientation_of(frame) or orientation
+            image = frame.to_ndarray(format="rgb24")
+            reading = read(turned_upright(image, orientation))
+            shape = float(reading.shape * (aspect if orientation[0] else 1 / aspect))
+            shown.append((Fraction(frame.pts) * frame.time_base, reading._replace(shape=shape)))
+    return shown
+
+
+def length_of(path):
+    """What a player says is a clip's length."""
+    with av.open(str(path)) as clip:
+        return Fraction(clip.duration, 1_000_000)
+
+
+def check_clip(film, clip, start, end, *, most_more=0):
+    """Whether the clip's second 0 shows the film's second `start`, and so on to `end`."""
+    shown = played(clip)
+    first = index_at(film, start + film.slack)
+    last = index_at(film, min(end, film.length) - film.slack)
+    seconds = [float(reading.second) for _, reading in shown]
+    if film.slack < FRAME:
+        wanted = [float(second) for second in film.times[first : first + len(seconds)]]
+        assert seconds == wanted
+        assert last - first + 1 <= len(seconds) <= last - first + 1 + most_more
+        due = [max(0.0, second - float(start)) for second in wanted]
+    else:
+        assert seconds == pytest.approx(sorted(seconds), abs=float(film.slack))
+        assert len(seconds) == pytest.approx(last - first + 1, abs=4 + most_more)
+        due = [max(0.0, second - float(start)) for second in seconds]
+    assert [float(second) for second, _ in shown] == pytest.approx(due, abs=float(film.slack) + 0.0006)
+    assert all(0.8 < reading.shape < 1.25 for _, reading in shown), "a picture is out of proportion"
+
+
+@every_film
+def test_every_picture_comes_once_at_its_own_second(film):
+    frames = list(sampled_frames(film.path, fps=None))
+    seconds = [read(frame.image).second for frame in frames]
+    if film.slack < FRAME:
+        assert [float(second) for second in seconds] == [float(second) for second in film.times]
+    else:
+        assert len(seconds) == pytest.approx(len(film.times), abs=4)
+    assert [frame.seconds for frame in frames] == pytest.approx([float(s) for s in seconds], abs=float(film.slack))
+
+
+@every_film
+def test_samples_show_what_is_on_screen(film):
+    report = DecodeReport()
+    fps = Fraction(25, 8) if film.length < 100 else Fraction(1, 40)
+    frames = list(sampled_frames(film.path, fps=float(fps), report=report))
+    assert [frame.seconds for frame in frames] == pytest.approx([float(n / fps) for n in range(len(frames))], abs=1e-6)
+    assert len(frames) == pytest.approx(float(film.length * fps), abs=1)
+    for frame in frames:
+        check_picture(film, frame.image, Fraction(frame.seconds))
+    assert report.seconds == pytest.approx(float(film.length), abs=float(max(FRAME, film.slack)) + 0.002)
+    assert report.last_frame == pytest.approx(float(film.times[-1]), abs=float(film.slack))
+
+
+@every_film
+def test_samples_from_within_show_what_is_on_screen(film):
+    start = film.times[len(film.times) * 2 // 3] + AWAY
+    end = min(film.length, start + 1)
+    frames = list(sampled_frames(film.path, fps=10, start=float(start), end=float(end)))
+    assert len(frames) == pytest.approx(float((end - start) * 10), abs=1)
+    for number, frame in enumerate(frames):
+        assert frame.seconds == pytest.approx(float(start) + number / 10)
+        check_picture(film, frame.image, Fraction(frame.seconds))
+
+
+@every_film
+def test_a_frame_is_the_one_on_screen(film):
+    for second in moments_of(film):
+        frame = frame_at(film.path, float(second))
+        assert frame.seconds == float(second)
+        check_picture(film, frame.image, second)
+    check_picture(film, frame_at(film.path, float(film.length) + 100).image, film.times[-1])
+
+
+@every_film
+def test_a_thumbnail_is_of_its_second(film):
+    for second in (*moments_of(film)[::4], film.length + 100):
+        image = Image.open(io.BytesIO(thumbnail(film.path, float(second), height=144)))
+        assert image.height == 144
+        check_picture(film, image, min(second, film.times[-1]))
+
+
+@every_film
+def test_an_exact_clip_shows_those_seconds(film, tmp_path):
+    for start, end in spans_of(film):
+        cut = cut_moment(film.path, float(start), float(end), tmp_path / "clip.mp4", exact=True)
+        assert (cut.start, cut.copied) == (float(start), False)
+        assert cut.end == pytest.approx(float(min(end, film.length)), abs=float(FRAME) + 0.002)
+        assert length_of(cut.path) == pytest.approx(cut.end - cut.start, abs=0.002)
+        check_clip(film, cut.path, start, end)
+
+
+@every_film
+def test_a_preview_shows_those_seconds(film, tmp_path):
+    for start, end in spans_of(film)[1::2]:
+        cut = browser_preview(film.path, float(start), float(end), tmp_path / "clip.mp4")
+        assert (cut.start, cut.copied) == (float(start), False)
+        assert cut.end == pytest.approx(float(min(end, film.length)), abs=float(FRAME) + 0.002)
+        check_clip(film, cut.path, start, end)
+
+
+@every_film
+@pytest.mark.parametrize("exact", [False, None], ids=["copied", "cheapest"])
+def test_a_clip_shows_the_seconds_that_it_says(film, exact, tmp_path):
+    for start, end in spans_of(film):
+        try:
+            cut = cut_moment(film.path, float(start), float(end), tmp_path / "clip.mp4", exact=exact)
+        except InputError as error:
+            assert exact is False
+            assert not film.copied
+            assert "cannot be copied" in str(error)
+            continue
+        if exact is False:
+            assert cut.copied
+            assert film.copied is not False
+        assert cut.start <= float(start)
+        assert exact is False or cut.start >= float(start) - 0.1
+        if cut.copied:
+            assert cut.end >= min(end, film.length) - FRAME - Fraction(2, 1000)
+        check_clip(film, cut.path, Fraction(cut.start), end, most_more=MOST_MORE if cut.copied else 0)
+
+
+@pytest.fixture(scope="session")
+def decoded(films):
+    """What workers give for every film: seconds, readings and the end."""
+    parts = {films(name).path: ([], []) for name in FILMS}
+    ends = {}
+    for long in (False, True):
+        paths = [path for path, name in zip(parts, FILMS, strict=True) if (films(name).length > 100) == long]
+        for part in decode_films(paths, fps=0.02 if long else 5 / 3):
+            if isinstance(part, FilmEnd):
+                ends[part.path] = part
+                continue
+            assert isinstance(part, FilmChunk)
+            seconds, images = parts[part.path]
+            seconds.extend(part.seconds)
+            images.extend(part.images)
+    return {path: (*parts[path], ends[path]) for path in parts}
+
+
+@every_film
+def test_workers_give_what_is_on_screen(film, decoded):
+    seconds, images, end = decoded[film.path]
+    assert end.ok, end.reason
+    assert end.seconds == pytest.approx(float(film.length), abs=float(max(FRAME, film.slack)) + 0.002)
+    assert len(images) == end.frames > 0
+    for second, image in zip(seconds, images, strict=True):
+        check_picture(film, image, Fraction(second))
