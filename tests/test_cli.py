@@ -262,6 +262,11 @@ def shorten_text(file: h5py.File, name: str) -> None:
     del file[name]
 
 
+def flip_text(root: Path) -> None:
+    path = root / "tiny" / "TextData" / "roberta_tiny_query_feat.hdf5"
+    path.write_bytes(path.read_bytes().replace(b"TREE", b"tree"))  # a bit of each letter
+
+
 def nan_in_all(data: bytes) -> bytes:
     return np.full(len(data) // 4, np.nan, np.float32).tobytes()
 
@@ -295,6 +300,10 @@ BREAKS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "no text feature": (lambda root: change_text(root, shorten_text), ("roberta_tiny_query_feat.hdf5",)),
     "text feature of the wrong width": (lambda root: change_text(root, replace_text((3, 13))), ("12",)),
     "text feature without tokens": (lambda root: change_text(root, replace_text((0, 12))), ("no",)),
+    "text features with flipped bits": (
+        flip_text,
+        ("roberta_tiny_query_feat.hdf5: ", "HDF5"),
+    ),
     "empty caption line": (
         lambda root: change_captions(root, lambda lines: [lines[0], "", *lines[1:]]),
         ("caption.txt, line 2", "empty caption line"),

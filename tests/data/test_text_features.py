@@ -1,6 +1,8 @@
 import multiprocessing
 import pickle
+import zlib
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -102,6 +104,109 @@ def test_what_is_wrong_names_the_caption(tmp_path, data, message):
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
     assert text.tokens_of("a#0").shape == (2, 6)
+
+
+def claim_too_much(file: h5py.File) -> None:
+    file.create_dataset("b#0", shape=(10**9, 6), chunks=(10, 6), dtype="<f4")  # 24 GB, of which nothing is there
+
+
+def inflate(file: h5py.File) -> None:
+    made = file.create_dataset(
+        "b#0", shape=(2, 6), maxshape=(None, None), chunks=(2, 6), dtype="<f4", compression="gzip"
+    )
+    made.id.write_direct_chunk((0, 0), zlib.compress(bytes(2**30), 1))
+
+
+def lie_elsewhere(file: h5py.File) -> None:
+    path = Path(file.filename).with_name("secret")
+    path.write_bytes(np.ones(12, np.float32).tobytes())
+    file.create_dataset("b#0", shape=(2, 6), dtype="<f4", external=[(str(path), 0, 48)])
+
+
+def other_file(file: h5py.File) -> str:
+    path = Path(file.filename).with_name("other.hdf5")
+    with h5py.File(path, "w") as other:
+        other["b#0"] = np.ones((2, 6), np.float32)
+        other["inside/b#0"] = np.ones((2, 6), np.float32)
+    return str(path)
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((2, 6), "<f4")
+    layout[:] = h5py.VirtualSource(other_file(file), "b#0", (2, 6))
+    file.create_virtual_dataset("b#0", layout)
+
+
+ODD = {
+    "a huge shape": (claim_too_much, "have shape"),
+    "a chunk that inflates to 1 GiB": (inflate, "in pieces that no sentence needs"),
+    "bytes of another file": (lie_elsewhere, "lie in another file"),
+    "a dataset of another file": (virtual, "lie in another file"),
+    "a link to another file": (lambda file: file.update({"b#0": h5py.ExternalLink(other_file(file), "b#0")}), "a link"),
+    "a link in a circle": (lambda file: file.update({"b#0": h5py.SoftLink("/b#0")}), "a link"),
+    "a link to nothing": (lambda file: file.update({"b#0": h5py.SoftLink("/c")}), "a link"),
+    "text": (lambda file: file.update({"b#0": ["a", "b"]}), "are of type object"),
+    "references": (lambda file: file.create_dataset("b#0", data=[file.ref], dtype=h5py.ref_dtype), "are of type"),
+    "pairs": (lambda file: file.update({"b#0": np.zeros((2, 6), "f4,f4")}), "are of type"),
+    "complex numbers": (lambda file: file.update({"b#0": np.zeros((2, 6), complex)}), "are of type complex128"),
+    "nothing at all": (lambda file: file.update({"b#0": h5py.Empty("f4")}), "not float32"),
+    "a type": (lambda file: file.update({"b#0": np.dtype("f4")}), "are not a dataset"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted(ODD))
+def test_odd_and_hostile_datasets_are_named(tmp_path, kind):
+    make, message = ODD[kind]
+    path = tmp_path / "text.hdf5"
+    with h5py.File(path, "w") as file:
+        file["a#0"] = np.ones((2, 6), np.float32)
+        make(file)
+    text = TextFeatures.open(path)
+    with pytest.raises(InputError, match=f"caption 'b#0' .*{message}") as error:
+        text.tokens_of("b#0")
+    assert str(error.value).isprintable()
+    assert text.tokens_of("a#0").shape == (2, 6)
+
+
+def test_a_link_in_the_middle_of_a_name_leads_nowhere(tmp_path):
+    path = tmp_path / "text.hdf5"
+    with h5py.File(path, "w") as file:
+        file["a#0"] = np.ones((2, 6), np.float32)
+        file["g"] = h5py.ExternalLink(other_file(file), "inside")
+    with pytest.raises(InputError, match="are a link to elsewhere"):
+        TextFeatures.open(path).tokens_of("g/b#0")
+
+
+def test_numbers_too_large_for_float32_become_infinite_in_silence(tmp_path):
+    with h5py.File(tmp_path / "text.hdf5", "w") as file:
+        file["a#0"] = np.full((2, 6), 1e300)
+    assert np.isinf(TextFeatures.open(tmp_path / "text.hdf5").tokens_of("a#0")).all()
+
+
+def test_flipped_bits_anywhere_are_harmless_or_told(tmp_path):
+    seed = 0
+    for libver in ("earliest", "latest"):
+        path = tmp_path / f"{libver}.hdf5"
+        with h5py.File(path, "w", libver=libver) as file:
+            for index, caption_id in enumerate(IDS[:8]):
+                file.create_dataset(caption_id, data=tokens_for(index), compression="gzip" if index % 2 else None)
+        whole = path.read_bytes()
+        rng = np.random.default_rng(seed)
+        told = 0
+        for turn in range(150):
+            data = bytearray(whole)
+            for place in rng.integers(0, len(data) if turn % 2 else 1000, 1 + turn % 5):
+                data[place] ^= 1 << rng.integers(8)
+            damaged = tmp_path / f"{turn}.hdf5"
+            damaged.write_bytes(data)
+            try:
+                text = TextFeatures.open(damaged)
+                faults = [found for found in map(text.tokens_or_fault, IDS[:8]) if isinstance(found, str)]
+            except InputError as error:
+                faults = [str(error)]
+            assert all(fault.isprintable() and len(fault) < 300 for fault in faults), (seed, libver, turn)
+            told += bool(faults)
+        assert told > 20
 
 
 def test_files_that_cannot_be_opened(tmp_path):

@@ -1,5 +1,6 @@
 """Text features: one small matrix of token vectors per sentence, in an HDF5 file."""
 
+import math
 import mmap
 import os
 import threading
@@ -10,7 +11,12 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from gmmformer.errors import InputError
+from gmmformer.errors import InputError, one_line
+
+_MOST_NUMBERS = 2**24
+"""Of a sentence: 64 MiB of float32, where a long one has 30 tokens of a thousand."""
+_SLACK_BYTES = 2**16
+"""That compressed features may take beside twice what they are when they are not."""
 
 
 class TextFeatures:
@@ -33,10 +39,13 @@ class TextFeatures:
         """The features in an HDF5 file with one (tokens, dim) dataset per caption id.
 
         Raises:
-            InputError: The file is missing, is no HDF5 file, or holds no such dataset.
+            InputError: The file is missing, is no HDF5 file, is damaged, or holds no such dataset.
         """
         text = cls(path, 0)
-        shape = text._handle().first_shape()
+        try:
+            shape = text._handle().first_shape()
+        except ValueError as error:
+            raise InputError(f"{path}: damaged, HDF5 says ({error}); copy it again") from error
         if shape is None or len(shape) != 2 or shape[1] < 1:
             raise InputError(f"{path}: holds no (tokens, dim) dataset; it must have one for each caption id")
         text.dim = shape[1]
@@ -81,26 +90,38 @@ class TextFeatures:
 
 
 class _Opened:
-    """An open HDF5 file beside its mapped bytes."""
+    """An open HDF5 file beside its mapped bytes.
+
+    HDF5 raises errors of every kind on a damaged file, so all that it raises is taken for damage here.
+    """
 
     def __init__(self, path: Path) -> None:
         self.process = os.getpid()
         self.places: dict[str, tuple[int, tuple[int, int]]] = {}
         self._lock = threading.Lock()
+        if not path.exists():
+            raise InputError(f"{path}: missing; it holds the token features, one dataset for each caption id")
         try:
+            if not path.is_file():
+                raise OSError("not an ordinary file")
             self._file = h5py.File(path, "r", locking="best-effort")
             with path.open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            raise InputError(f"{path}: missing; it holds the token features, one dataset for each caption id") from None
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read as HDF5 ({error}); copy it again") from error
-        self._mappable = not self._file.userblock_size
+            self._mappable = not self._file.userblock_size
+        except Exception as error:
+            raise InputError(f"{path}: cannot be read as HDF5 ({one_line(error)}); copy it again") from error
 
     def first_shape(self) -> tuple[int, ...] | None:
-        """The shape of the first dataset."""
+        """The shape of the first dataset.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
         with self._lock:
-            found = self._file.visititems(lambda _, item: item.shape if isinstance(item, h5py.Dataset) else None)
+            try:
+                found = self._file.visititems(lambda _, item: item.shape if isinstance(item, h5py.Dataset) else None)
+            except Exception as error:
+                raise ValueError(one_line(error)) from error
         return None if found is None else tuple(found)
 
     def mapped(self, offset: int, shape: tuple[int, int]) -> Float[np.ndarray, "tokens dim"]:
@@ -110,17 +131,37 @@ class _Opened:
         """The dataset, and its place noted if its bytes lie in the file as they are; else what is wrong with it."""
         with self._lock:
             try:
-                dataset = h5py.h5d.open(self._file.id, caption_id.encode())
-            except (KeyError, ValueError, TypeError, OSError):
-                return "are missing" if caption_id not in self._file else "are not a dataset"
-            shape, dtype = dataset.shape, dataset.dtype
-            if dtype.kind not in "fiu" or shape is None:
-                return f"are of type {dtype}, not float32"
-            offset = dataset.get_offset() if self._mappable and dtype == "<f4" and len(shape) == 2 else None
-            if offset is not None and offset + 4 * shape[0] * shape[1] <= len(self._bytes) and shape[0]:
-                self.places[caption_id] = (offset, shape)
-                return self.mapped(offset, shape)
-            try:
-                return np.asarray(h5py.Dataset(dataset)[()], dtype=np.float32)
-            except OSError as error:
-                return f"cannot be read ({error})"
+                return self._read(caption_id)
+            except Exception as error:
+                return f"cannot be read ({one_line(error)})"
+
+    def _read(self, caption_id: str) -> Float[np.ndarray, "..."] | str:
+        name = caption_id.encode()
+        try:
+            for part in range(name.count(b"/") + 1):  # links lead out of the file, or round in circles
+                if self._file.id.links.get_info(b"/".join(name.split(b"/")[: part + 1])).type != h5py.h5l.TYPE_HARD:
+                    return "are a link to elsewhere, not a dataset"
+        except (KeyError, RuntimeError, ValueError, TypeError):  # an odd name, or none that is there
+            return "are missing"
+        dataset = h5py.h5o.open(self._file.id, name)
+        if not isinstance(dataset, h5py.h5d.DatasetID):
+            return "are not a dataset"
+        shape, dtype = dataset.shape, dataset.dtype
+        if dtype.kind not in "fiu" or shape is None:
+            return f"are of type {one_line(dtype, 40)}, not float32"
+        size = math.prod(shape)
+        if size > _MOST_NUMBERS:
+            return f"have shape {shape}, which no sentence has"
+        offset = dataset.get_offset() if self._mappable and dtype == "<f4" and len(shape) == 2 else None
+        if offset is not None and offset + 4 * size <= len(self._bytes) and size:
+            self.places[caption_id] = (offset, shape)
+            return self.mapped(offset, shape)
+        made = dataset.get_create_plist()
+        if made.get_external_count() or made.get_layout() == h5py.h5d.VIRTUAL:
+            return "lie in another file"
+        chunk = made.get_chunk() if made.get_layout() == h5py.h5d.CHUNKED else ()
+        packed = dataset.get_storage_size() if made.get_nfilters() else 0
+        if math.prod(chunk) > _MOST_NUMBERS or packed > 8 * size + _SLACK_BYTES:
+            return "are stored in pieces that no sentence needs"
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and is told as such
+            return np.asarray(h5py.Dataset(dataset)[()]).astype(np.float32)
