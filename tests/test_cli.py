@@ -264,7 +264,8 @@ def shorten_text(file: h5py.File, name: str) -> None:
 
 def flip_text(root: Path) -> None:
     path = root / "tiny" / "TextData" / "roberta_tiny_query_feat.hdf5"
-    path.write_bytes(path.read_bytes().replace(b"TREE", b"tree"))  # a bit of each letter
+    for kind in (b"TREE", b"OHDR", b"BTHD", b"FRHP"):  # of older and of newer files; a bit of each letter
+        path.write_bytes(path.read_bytes().replace(kind, kind.lower()))
 
 
 def nan_in_all(data: bytes) -> bytes:
