@@ -1,8 +1,18 @@
-"""`python -m gmmformer` is `gmmformer`."""
+"""`python -m gmmformer` and `gmmformer`: the command line, from its first import on."""
 
 import sys
 
-from gmmformer.cli import main
+
+def run() -> int:
+    """Run the command line; Ctrl-C while it is still loading ends it as quietly as later."""
+    try:
+        from gmmformer.cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("gmmformer: interrupted\n")
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

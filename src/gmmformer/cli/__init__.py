@@ -1,20 +1,20 @@
 """The command line: one function per command, its signature is its interface. The only pages that print."""
 
+import contextlib
 import functools
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tyro
 
+from gmmformer.cli import surroundings
 from gmmformer.cli.arguments import read_arguments
 from gmmformer.cli.films import demo, extract
 from gmmformer.cli.library import index, library, search
 from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
 from gmmformer.cli.serving import serve
 from gmmformer.config import Preset, preset
-from gmmformer.errors import InputError, MissingExtraError
 
 __all__ = ["COMMANDS", "main"]
 
@@ -35,32 +35,36 @@ COMMANDS: dict[str, Callable[..., int]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 (done, but not all is well), 2 (bad input) or 130 (interrupted)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        commands = dict(COMMANDS)
-        if arguments and arguments[0] in commands:
-            name = arguments[0]
-            read = read_arguments(name, commands[name], arguments[1:])
-            arguments = [name, *read.given]
-            if name == "train":
-                commands[name] = _train_from(_preset_in(arguments), read.options)
-        code: int = tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="gmmformer",
-            description="Find the untrimmed video, and the seconds in it, that a sentence describes.",
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
+        surroundings.prepare()
+        with contextlib.redirect_stdout(surroundings.Output(sys.stdout)) as output:
+            try:
+                return _run(list(sys.argv[1:] if arguments is None else arguments))
+            finally:
+                output.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        code = surroundings.told(error)
+        if code is None:
+            raise
         return code
-    except (InputError, MissingExtraError) as error:
-        print(f"gmmformer: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("gmmformer: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    commands = dict(COMMANDS)
+    if arguments and arguments[0] in commands:
+        name = arguments[0]
+        read = read_arguments(name, commands[name], arguments[1:])
+        arguments = [name, *read.given]
+        if name == "train":
+            commands[name] = _train_from(_preset_in(arguments), read.options)
+    code: int = tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="gmmformer",
+        description="Find the untrimmed video, and the seconds in it, that a sentence describes.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    return code
 
 
 def _preset_in(arguments: list[str]) -> Preset | None:

@@ -4,6 +4,7 @@ import json as json_format
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -320,6 +321,10 @@ def _search_batch(
 
 def _lines(source: str, most: int = 256) -> Iterator[list[str]]:
     """The sentences of a file, a line each, blank ones left out, some at a time."""
+    if source == "-" and sys.stdin is None:
+        raise InputError("--batch -: the standard input is closed; give a file with a sentence a line")
+    if source == "-" and isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     try:
         with sys.stdin if source == "-" else Path(source).open(encoding="utf-8", errors="replace") as file:
             some: list[str] = []
