@@ -10,7 +10,15 @@ import torch
 from gmmformer.config import ModelConfig
 from gmmformer.data import Collection
 from gmmformer.errors import InputError
-from gmmformer.evaluation import evaluate, metrics_of, metrics_table, plot_curves, ranks
+from gmmformer.evaluation import (
+    NotFiniteError,
+    evaluate,
+    evaluate_vectors,
+    metrics_of,
+    metrics_table,
+    plot_curves,
+    ranks,
+)
 from gmmformer.evaluation import evaluate as evaluate_function
 from gmmformer.model import GMMFormer, load_model
 
@@ -85,6 +93,31 @@ def test_a_constant_model_finds_nothing(tiny_collection, model):
     found = evaluate(constant, tiny_collection, "val")
     assert (found.ranks == 8).all()
     assert found.metrics.recall == (0.0, 0.0, 100.0, 100.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize(("part", "what"), [("query_input", "sentence 'val_"), ("clip_input", "video 'val_")])
+def test_a_model_that_makes_no_numbers_is_told_by_what_it_fails_on(tiny_collection, model, part, what, value):
+    broken = GMMFormer(model.config)
+    broken.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        getattr(broken, part).linear.weight[0, 0] = value
+        getattr(broken, part).norm.weight.fill_(value)
+    with pytest.raises(NotFiniteError, match=rf"the model makes NaN or infinity of {what}.*; take another model"):
+        evaluate(broken, tiny_collection, "val")
+
+
+def test_vectors_that_are_no_numbers_name_their_video(tiny_collection):
+    captions = tiny_collection.captions("val")
+    queries = torch.eye(len(captions.caption_ids), 40)
+    fused = torch.zeros(len(captions.video_ids), 3, 40)
+    assert evaluate_vectors(queries, fused, captions).metrics.queries == len(queries)
+    fused[5, 2, 7] = torch.nan
+    with pytest.raises(NotFiniteError, match=rf"video '{captions.video_ids[5]}'"):
+        evaluate_vectors(queries, fused, captions)
+    queries[3, 0] = torch.inf
+    with pytest.raises(NotFiniteError, match=rf"sentence '{captions.caption_ids[3]}'"):
+        evaluate_vectors(queries, fused, captions)
 
 
 def test_many_videos_lie_in_a_mapped_file(tiny_collection, model, monkeypatch):

@@ -76,7 +76,21 @@ def test_a_setting_of_a_newer_version(saved):
     refused(saved, "config.json", "'sparsity'", "newer version")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "3", "null", '{"hidden": 4}', "\xff"])
+NONE = {
+    "nothing": "",
+    "half of one": "{",
+    "a list": "[1]",
+    "a number": "3",
+    "null": "null",
+    "a setting alone": '{"hidden": 4}',
+    "not UTF-8": "\xff",
+    "deep nesting": '{"hidden": ' + "[" * 100_000,
+    "5,000 digits": '{"hidden": ' + "9" * 5000 + "}",
+    "too much": '{"hidden": ' + " " * 2**20 + "4}",
+}
+
+
+@pytest.mark.parametrize("text", NONE.values(), ids=NONE)
 def test_a_config_that_is_none(saved, text):
     (saved / "config.json").write_bytes(text.encode("latin-1"))
     refused(saved, "config.json")
@@ -85,8 +99,64 @@ def test_a_config_that_is_none(saved, text):
 def test_a_setting_out_of_range(saved):
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps(config | {"heads": 3}))
-    with pytest.raises(InputError, match="--heads 3"):
+    with pytest.raises(InputError, match=r"config\.json: the setting .*--heads 3"):
         GMMFormer.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("clip_weight", "NaN", "NaN, which is no number"),
+        ("frame_weight", "Infinity", "Infinity, which is no number"),
+        ("clip_weight", "1e999", "too large"),
+        ("clip_weight", "-0.5", "the setting clip-weight -0.5 must be"),
+        ("drop", '"much"', "the setting drop much must be a number"),
+        ("hidden", str(10**12), "the setting hidden 1000000000000"),
+        ("hidden", "4096", "do not fit config.json"),  # 4.6 GB, were it built before the weights are looked at
+        ("feature_dim", str(10**9), "the setting feature-dim 1000000000"),
+        ("max_ctx_l", str(10**6), "the setting max-ctx-l 1000000"),
+        ("fps", "-1", "the setting fps -1"),
+        ("window", "[[]]", "the setting window (list)"),
+        ("heads", '2, "heads": 2', "'heads' is there twice"),
+    ],
+)
+def test_a_hostile_setting(saved, name, value, part):
+    config = json.loads((saved / "config.json").read_text())
+    text = json.dumps(config | {name: "HERE"}).replace('"HERE"', value)
+    (saved / "config.json").write_text(text)
+    refused(saved, "config.json", part)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e300])
+def test_a_weight_that_is_not_finite(saved, make_model, tmp_path, value):
+    weights = load_file(saved / "model.safetensors")
+    name = "frame_encoder.1.windows.2.key.bias"
+    weights[name] = weights[name].double()
+    weights[name][1] = value
+    save_file(weights, saved / "model.safetensors")
+    refused(saved, "model.safetensors", name, "NaN or infinity")
+    model = make_model()
+    model.get_parameter(name).data[0] = torch.tensor(value)
+    with pytest.raises(InputError, match=f"{name} hold NaN"):
+        model.save_pretrained(tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def test_weights_that_are_no_floats(saved):
+    weights = load_file(saved / "model.safetensors")
+    name = min(weights)
+    save_file(weights | {name: weights[name].int()}, saved / "model.safetensors")
+    refused(saved, "model.safetensors", name, "I32")
+
+
+@pytest.mark.parametrize(
+    "header", [b"{" * 1000, b'{"a": {"dtype": "F32", "shape": [1000000000000], "data_offsets": [0, 4]}}']
+)
+@pytest.mark.parametrize("claimed", [None, 2**40])
+def test_headers_that_lie(saved, header, claimed):
+    length = len(header) if claimed is None else claimed
+    (saved / "model.safetensors").write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+    refused(saved, "not a safetensors file")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -1,6 +1,5 @@
 """A collection in the MS-SL layout: its captions, its features, and the batches made of them."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,8 @@ from gmmformer.data.features import FrameFeatures
 from gmmformer.data.pooling import concatenated_ranges
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.data.text_features import TextFeatures
-from gmmformer.errors import InputError, suggest
+from gmmformer.errors import InputError, one_line, suggest
+from gmmformer.files import read_json
 from gmmformer.model.inputs import QueryBatch, VideoBatch
 
 ORIGIN = "extraction.json"
@@ -174,11 +174,14 @@ class Collection:
 
 def _origin(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        saved = read_json(path)
+        if not isinstance(saved, dict):
+            raise ValueError("it is no object")
+        return saved
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it, or extract the collection again") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({one_line(error)}); remove it, or extract the collection again") from error
 
 
 def feature_of(root: Path, name: str, feature: str | None) -> str:

@@ -22,8 +22,8 @@ from gmmformer.config import DecodeConfig
 from gmmformer.data import FrameFeatures
 from gmmformer.data.collection import ORIGIN
 from gmmformer.data.writing import video_id, write_row_names
-from gmmformer.errors import InputError
-from gmmformer.files import locked, recover, swapped_whole, write_text, written_whole
+from gmmformer.errors import InputError, one_line
+from gmmformer.files import locked, read_json, recover, swapped_whole, write_text, written_whole
 from gmmformer.media.captions.annotations import Annotation
 from gmmformer.media.captions.text_data import check_annotations, write_text_data
 from gmmformer.media.catalogue import FilmRecord, read_film_records
@@ -136,9 +136,11 @@ def _records_of(target: Path, settings: dict[str, Any]) -> list[FilmRecord]:
     records = read_film_records(target)
     path = target / ORIGIN
     try:
-        saved = dict(json.loads(path.read_text(encoding="utf-8")))
+        saved = dict(read_json(path))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: missing or damaged ({error}); remove the folder and extract again") from error
+        raise InputError(
+            f"{path}: missing or damaged ({one_line(error)}); remove the folder and extract again"
+        ) from error
     for name, value in settings.items():
         if saved.get(name) != value:
             raise InputError(

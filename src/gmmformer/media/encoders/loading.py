@@ -1,6 +1,5 @@
 """Getting a model: from a folder or the hub's cache, and from the hub only if that is allowed."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from gmmformer.errors import InputError, MissingExtraError, suggest
+from gmmformer.files import read_json
 from gmmformer.model import tell_cost
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -160,7 +160,7 @@ class Loading:
         if path is None:
             return None
         try:
-            return json.loads(Path(path).read_text(encoding="utf-8"))
+            return read_json(Path(path), 2**26)
         except (OSError, ValueError) as error:
             raise InputError(f"{self.name}: its {file} is not JSON; save or fetch the model again") from error
 
