@@ -1,10 +1,12 @@
 """The library on disk: what goes in comes out, whole or not at all."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -332,3 +334,21 @@ def test_odd_paths_are_films_like_others(tmp_path: Path, plain: Plain) -> None:
         assert library.remove(names[:2]) == 2
         assert library.verify() == []
         assert len(library.films()) == 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", ["int8", "bf16", "float32"])
+def test_vectors_that_are_not_finite_are_refused_and_told_and_never_a_score(tmp_path, plain, dtype, value):
+    with Library.create(tmp_path / "library", plain, dtype=dtype) as library:
+        library.add_windows([drawn_film(seed) for seed in range(8)])
+        broken = drawn_film(9)
+        broken.fused[0, 0, 3] = value  # after it was looked at: as a library of an older version has it
+        with pytest.raises(InputError, match=r"film-0009\.mp4: the model makes NaN or infinity of it"):
+            replace(broken)
+        library.add_windows([broken])
+        (problem,) = library.verify()
+        assert "film-0009.mp4: its vectors are not finite" in problem
+        queries = unit_queries(5)
+        for hits in [*library.search_vectors(queries, 10), library.search_vectors(queries[:1], 10)[0]]:
+            assert len({hit.film for hit in hits} - {"film-0009.mp4"}) == 8
+            json.dumps([hit.to_dict() for hit in hits], allow_nan=False)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Int8, UInt8
+from jaxtyping import Bool, Float, Int, Int8, UInt8
 from torch import Tensor
 
 from gmmformer.errors import InputError, suggest
@@ -100,6 +100,17 @@ class VectorFormat:
         scales, mean_scale, low, high = self._heads(records)
         mean = torch.cat([low, high], dim=1)[:, : self.dim] * mean_scale[:, None]
         return mean[:, None] + _sums(self.clips) @ (stored * scales[..., None])
+
+    def finite(self, records: Records) -> Bool[np.ndarray, "windows"]:
+        """Whether each record's vectors are finite: for int8 that is whether its scales are."""
+        numbers = (
+            self._stored(records).float()
+            if self.dtype != "int8"
+            else torch.cat(
+                [part.flatten(1) if part.ndim > 1 else part[:, None] for part in self._heads(records)[:2]], dim=1
+            )
+        )
+        return np.asarray(torch.isfinite(numbers.flatten(1)).all(1).numpy())
 
     def scores(
         self, queries: Float[np.ndarray, "queries dim"], records: Records, at: Int[np.ndarray, "some"]

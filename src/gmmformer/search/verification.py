@@ -12,6 +12,7 @@ from gmmformer.media.decoding.films import printable
 from gmmformer.search.mapped import MappedPart
 from gmmformer.search.parts import checksum, part_path
 from gmmformer.search.store import FEATURES, LIVE_FEATURES, LIVE_WINDOWS, WINDOWS, Store, table
+from gmmformer.search.vectors import Records
 from gmmformer.search.windows import Window
 from gmmformer.search.writer import film_checksum, window_checksum
 
@@ -81,13 +82,15 @@ def _window_problems(
         except InputError as error:
             problems.append(str(error))
             continue
+        stacked = np.array(list(copies.values()), dtype=np.uint8).reshape(len(copies), vectors.vector_bytes)
+        finite = dict(zip(copies, vectors.finite(Records(stacked, heads.rows[list(copies)])), strict=True))
         for _, film, first, count, _, record, check in some:
             whole = record < records and check == window_checksum(
                 film, Window(first, count), copies[record], heads.rows[record]
             )
-            if not whole:
-                called = names.get(film, f"film {film}")
-                problems.append(f"{called}: its vectors are damaged (part {part}, record {record}); index it again")
+            if not whole or not finite[record]:
+                called, what = names.get(film, f"film {film}"), "not finite" if whole else "damaged"
+                problems.append(f"{called}: its vectors are {what} (part {part}, record {record}); index it again")
     return problems
 
 

@@ -30,7 +30,7 @@ PART_BYTES = 4 * 2**30
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NewFilm:
-    """A film as it goes into a library."""
+    """A film as it goes into a library; its vectors are finite, else it raises an `InputError`."""
 
     path: str
     """Its path, or its name in the collection it comes from."""
@@ -45,6 +45,13 @@ class NewFilm:
     """Kept in float16 if the library keeps features."""
     stamp: str = ""
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if not torch.isfinite(self.fused).all():
+            raise InputError(
+                f"{printable(self.path)}: the model makes NaN or infinity of it, so no search could find it; take "
+                "another model, or train it anew with a lower --lr"
+            )
 
 
 def create_library(folder: Path, settings: Settings, model: GMMFormer | None = None) -> None:
