@@ -63,6 +63,8 @@ def test_odd_orders(tmp_path):
         frames.rows_of("empty")
     with pytest.raises(InputError, match=r"no entry for video 'z'.*check-data"):
         frames.features_of("z")
+    with pytest.raises(InputError, match=r"'Empty', what is there is written 'empty'"):
+        frames.features_of("Empty")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])

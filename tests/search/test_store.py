@@ -322,6 +322,18 @@ def test_a_library_without_its_database_or_of_another_kind_is_refused(
         Library.open(library.folder, plain)
 
 
+@pytest.mark.parametrize(
+    ("there", "asked"), [("u\u0308ber/cafe\u0301.mp4", "*caf\u00e9*"), ("\u00fcber/x.mp4", "u\u0308*")]
+)
+def test_a_glob_and_a_path_may_write_an_accent_differently(
+    tmp_path: Path, plain: Plain, there: str, asked: str
+) -> None:
+    with Library.create(tmp_path / "library", plain) as library:
+        names = [there, "cafe.mp4", os.fsdecode(b"\xff.mp4")]
+        library.add_windows([drawn_film(seed, name=name) for seed, name in enumerate(names)])
+        assert [hit.film for hit in library.search_vectors(unit_queries(1), where=asked)[0]] == [there]
+
+
 def test_odd_paths_are_films_like_others(tmp_path: Path, plain: Plain) -> None:
     names = ["new\nline.mp4", 'it\'s "quoted".mp4', os.fsdecode(b"not-\xff-utf8.mp4"), "'; DROP TABLE films; --", "é😀"]
     with Library.create(tmp_path / "odd ?#%' \udcff", plain) as library:

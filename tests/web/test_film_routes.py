@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import httpx
@@ -18,6 +19,7 @@ from gmmformer.config import DecodeLimits
 from gmmformer.media.decoding.decode import frame_at
 from gmmformer.search import Film, Library, choose_encoders
 from gmmformer.web import ServeConfig
+from gmmformer.web.catalogue import _containing
 
 
 def named(library: Library, name: str) -> Film:
@@ -258,3 +260,9 @@ def test_a_film_that_is_written_to_while_it_is_sent_is_not_sent_as_whole(tmp_pat
             with pytest.raises(httpx.RemoteProtocolError):
                 for _ in parts:
                     pass
+
+
+@pytest.mark.parametrize("asked", ["caf\u00e9", "CAFE\u0301", " caf\u00c9.mp4 "])
+def test_a_film_is_found_by_its_name_however_its_accents_are_written(asked):
+    films = [SimpleNamespace(path=path) for path in ("u/cafe\u0301.mp4", "u/cafe.mp4", "u/\udcff.mp4")]
+    assert _containing(films, asked) == films[:1]

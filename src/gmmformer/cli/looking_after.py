@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from gmmformer.data.progress import Progress
 from gmmformer.errors import InputError
 from gmmformer.media.decoding.films import path_text, printable
+from gmmformer.names import composed, folded_path
 from gmmformer.search import Library
 from gmmformer.search.hits import clock
 
@@ -63,18 +65,31 @@ def _remove(library: Library, films: Sequence[str], json: bool, progress: Progre
     known = [*library.known(), *(failure.path for failure in library.failures())]
     wanted: dict[str, None] = {}
     for film in films:
-        absolute = os.path.abspath(film)  # noqa: PTH100 - resolves no links, as when films are taken in
-        found = [path for path in known if film in (path, path_text(path), printable(path)) or path == absolute] or [
-            path for path in known if fnmatchcase(path, film) or fnmatchcase(path, absolute)
-        ]
-        if not found:
-            raise InputError(
-                f"{printable(film)}: there is no such film in {library.folder}; `list` shows what there is"
-            )
-        wanted |= dict.fromkeys(found)
+        wanted |= dict.fromkeys(_named(film, known, library.folder))
     removed = library.remove(list(wanted))
     print(json_format.dumps({"removed": removed}) if json else f"{removed:,} films removed")
     return 0
+
+
+def _named(film: str, known: Sequence[str], folder: Path) -> list[str]:
+    """The films that a person means by a path, a glob, or a path that looks like one of theirs."""
+    absolute = os.path.abspath(film)  # noqa: PTH100 - resolves no links, as when films are taken in
+    exact = [path for path in known if film in (path, path_text(path), printable(path)) or path == absolute]
+    if exact:
+        return exact
+    asked = {composed(film), composed(absolute)}
+    found = [path for path in known if composed(path) in asked]
+    found = found or [path for path in known if any(fnmatchcase(composed(path), one) for one in asked)]
+    if found:
+        return found
+    alike = [path for path in known if folded_path(path) in map(folded_path, asked)]
+    if len(alike) == 1:
+        return alike
+    if alike:
+        raise InputError(
+            f"{film!a}: {len(alike)} films look like it, {alike[0]!a} and {alike[1]!a}; write the one that is meant"
+        )
+    raise InputError(f"{printable(film)}: there is no such film in {folder}; `list` shows what there is")
 
 
 def _verify(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:

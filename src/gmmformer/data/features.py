@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from gmmformer.data.frame_names import read_frame_names
 from gmmformer.data.row_table import RowTable, locate_rows
 from gmmformer.errors import InputError, suggest
+from gmmformer.names import lookalikes
 
 _WILL_NEED: int | None = getattr(mmap, "MADV_WILLNEED", None)  # not on Windows
 _WHITE = bytes.maketrans(b"\t\n\r\x0b\x0c", b"     ")
@@ -65,7 +66,7 @@ class FrameFeatures:
         if index is None:
             raise InputError(
                 f"{self._names}: there is no entry for video {video_id!r}; add it or remove its captions"
-                " (`gmmformer check-data` lists everything that is missing)"
+                f" (`gmmformer check-data` lists everything that is missing){lookalikes(video_id, self._index)}"
             )
         if index in self._table.unknown:
             raise InputError(

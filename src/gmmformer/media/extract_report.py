@@ -60,6 +60,7 @@ class ExtractReport:
             "failed": [{"film": str(film), "reason": reason} for film, reason in self.failures],
             "warnings": [{"film": str(film), "warning": reason} for film, reason in self.warnings],
             "sentences": self.text.sentences if self.text else {},
+            "remarks": list(self.text.remarks) if self.text else [],
             "frames": self.frames,
             "film_seconds": round(self.film_seconds, 3),
             "seconds": round(self.seconds, 3),
@@ -83,7 +84,8 @@ class ExtractReport:
             )
             if self.text.without_film:
                 missing = self.text.without_film
-                lines.append(f"no film for {len(missing):,} videos of the captions, such as {missing[0]}")
+                lines.append(f"no film for {len(missing):,} videos of the captions, such as {printable(missing[0])}")
+            lines += [f"odd: {remark}" for remark in self.text.remarks]
         for heading, films in (("failed", self.failures), ("odd", self.warnings)):
             lines += [f"{heading}: {printable(film)}: {reason}" for film, reason in films]
         if self.failures:

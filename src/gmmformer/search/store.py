@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.errors import InputError
+from gmmformer.names import composed
 from gmmformer.search.changes import Failure, failures_in, known_in
 from gmmformer.search.mapped import MappedPart
 from gmmformer.search.parts import part_path
@@ -183,12 +184,14 @@ class Store:
             return None
         conditions, values = ["removed IS NULL"], []
         if where is not None:
-            conditions.append("CAST(path AS TEXT) GLOB CAST(? AS TEXT)")
-            values.append(os.fsencode(where))
+            path = "path" if where.isascii() else "composed(path)"
+            conditions.append(f"CAST({path} AS TEXT) GLOB CAST(? AS TEXT)")
+            values.append(os.fsencode(composed(where)))
         if min_length is not None:
             conditions.append("length >= ?")
             values.append(min_length)  # type: ignore[arg-type]
         with self.reading() as connection:
+            connection.create_function("composed", 1, lambda path: os.fsencode(composed(os.fsdecode(path))))
             rows = connection.execute(f"SELECT id FROM films WHERE {' AND '.join(conditions)}", values).fetchall()
         return np.isin(snapshot.films, np.array([row[0] for row in rows], dtype=np.int64))
 

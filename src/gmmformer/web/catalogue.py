@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmmformer.media.decoding.films import path_text
+from gmmformer.names import folded
 from gmmformer.search import Film, Hit, Library
 from gmmformer.search.hits import Word
 from gmmformer.search.moments import Timeline
@@ -198,5 +199,5 @@ def _names(identity: int, film: str, length: float) -> dict[str, Any]:
 
 
 def _containing(films: Sequence[Film], text: str) -> list[Film]:
-    text = text.casefold()
-    return [film for film in films if text in path_text(film.path).casefold()]
+    text = folded(text)
+    return [film for film in films if text in folded(path_text(film.path))]

@@ -54,6 +54,54 @@ def test_two_suffixes_of_one_name_are_refused() -> None:
         match_films(_about("a"), [Path("a.mp4"), Path("a.mkv")])
 
 
+CAFE = ("caf\u00e9", "cafe\u0301")
+
+
+@pytest.mark.parametrize(("there", "given"), [CAFE, CAFE[::-1]])
+@pytest.mark.parametrize("folder", ["", "u\u0308ber/", "\u00fcber/"])
+def test_accents_may_be_composed_on_one_side_only(there: str, given: str, folder: str) -> None:
+    film, other = Path(f"films/{folder}{there}.wmv"), Path("films/cafe.wmv")
+    for name in (given, f"{given}.wmv", f"{folder}{given}"):
+        found = match_films(_about(name), [film, other])
+        assert found.films == {name: film}
+        assert found.missing == ()
+        assert found.respelt == {}
+
+
+@pytest.mark.parametrize(
+    ("there", "given"),
+    [
+        ("a/Cafe\u0301.wmv", "caf\u00c9.WMV"),
+        ("a/STRASSE.mp4", "straße"),
+        ("a/trip.MP4", "Trip.mp4"),
+        ("a/trip.mkv", "trip.mp4"),
+        ("a/v1.5.mkv", "V1.5.mp4"),
+        ("a/trip .mp4", "trip"),
+        ("a/ my  trip.mp4", "my trip.mp4"),
+        ("a/my\u00a0trip.mp4", "my trip"),
+        ("a/tr\u200bip.mp4", "trip"),
+        ("A b/trip.mp4", "a B/trip.avi"),
+    ],
+)
+def test_other_case_spaces_and_suffix(there: str, given: str) -> None:
+    found = match_films(_about(given), [Path(there), Path("a/other.mp4")])
+    assert found.films == found.respelt == {given: Path(there)}
+
+
+def test_a_film_that_is_meant_by_its_own_name_is_nobody_elses() -> None:
+    found = match_films(_about("v_abc", "v_ABC", "clip.mp4", "clip.mkv"), [Path("v_abc.mp4"), Path("clip.mp4")])
+    assert found.films == {"v_abc": Path("v_abc.mp4"), "clip.mp4": Path("clip.mp4")}
+    assert found.missing == ("v_ABC", "clip.mkv")
+
+
+def test_films_that_look_alike_are_shown_as_they_differ() -> None:
+    with pytest.raises(InputError, match=r"2 films fit it \('f/caf\\xe9.wmv', 'f/cafe\\u0301.wmv'\)"):
+        match_films(_about("CAFE\u0301.wmv"), [Path(f"f/{name}.wmv") for name in CAFE])
+    assert len(match_films(_about(*CAFE), [Path(f"f/{name}.wmv") for name in CAFE]).films) == 2
+    with pytest.raises(InputError, match=r"videos 'Caf\\xe9' and 'CAF\\xc9' of the annotations: both look like"):
+        match_films(_about("Caf\u00e9", "CAF\u00c9"), [Path("cafe\u0301.wmv")])
+
+
 def test_a_draw_is_the_same_everywhere() -> None:
     drawn = draw_splits(
         [f"film{number}" for number in range(10)], seed=1, shares={"train": 0.6, "val": 0.2, "test": 0.2}

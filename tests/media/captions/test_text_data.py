@@ -89,6 +89,45 @@ def test_each_published_format_to_a_collection(tmp_path, write, format, told):  
     assert moments == ["first#enc#0\t2\t5\t10", "trip/third#enc#0\t0\t4\t4"][: MOMENTS[format]]
 
 
+def timed(video: str, start: float, end: float, **more: object) -> Annotation:
+    return Annotation(video=video, sentence="x", start=float(start), end=float(end), **more)
+
+
+def test_moments_that_the_film_does_not_have_are_counted_and_the_worst_is_named(write):
+    report = write(
+        [
+            timed("first", 0, 3.9),
+            timed("first", 4, 5.5),  # as published ones are rounded
+            timed("first", 2, 82.5, duration=82.5),
+            timed("third", 400, 410),
+            Annotation(video="third", sentence="x", duration=2.4),
+        ]
+    )
+    beyond, longer = report.remarks
+    assert beyond.startswith("2 of 4 moments end after their film does, 1 of them begin after it")
+    assert "the worst: 'third' at 400 to 410 s, in a film of 2.0 s" in beyond
+    assert "milliseconds" not in beyond
+    assert longer.startswith("1 films are not as long as the annotations say; the worst: 'first', 82.5 s")
+    assert write([timed("first", 0, 5), timed("third", 1, 2.5)]).remarks == ()
+
+
+def test_a_moment_among_several_that_the_film_does_not_have(write):
+    (remark,) = write([timed("first", 0, 4, windows=((0.0, 4.0), (30.0, 31.0)))]).remarks
+    assert "'first' at 0 to 31 s" in remark
+
+
+def test_milliseconds_are_told_where_it_is_plain(write):
+    (remark,) = write([timed("first", 1000, 4000), timed("third", 500, 1900), timed("first", 0, 3000)]).remarks
+    assert remark.startswith("3 of 3 moments")
+    assert remark.endswith("they look like milliseconds")
+
+
+def test_a_film_found_by_another_spelling_is_told(write):
+    (remark,) = write([Annotation(video="FIRST.avi", sentence="x")]).remarks
+    assert remark.startswith("1 videos of the captions are taken for films whose names differ")
+    assert "'FIRST.avi' for 'first." in remark
+
+
 @pytest.mark.parametrize(
     ("start", "end", "rows"),
     [(0, 0, (0, 1)), (1.2, 1.3, (3, 4)), (4.9, 5, (9, 10)), (50, 60, (9, 10)), (0, 5, (0, 10))],

@@ -42,6 +42,11 @@ def test_named_files_are_taken_as_they_are_and_once(tmp_path):
 def test_a_missing_name_is_an_error(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         find_films([tmp_path / "none.mp4"])
+    (tmp_path / "cafe\u0301.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match=r"written 'caf\\xe9.mp4', what is there is written 'cafe\\u0301.mp4'"):
+        find_films([tmp_path / "caf\u00e9.mp4"])
+    with pytest.raises(InputError, match="No such file"):
+        find_films([tmp_path / "nowhere" / "none.mp4"])
 
 
 def test_content_alone_makes_the_fingerprint(tmp_path):

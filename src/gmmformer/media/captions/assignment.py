@@ -1,12 +1,15 @@
 """Which film an annotation means, and which split a film belongs to."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
 from gmmformer.errors import InputError
 from gmmformer.media.captions.annotations import Annotation
+from gmmformer.media.decoding.films import FILM_SUFFIXES
+from gmmformer.names import composed, folded, folded_path
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 """Shares of the films in each split, unless told otherwise."""
@@ -22,41 +25,81 @@ class FilmMatch:
     """Videos of the annotations without a film, in their order."""
     unused: tuple[Path, ...]
     """Films that no annotation names, in their order."""
+    respelt: dict[str, Path]
+    """Those of `films` whose name differs in case, spaces or suffix from the film's."""
 
 
 def match_films(annotations: Iterable[Annotation], films: Sequence[Path]) -> FilmMatch:
     """Find the film of each annotated video.
 
     A video's name is a film's path, or the end of it from a folder on ("a.mp4", "trip/a.mp4" for "films/trip/a.mp4");
-    where no film has that name with its suffix, it is looked for without ("a", "trip/a").
+    where no film has that name with its suffix, it is looked for without ("a", "trip/a"). Accents may be composed in
+    one and not in the other. A name that is nobody's may differ in case, in spaces or in its suffix from that of a film
+    that no other name means.
 
     Raises:
-        InputError: Two films fit a name equally well.
+        InputError: Two films fit a name equally well, or two names of other spelling fit one film.
     """
-    exact: dict[str, list[Path]] = {}
+    names = {
+        video: PurePosixPath(video.replace("\\", "/")).as_posix()
+        for video in dict.fromkeys(annotation.video for annotation in annotations)
+    }
+    found: dict[str, Path] = {}
+    for same in (str, composed):
+        known = _by_name(films, same)
+        for video, name in names.items():
+            if video not in found:
+                _take(found, video, next((ends[same(name)] for ends in known if same(name) in ends), []))
+    claimed = set(found.values())
+    _, *known = _by_name([film for film in films if film not in claimed], folded_path)
+    respelt: dict[str, Path] = {}
+    for video, name in names.items():
+        if video not in found:
+            stem, ending = os.path.splitext(name)  # noqa: PTH122
+            without = [(known[1], folded_path(f"{stem}/")[:-1])] if ending.lower() in FILM_SUFFIXES else []
+            tried = [*((ends, folded_path(name)) for ends in known), *without]
+            _take(respelt, video, next((ends[key] for ends, key in tried if key in ends), []))
+    meant: dict[Path, str] = {}
+    for video, film in respelt.items():
+        if film in meant:
+            raise InputError(
+                f"videos {meant[film]!a} and {video!a} of the annotations: both look like the film "
+                f"{film.as_posix()!a}; write its name where it is meant, and another for the other"
+            )
+        meant[film] = video
+    found |= respelt
+    named = set(found.values())
+    return FilmMatch(
+        films=found,
+        missing=tuple(video for video in names if video not in found),
+        unused=tuple(film for film in films if film not in named),
+        respelt=respelt,
+    )
+
+
+def _by_name(films: Sequence[Path], same: Callable[[str], str]) -> list[dict[str, list[Path]]]:
+    """Films by their path, by each end of it, and by each end without suffix; `same` makes one of equal names."""
+    whole: dict[str, list[Path]] = {}
     ends: list[dict[str, list[Path]]] = [{}, {}]
     for film in films:
-        exact.setdefault(film.as_posix(), []).append(film)
+        whole.setdefault(same(film.as_posix()), []).append(film)
         for names, path in zip(ends, (film, film.with_suffix("")), strict=True):
             parts = path.parts
             for start in range(len(parts)):
-                names.setdefault(PurePosixPath(*parts[start:]).as_posix(), []).append(film)
-    found: dict[str, Path] = {}
-    missing = []
-    for video in dict.fromkeys(annotation.video for annotation in annotations):
-        name = PurePosixPath(video.replace("\\", "/")).as_posix()
-        fitting = exact.get(name) or ends[0].get(name) or ends[1].get(name) or []
-        if len(fitting) > 1:
-            raise InputError(
-                f"video {video!r} of the annotations: {len(fitting)} films fit it ({fitting[0]}, {fitting[1]}); write "
-                "the name with its folder and suffix"
-            )
-        if fitting:
-            found[video] = fitting[0]
-        else:
-            missing.append(video)
-    named = set(found.values())
-    return FilmMatch(films=found, missing=tuple(missing), unused=tuple(film for film in films if film not in named))
+                names.setdefault(same(PurePosixPath(*parts[start:]).as_posix()), []).append(film)
+    return [whole, *ends]
+
+
+def _take(found: dict[str, Path], video: str, fitting: Sequence[Path]) -> None:
+    if len(fitting) > 1:
+        one, other = (film.as_posix() for film in fitting[:2])
+        shown = (ascii(one), ascii(other)) if folded(one) == folded(other) else (one, other)
+        raise InputError(
+            f"video {video!r} of the annotations: {len(fitting)} films fit it ({shown[0]}, {shown[1]}); write "
+            "the name with its folder and suffix"
+        )
+    if fitting:
+        found[video] = fitting[0]
 
 
 def draw_splits(videos: Iterable[str], *, seed: int, shares: Mapping[str, float] = SHARES) -> dict[str, str]:

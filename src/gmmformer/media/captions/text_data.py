@@ -14,7 +14,7 @@ from gmmformer.data.writing import tokens_file, write_captions, write_tokens
 from gmmformer.errors import InputError
 from gmmformer.files import swapped_whole
 from gmmformer.media.captions.annotations import Annotation
-from gmmformer.media.captions.assignment import draw_splits, match_films
+from gmmformer.media.captions.assignment import FilmMatch, draw_splits, match_films
 from gmmformer.media.captions.records import SPLITS
 from gmmformer.media.catalogue import FilmRecord
 from gmmformer.media.encoders.registry import TextEncoder
@@ -30,6 +30,8 @@ class TextReport:
     """Sentences in each split."""
     without_film: tuple[str, ...]
     """Videos of the annotations that are not among the films that could be read."""
+    remarks: tuple[str, ...] = ()
+    """What does not fit between sentences and films, a sentence each."""
 
 
 def write_text_data(
@@ -52,11 +54,13 @@ def write_text_data(
     videos = [video_of[match.films[annotation.video]] for annotation in kept]
     splits = _splits(kept, videos, seed)
     ids = _caption_ids(videos)
+    lengths = {record.video: record.duration for record in records}
     report = TextReport(
         sentences={
             split: sum(splits[video] == split for video in videos) for split in SPLITS if split in splits.values()
         },
         without_film=match.missing,
+        remarks=(*_other_names(match), *moment_remarks(kept, [lengths[video] for video in videos])),
     )
     target = folder / "TextData"
     what = [
@@ -124,6 +128,66 @@ def _caption_ids(videos: Sequence[str]) -> list[str]:
         ids.append(f"{video}#enc#{number}")
         counts[video] = number + 1
     return ids
+
+
+def _other_names(match: FilmMatch) -> list[str]:
+    if not match.respelt:
+        return []
+    video, film = next(iter(match.respelt.items()))
+    return [
+        f"{len(match.respelt):,} videos of the captions are taken for films whose names differ in case, spaces or "
+        f"suffix, such as {video!a} for {film.name!a}"
+    ]
+
+
+def moment_remarks(annotations: Sequence[Annotation], lengths: Sequence[float]) -> list[str]:
+    """What the seconds of annotations say that their films do not bear out, a sentence for each kind of fault.
+
+    Args:
+        annotations: Sentences.
+        lengths: Seconds of each one's film.
+    """
+    timed = [
+        (annotation, length)
+        for annotation, length in zip(annotations, lengths, strict=True)
+        if annotation.end is not None
+    ]
+    beyond = [(_last(annotation) - length, annotation, length) for annotation, length in timed]
+    beyond = [each for each in beyond if each[0] > _slack(each[2])]
+    remarks = []
+    if beyond:
+        _, worst, length = max(beyond, key=lambda each: each[0])
+        after = sum(annotation.start is not None and annotation.start >= length for _, annotation, length in beyond)
+        thousandth = all(_last(annotation) / 1000 <= length + _slack(length) for _, annotation, length in beyond)
+        hint = "; they look like milliseconds" if thousandth and 2 * after > len(timed) else ""
+        remarks.append(
+            f"{len(beyond):,} of {len(timed):,} moments end after their film does, {after:,} of them begin after it "
+            f"and count as its last row; the worst: {worst.video!r} at {worst.start:g} to {_last(worst):g} s, in a "
+            f"film of {length:.1f} s; see that the films are whole and the annotations theirs{hint}"
+        )
+    others = {
+        annotation.video: (annotation.duration, length)
+        for annotation, length in zip(annotations, lengths, strict=True)
+        if annotation.duration is not None and abs(annotation.duration - length) > _slack(length)
+    }
+    if others:
+        video, (said, length) = max(others.items(), key=lambda item: abs(item[1][0] - item[1][1]))
+        remarks.append(
+            f"{len(others):,} films are not as long as the annotations say; the worst: {video!r}, {said:g} s by the "
+            f"annotations, {length:.1f} s on the disk; see that the films are whole"
+        )
+    return remarks
+
+
+def _last(annotation: Annotation) -> float:
+    """The last second that an annotation speaks of."""
+    assert annotation.end is not None
+    return max([annotation.end, *(end for _, end in annotation.windows)])
+
+
+def _slack(length: float) -> float:
+    """Seconds by which annotations of a film may be beside it: published ones are rounded, and made on other copies."""
+    return max(1.0, 0.02 * length)
 
 
 def _write_moments(

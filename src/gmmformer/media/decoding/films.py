@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gmmformer.errors import InputError
+from gmmformer.names import lookalikes
 
 FILM_SUFFIXES = frozenset(
     f".{name}"
@@ -64,7 +65,8 @@ def find_films(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         try:
             path.stat()
         except OSError as error:
-            raise InputError(f"{printable(path)}: cannot be read ({error.strerror}); check the name") from error
+            alike = lookalikes(path.name, (other.name for other in path.parent.glob("*")))
+            raise InputError(f"{printable(path)}: cannot be read ({error.strerror}); check the name{alike}") from error
         found.update(dict.fromkeys(_films_below(path) if path.is_dir() else [path]))
     return list(found)
 
