@@ -4,12 +4,15 @@ import argparse
 import functools
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import tyro
 
 from gmmformer import cli
 from gmmformer.cli.arguments import GOES_WITH, NOT_WITH, options_of, read_arguments
+from gmmformer.config import RunConfig
+from gmmformer.errors import InputError
 
 ONE_VALUE: dict[str, str] = {
     "--preset": "tvr",
@@ -182,6 +185,18 @@ def test_resume_takes_what_is_of_the_machine_and_refuses_the_rest_even_at_its_de
         refused(["train", *given], "not a run")
     else:
         refused(["train", *given], option, "keeps its own settings")
+
+
+def test_what_is_of_the_machine_counts_when_resumed_even_at_its_default(monkeypatch, capsys):
+    import gmmformer.training
+
+    def resume(run: Path, **more: object) -> None:
+        raise InputError(f"{sorted(more.items() - {('report', None), ('progress', True)})}")
+
+    monkeypatch.setattr(gmmformer.training, "resume", resume)
+    default = RunConfig().workers
+    assert cli.main(["train", "--resume", "run", "--json", "--workers", str(default)]) == 2
+    assert f"[('workers', {default})]" in capsys.readouterr().err
 
 
 def test_what_is_read_is_what_was_given():

@@ -100,8 +100,12 @@ def test_help_in_a_narrow_terminal(tmp_path, columns):
 
 def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
     ascii_only = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    told = sentence_of(shell("$G convert fé☃$'\\xff'.ckpt out", tmp_path, **ascii_only))
-    assert "f" in told
+    (tmp_path / "fé☃").mkdir()
+    done = shell("$G check-data . --collection fé☃", tmp_path, **ascii_only)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.isascii()
+    assert "TextData" in done.stdout
+    told = sentence_of(shell("$G convert fé☃$'\\n\\xff'.ckpt out", tmp_path, **ascii_only))
     assert told.isascii()
 
 
