@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-out
+MINUTES ?= 30
 
-.PHONY: demo test check unit browser clean
+.PHONY: demo test check unit fuzz browser clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gmmformer demo $(OUT)
@@ -20,6 +21,10 @@ check: $(VENV)/.test
 
 unit: $(VENV)/.test browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+# Damaged and hostile input, drawn anew each time, for MINUTES; ONLY=films tries one kind. Findings: fuzz-findings/.
+fuzz: $(VENV)/.test
+	OMP_NUM_THREADS=1 GMMFORMER_FUZZ_MINUTES=$(MINUTES) $(BIN)/pytest tests/fuzz -n auto --dist worksteal $(if $(ONLY),-k $(ONLY))
 
 # The page is tested in Debian's Chromium; without it those tests are counted as skipped.
 browser:
