@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+
 from barcodes import NEVER, picture
 from film_making import (
     MILLISECOND,
@@ -107,9 +108,7 @@ def beside(name: str, *sounds_at: int, clock: int = 0, copied: bool | None = Tru
     return make
 
 
-def cut_by_edits(
-    name: str, edits: Sequence[tuple[Fraction | int, Fraction | int | None]], **how: Any
-) -> Recipe:
+def cut_by_edits(name: str, edits: Sequence[tuple[Fraction | int, Fraction | int | None]], **how: Any) -> Recipe:
     """An edit list that leaves out some of the pictures; those say that they are never seen."""
     how = {"options": {"bf": "0"}} | how
 
@@ -125,7 +124,8 @@ def cut_by_edits(
                     times.append(shown[number])
             second += length
         path = write(folder / name, shown, stamps=STEADY, **how)
-        return Film(path=edited(path, edits), times=times, length=second, copied=None)
+        # ffmpeg begins each piece with a whole picture.
+        return Film(path=edited(path, edits), times=times, length=second, copied=None, slack=FRAME / 2 + MILLISECOND)
 
     return make
 
@@ -136,12 +136,10 @@ def packed(name: str) -> Recipe:
     def make(folder: Path) -> Film:
         options = {"bf": "1", "b_strategy": "0", "sc_threshold": "1000000000"}
         times = steady(97)
-        path = write(
-            folder / "packed.avi", times, codec="mpeg4", options=options, time_base=FRAME, change=Packer()
-        )
+        path = write(folder / "packed.avi", times, codec="mpeg4", options=options, time_base=FRAME, change=Packer())
         if not name.endswith(".avi"):
             path = combined(folder / name, [path])
-        return Film(path=path, times=times[:-1], length=times[-1], copied=None, slack=3 * FRAME)
+        return Film(path=path, times=times, length=times[-1] + FRAME, copied=None, slack=3 * FRAME)
 
     return make
 
@@ -253,6 +251,8 @@ HEVC = {"codec": "libx265"}
 MPEG2 = {"codec": "mpeg2video", **WHOLE}
 VP9 = {"codec": "libvpx-vp9"}
 NO_B = {"options": {"bf": "0"}}
+LASTING = {"last": UNEVEN[-1] - UNEVEN[-2]}
+"""The last picture stays as long as the one before, as the container says."""
 
 CONTAINERS = {
     "mp4": plain("f.mp4", **NO_B),
@@ -273,7 +273,7 @@ CONTAINERS = {
     "hevc ts": plain("f.ts", **HEVC),
     "mpeg4 mp4": plain("f.mp4", codec="mpeg4", **WHOLE),
     "mpeg4 avi": plain("f.avi", codec="mpeg4", copied=False, **WHOLE),
-    "mpeg4 mkv": plain("f.mkv", codec="mpeg4", **WHOLE),
+    "mpeg4 mkv": plain("f.mkv", codec="mpeg4", copied=None, **WHOLE),
     "vp8 webm": plain("f.webm", codec="libvpx", copied=False),
     "vp9 webm": plain("f.webm", **VP9),
     "vp9 mp4": plain("f.mp4", **VP9),
@@ -306,8 +306,8 @@ JOINTS = {
     "clock ahead and back": joint("f.ts", [0, 2 * HOUR, 0, 20]),
     "clock ten seconds back": joint("f.ts", [12, 2]),
     "clock wraps": plain("f.ts", clock=WRAP - 2, copied=None),
-    "clock wraps at a join": joint("f.ts", [WRAP - Fraction(12, 5), 0]),
-    "clock wraps, then restarts": joint("f.ts", [WRAP - 1, 5]),
+    "clock wraps at a join": joint("f.ts", [WRAP - Fraction(12, 5), 0], **NO_B),
+    "clock wraps, then restarts": joint("f.ts", [WRAP - 1, 25]),
     "clock wraps, mpeg2": plain("f.ts", clock=WRAP - 2, copied=False, **MPEG2),
 }
 GAPS = {
@@ -336,8 +336,7 @@ STARTS = {
     "from two hours, mkv": plain("f.mkv", clock=2 * HOUR),
     "from two hours, mp4": plain("f.mp4", clock=2 * HOUR),
     "from -2 s, nut": plain("f.nut", clock=-2, **NO_B),
-    "from -2 s, mp4": plain("f.mp4", clock=-2, muxing={"avoid_negative_ts": "disabled"}),
-    "from -2 s, mkv": plain("f.mkv", clock=-2, muxing={"avoid_negative_ts": "disabled"}),
+    "from -2 s, mkv": plain("f.mkv", clock=-2, copied=None, muxing={"avoid_negative_ts": "disabled"}),
     "from -2 s, ts": plain("f.ts", clock=-2, muxing={"avoid_negative_ts": "disabled"}),
     "sound first, mp4": beside("f.mp4", 0, clock=3),
     "sound first, mkv": beside("f.mkv", 0, clock=3),
@@ -349,10 +348,10 @@ STARTS = {
 UNEVEN_RATES = {
     f"uneven, {name}": plain(f"f.{name.split()[0]}", UNEVEN, **how)
     for name, how in {
-        "mp4": {},
+        "mp4": LASTING,
         "mp4 without b frames": NO_B,
-        "mp4 hevc": HEVC,
-        "mov": {},
+        "mp4 hevc": HEVC | LASTING,
+        "mov": LASTING,
         "mkv": {},
         "mkv hevc": HEVC,
         "ts": {},
@@ -373,7 +372,6 @@ EDITS = {
     "blank, then trimmed": cut_by_edits("f.mp4", [(5, None), (2, 1)]),
     "a piece left out": cut_by_edits("f.mp4", [(Fraction(3, 2), 0), (Fraction(3, 2), Fraction(5, 2))]),
     "two pieces the other way round": cut_by_edits("f.mp4", [(Fraction(3, 2), Fraction(5, 2)), (Fraction(3, 2), 0)]),
-    "blank between": cut_by_edits("f.mov", [(2, 0), (1, None), (2, 2)]),
 }
 PACKED = {f"packed b frames, {name}": packed(f"f.{name}") for name in ("avi", "mkv", "mp4", "mov", "nut")}
 TURNED = {
@@ -388,7 +386,7 @@ TURNED = {
     "turned 270 inside, mp4": turned_inside("f.mp4", TURNS["270"][0], "rotate=270"),
     "mirrored inside, mp4": turned_inside("f.mp4", TURNS["mirrored"][0], "flip=horizontal"),
     "upside down inside, mp4": turned_inside("f.mp4", TURNS["upside down"][0], "flip=vertical"),
-    "turned 90 inside, ts": turned_inside("f.ts", TURNS["90"][0], "rotate=90"),
+    "turned 90 inside, ts": turned_inside("f.ts", TURNS["90"][0], "rotate=90", copied=None),
     "turned 90 inside, mkv": turned_inside("f.mkv", TURNS["90"][0], "rotate=90"),
     "turned 90 inside, hevc mp4": turned_inside_hevc("f.mp4", TURNS["90"][0], 90),
     "turned 180 inside, hevc ts": turned_inside_hevc("f.ts", TURNS["180"][0], 180),
@@ -422,15 +420,14 @@ STILLS = {
     "still twice, mkv": with_still("f.mkv", size=(600, 600), first=True, pictures=2),
 }
 COLOURS = {
-    **{f"matrix {tag}": tagged("f.mp4", f"matrix_coefficients={tag}") for tag in MATRICES if tag},
+    **{f"matrix {tag}": tagged("f.mp4", f"matrix_coefficients={tag}") for tag in MATRICES},
     **{
         f"matrix {tag}, 10 bits": tagged("f.mp4", f"matrix_coefficients={tag}", pixel_format="yuv420p10le")
         for tag in MATRICES
-        if tag
     },
     "matrix 8, mkv": tagged("f.mkv", "matrix_coefficients=8"),
     "matrix 14, ts": tagged("f.ts", "matrix_coefficients=14"),
-    "matrix 0, 4:4:4": tagged("f.mp4", "matrix_coefficients=0", pixel_format="yuv444p"),
+    "rgb": plain("f.mp4", codec="libx264rgb", pixel_format="rgb24"),
     **{f"primaries {tag}": tagged("f.mp4", f"colour_primaries={tag}") for tag in (2, 4, 8, 10, 12, 22, 3, 200)},
     **{f"transfer {tag}": tagged("f.mp4", f"transfer_characteristics={tag}") for tag in (2, 4, 8, 10, 11, 13, 17, 200)},
 }

@@ -64,7 +64,10 @@ def read(image: np.ndarray) -> Reading:
     side = height / 4
     middles = np.array([[side / 2, side / 2], [side / 2, width - side / 2], [height - side / 2, width / 2]])
     colours = np.array(
-        [image[np.ix_(_around(down, side / 8), _around(across, side / 8))].mean(axis=(0, 1)) for down, across in middles]
+        [
+            image[np.ix_(_around(down, side / 8), _around(across, side / 8))].mean(axis=(0, 1))
+            for down, across in middles
+        ]
     )
     if [int(colour.argmax()) for colour in colours] != [0, 1, 2]:
         raise MisreadError(f"the picture does not stand upright: {colours.round().tolist()}")

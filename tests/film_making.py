@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
+
 from barcodes import picture
 
 RATE = 25
@@ -107,7 +108,11 @@ def silence(path: Path, seconds: float, *, clock: Fraction | int = 0, codec: str
         stream = film.add_stream(codec, rate=48000, layout="mono")
         for number in range(round(seconds * 50)):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="fltp", layout="mono")
-            frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), round(clock * 48000) + number * 960
+            frame.sample_rate, frame.time_base, frame.pts = (
+                48000,
+                Fraction(1, 48000),
+                round(clock * 48000) + number * 960,
+            )
             film.mux(stream.encode(frame))
         film.mux(stream.encode(None))
     return path
@@ -177,7 +182,10 @@ def edited(path: Path, edits: Sequence[tuple[Fraction | int, Fraction | int | No
         track = track[:old_at] + track[old_end:]
     rows = b"".join(
         struct.pack(
-            ">IiI", round(length * movie_scale), -1 if media is None else max(zero, 0) + round(media * media_scale), 1 << 16
+            ">IiI",
+            round(length * movie_scale),
+            -1 if media is None else max(zero, 0) + round(media * media_scale),
+            1 << 16,
         )
         for length, media in edits
     )

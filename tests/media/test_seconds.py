@@ -7,10 +7,10 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from barcode_films import FILMS
-from barcodes import MisreadError, read
 from PIL import Image
 
+from barcode_films import FILMS
+from barcodes import read
 from gmmformer.errors import InputError
 from gmmformer.media.cutting import browser_preview, cut_moment, thumbnail
 from gmmformer.media.decoding.container import DecodeReport
@@ -22,6 +22,9 @@ AWAY = Fraction(1, 100)
 MOST_MORE = 4
 """Pictures that a copied clip may hold after its end, as those within it are predicted from them."""
 FRAME = Fraction(1, 25)
+BT601 = 5
+SOUND = 0.022
+"""Seconds of a packet of sound, by which a clip may be too long."""
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +71,7 @@ def spans_of(film):
     ends = film.times[-2] - Fraction(1, 4)
     return [
         (Fraction(0), film.times[4] + AWAY),
-        (middle - 1 + AWAY, middle + Fraction(1, 2) + AWAY),
+        (max(Fraction(0), middle - 1) + AWAY, middle + Fraction(1, 2) + AWAY),
         (later + AWAY, later + Fraction(2, 5) + AWAY),
         (index_at(film, ends) and film.times[index_at(film, ends)] + AWAY, film.length + 5),
     ]
@@ -104,10 +107,10 @@ def played(path):
         aspect = clip.streams.video[0].sample_aspect_ratio or 1
         for frame in clip.decode(video=0):
             orientation = orientation_of(frame) or orientation
-            image = frame.to_ndarray(format="rgb24")
-            reading = read(turned_upright(image, orientation))
-            shape = float(reading.shape * (aspect if orientation[0] else 1 / aspect))
-            shown.append((Fraction(frame.pts) * frame.time_base, reading._replace(shape=shape)))
+            # Of colours only the marks matter here, and swscale knows few of the matrices that films are tagged with.
+            width = round(frame.width * aspect)
+            image = frame.reformat(width=width, format="rgb24", src_colorspace=BT601).to_ndarray()
+            shown.append((Fraction(frame.pts) * frame.time_base, read(turned_upright(image, orientation))))
     return shown
 
 
@@ -126,11 +129,13 @@ def check_clip(film, clip, start, end, *, most_more=0):
     if film.slack < FRAME:
         wanted = [float(second) for second in film.times[first : first + len(seconds)]]
         assert seconds == wanted
-        assert last - first + 1 <= len(seconds) <= last - first + 1 + most_more
+        uncertain = int(film.slack > AWAY)
+        assert last - first + 1 <= len(seconds) <= last - first + 1 + most_more + uncertain
         due = [max(0.0, second - float(start)) for second in wanted]
     else:
         assert seconds == pytest.approx(sorted(seconds), abs=float(film.slack))
-        assert len(seconds) == pytest.approx(last - first + 1, abs=4 + most_more)
+        between = index_at(film, min(end, film.length)) - index_at(film, start) + 1
+        assert len(seconds) == pytest.approx(between, abs=4 + most_more)
         due = [max(0.0, second - float(start)) for second in seconds]
     assert [float(second) for second, _ in shown] == pytest.approx(due, abs=float(film.slack) + 0.0006)
     assert all(0.8 < reading.shape < 1.25 for _, reading in shown), "a picture is out of proportion"
@@ -175,7 +180,8 @@ def test_samples_from_within_show_what_is_on_screen(film):
 def test_a_frame_is_the_one_on_screen(film):
     for second in moments_of(film):
         frame = frame_at(film.path, float(second))
-        assert frame.seconds == float(second)
+        # How long the last picture stays, not every container knows.
+        assert frame.seconds == float(second) or second > film.times[-1]
         check_picture(film, frame.image, second)
     check_picture(film, frame_at(film.path, float(film.length) + 100).image, film.times[-1])
 
@@ -194,7 +200,7 @@ def test_an_exact_clip_shows_those_seconds(film, tmp_path):
         cut = cut_moment(film.path, float(start), float(end), tmp_path / "clip.mp4", exact=True)
         assert (cut.start, cut.copied) == (float(start), False)
         assert cut.end == pytest.approx(float(min(end, film.length)), abs=float(FRAME) + 0.002)
-        assert length_of(cut.path) == pytest.approx(cut.end - cut.start, abs=0.002)
+        assert length_of(cut.path) == pytest.approx(cut.end - cut.start, abs=SOUND)
         check_clip(film, cut.path, start, end)
 
 
@@ -214,9 +220,8 @@ def test_a_clip_shows_the_seconds_that_it_says(film, exact, tmp_path):
         try:
             cut = cut_moment(film.path, float(start), float(end), tmp_path / "clip.mp4", exact=exact)
         except InputError as error:
-            assert exact is False
-            assert not film.copied
-            assert "cannot be copied" in str(error)
+            if exact is not False or film.copied or "cannot be copied" not in str(error):
+                raise
             continue
         if exact is False:
             assert cut.copied

@@ -1,8 +1,9 @@
 """A moment copied out of a film packet by packet: fast, and without any loss of quality."""
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -80,7 +81,8 @@ def copy(
                     heard = _into(sound, chain([first], packets))
             elif source is not None:
                 heard = encoded_sound(container, source, clock, stereo=False)
-            mux_in_order(container, _into(stream, pictures.packets()), heard or iter(()))
+            shown = _into(stream, pictures.packets())
+            mux_in_order(container, shown, heard or iter(()), lambda: pictures.end - pictures.start)
         return Copied(pictures.start, pictures.end, heard is not None)
 
 
@@ -94,6 +96,7 @@ class _Pictures:
         if frame.pts is None:
             raise UnskippableError
         self.display_matrix = _display_matrix(frame)
+        self._shape = _shape(film, frame)
         self.origin: int = frame.pts
         key = key_frame_before(film, self.origin, span.start)
         if key is None:
@@ -106,27 +109,44 @@ class _Pictures:
         self.start = (self.zero - self.origin) * film.time_base
         if most_before is not None and span.start - self.start > most_before:
             raise UncopyableError("no key frame lies near enough before the start")
-        head = list(islice(packets_from(film, key), 1))
-        if not list(decoded_from(film, head)) and not head[0].is_discard:
+        self._film, self._key, self._span = film, key, span
+        head = next(packets_from(film, key))
+        if not self._checked(head) and not head.is_discard:
             raise UncopyableError("the key frame before the start is damaged")
         self.end = self.start
-        self._film, self._key, self._span = film, key, span
+
+    def _checked(self, key_packet: Any) -> int:
+        """How many frames come out of a key frame's packet; all must have the shape that the clip's header tells."""
+        count = 0
+        for frame in decoded_from(self._film, [key_packet]):
+            count += 1
+            if _shape(self._film, frame) != self._shape:
+                raise UncopyableError("its pictures change their size or orientation")
+        return count
 
     def packets(self) -> Iterator[Any]:
+        """The clip's packets; the last stays on screen to the span's end where the film shows nothing new before."""
         film, held = self._film, list[Any]()
-        end: Fraction | int = self.origin + self._span.end / film.time_base
-        last, latest = None, self.zero
+        span_end = self.origin + self._span.end / film.time_base
+        end: Fraction | int = span_end
+        previous, last, latest, hidden = None, None, self.zero, False
+        may_change = "mp4" not in film.container.format.name
         for packet in _with_decoding_times(packets_from(film, self._key), film.frame_ticks):
             if last is not None and packet.dts <= last:
                 raise UncopyableError("its timestamps do not run forwards")
             if any(packet.has_sidedata(kind) for kind in ENCRYPTION):
                 raise UncopyableError("it is encrypted")
             last = packet.dts
+            if packet.is_discard and packet.pts >= self.zero:
+                hidden = True
+                continue
+            if hidden and packet.dts < end:
+                raise UncopyableError("its edit list hides pictures that others need")
+            if packet.is_keyframe and (may_change or packet.has_sidedata("new_extradata")):
+                self._checked(packet)
+            held.append(packet)
             if packet.dts >= end:
                 break
-            if packet.is_discard and packet.pts >= self.zero:
-                continue
-            held.append(packet)
             latest = max(latest, packet.pts)
             if packet.pts < end:
                 end = max(end, latest)
@@ -134,8 +154,15 @@ class _Pictures:
                     over = kept.pts + film.time_on_screen(kept.duration) - self.origin
                     self.end = max(self.end, over * film.time_base)
                     kept.pts, kept.dts = kept.pts - self.zero, kept.dts - self.zero
-                    yield kept
+                    if previous is not None:
+                        yield previous
+                    previous = kept
                 held.clear()
+        if previous is not None:
+            if held and self.end < self._span.end:
+                self.end = self._span.end
+                previous.duration = max(1, math.floor(span_end) - self.zero - previous.pts)
+            yield previous
 
 
 def _with_decoding_times(packets: Iterator[Any], frame_ticks: int) -> Iterator[Any]:
@@ -159,6 +186,10 @@ def _into(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
     for packet in packets:
         packet.stream = stream
         yield packet
+
+
+def _shape(film: OpenFilm, frame: Any) -> tuple[Any, ...]:
+    return frame.width, frame.height, film.display_size(frame), film.orientation(frame)
 
 
 def _display_matrix(frame: Any) -> list[int] | None:

@@ -1,7 +1,7 @@
 """A moment encoded anew: H.264 and AAC in mp4, every frame at its own time, upright and for an ordinary screen."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -93,7 +93,8 @@ def encode(path: Path, span: Span, out: Path, style: Style, *, seek: bool, audio
         ):
             pictures = _PictureEncoder(container, film, first, style)
             heard = encoded_sound(container, source, clock, stereo=style.stereo) if source and clock else None
-            mux_in_order(container, pictures.packets(chain([first], shown), span), heard or iter(()))
+            packets = pictures.packets(chain([first], shown), span)
+            mux_in_order(container, packets, heard or iter(()), lambda: pictures.end - span.start)
         return Encoded(pictures.end, heard is not None)
 
 
@@ -121,9 +122,24 @@ def encoded_sound(container: Any, source: Source, span: ClockSpan, *, stereo: bo
     return packets()
 
 
-def mux_in_order(container: Any, *streams: Iterator[Any]) -> None:
-    """Write packets of several streams, each in order of decoding, in that order over all of them."""
-    for packet in heapq.merge(*streams, key=lambda packet: packet.dts * packet.time_base):
+def mux_in_order(container: Any, pictures: Iterator[Any], sound: Iterator[Any], end: Callable[[], Fraction]) -> None:
+    """Write packets of pictures and of sound, each in order of decoding, in that order over both.
+
+    Sound ends with the pictures: at the clip's second that `end` gives once all of them are there.
+    """
+    last_seen = False
+
+    def to_the_last() -> Iterator[Any]:
+        nonlocal last_seen
+        yield from pictures
+        last_seen = True
+
+    for packet in heapq.merge(to_the_last(), sound, key=lambda packet: packet.dts * packet.time_base):
+        if last_seen:
+            left = round(end() / packet.time_base) - packet.pts
+            if left <= 0:
+                return
+            packet.duration = min(packet.duration or left, left)
         container.mux_one(packet)
 
 

@@ -67,7 +67,7 @@ def key_frame_before(film: OpenFilm, origin: int, start: Fraction) -> KeyFrame |
         start: Seconds of the film.
 
     Raises:
-        UnskippableError: The film cannot be jumped in, or its packets do not say when they are shown.
+        UnskippableError: Its packets do not say when they are shown.
     """
     target = origin + _threshold(start, film.time_base)
     nearby = [target - round(back / film.time_base) for back in LOOK_BACK]
@@ -88,7 +88,7 @@ def packets_from(film: OpenFilm, key: KeyFrame) -> Iterator[Any]:
     Raises:
         UnskippableError: As key_frame_before.
     """
-    _jump(film, key.seek_to)
+    film.jump(key.seek_to)
     begun = False
     for packet in film.packets():
         if packet.pts is None:
@@ -199,7 +199,7 @@ def _undamaged(frames: list[Any]) -> list[Any]:
 
 def _last_key_frame(film: OpenFilm, seek_to: int, target: int) -> tuple[int | None, Fraction | None]:
     """Time of the last start of decoding in what is read from `seek_to` to `target`, and the film's end if it came."""
-    _jump(film, seek_to)
+    film.jump(seek_to)
     reader = PacketReader(film.stream.codec.canonical_name, film.stream.codec_context.extradata)
     found: int | None = None
     latest: int | None = None
@@ -218,13 +218,6 @@ def _last_key_frame(film: OpenFilm, seek_to: int, target: int) -> tuple[int | No
         if packet.dts is not None and packet.dts > target:
             return found, None
     return found, film_end
-
-
-def _jump(film: OpenFilm, time: int) -> None:
-    try:
-        film.jump(time)
-    except av.FFmpegError as error:
-        raise UnskippableError from error
 
 
 def _threshold(second: Fraction, time_base: Fraction) -> int:

@@ -1,5 +1,6 @@
 """A film opened for decoding: its stream, its decoder, its clock, and why it fails when it fails."""
 
+import heapq
 import math
 import os
 from bisect import bisect_right, insort
@@ -15,6 +16,7 @@ import av
 
 from gmmformer.media.decoding.films import DecodeError, regular_file, stamp_of
 from gmmformer.media.decoding.orientation import UPRIGHT, Orientation, display_size, orientation_of
+from gmmformer.media.decoding.packets import PacketReader
 from gmmformer.media.decoding.streams import chosen_stream, demuxed, opened
 from gmmformer.media.decoding.timeline import LONGEST_GAP, Clock
 
@@ -25,6 +27,8 @@ BOTTOM_FIRST = frozenset((3, 4))
 ENCRYPTION = ("encryption_info", "encryption_init_info")
 CLOCK_JUMPS = 0x200
 """AVFMT_TS_DISCONT: the container's clock may be set anew at any time (transport and program streams, Ogg)."""
+ORDERLESS = "avi"
+"""The container that knows when packets are decoded, but not in which order their pictures are shown."""
 KNOWN_CLOCKS = 4096
 """Films of which the changes of the clock are remembered."""
 
@@ -126,6 +130,8 @@ class OpenFilm:
         report.promised = self.duration
         self._clock_jumps = bool(int(self.container.format.flags) & CLOCK_JUMPS)
         self._clock = self._new_clock()
+        self._unshown: list[int] | None = [] if self.container.format.name == ORDERLESS else None
+        """Times of the pictures inside the decoder, where it is the decoder alone that knows their order."""
         self.bottom_field_first = getattr(self.decoder, "field_order", 0) in BOTTOM_FIRST
         self._encrypted = stream.codec_tag == "encv"
         self._aspect = _believed(stream.sample_aspect_ratio)
@@ -193,20 +199,25 @@ class OpenFilm:
     def jump(self, time: int) -> None:
         """Have `packets` go on from before a time, in units of `time_base` on the film's one clock.
 
-        Where the container's clock is set anew in the film, that is its beginning.
-
-        Raises:
-            av.FFmpegError: The film cannot be jumped in.
+        That is its beginning where the container's clock is set anew in the film, or the container cannot be jumped in.
         """
         if self._clock_jumps:
             self.clock_changes()
-        if self._changes:
+        if self._changes or not self._jumped(time):
             self.container.close()
             self._open()
-        else:
-            self.container.seek(time, stream=self.stream)
-            self.decoder.flush_buffers()
         self._clock = self._new_clock()
+        self._unshown = None if self._unshown is None else []
+
+    def _jumped(self, time: int) -> bool:
+        try:
+            self.container.seek(time, stream=self.stream)
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            return False
+        self.decoder.flush_buffers()
+        return True
 
     def _new_clock(self) -> Clock:
         return Clock(self.time_base, self.frame_ticks, jumps=self._clock_jumps)
@@ -224,7 +235,13 @@ class OpenFilm:
             av.FFmpegError: The packet is damaged.
             MemoryError: There is none left.
         """
+        if packet is not None and self._unshown is None and self.size is None and self._packed(packet):
+            self._unshown = []
+        if packet is not None and packet.pts is None:
+            self._unshown = None
         frames: list[Any] = self.decoder.decode(packet)
+        if self._unshown is not None:
+            self._order(self._unshown, packet, frames)
         self.report.frames_decoded += len(frames)
         if packet is not None:
             self._note_aspect(packet.pts)
@@ -233,6 +250,21 @@ class OpenFilm:
             if self.size is None:
                 self.size = self.display_size(frame)
         return frames
+
+    def _packed(self, packet: Any) -> bool:
+        codec = self.stream.codec.canonical_name
+        return codec == "mpeg4" and PacketReader(codec, self.decoder.extradata).role(bytes(packet), True).packed
+
+    @staticmethod
+    def _order(unshown: list[int], packet: Any | None, frames: list[Any]) -> None:
+        """Give frames, which come in the order of showing, the times of their packets in that order."""
+        if packet is not None:
+            heapq.heappush(unshown, packet.pts)
+        for frame in frames:
+            while frame.key_frame and frame.pts is not None and len(unshown) > 1 and unshown[0] < frame.pts:
+                heapq.heappop(unshown)  # of pictures that were lost
+            if unshown:
+                frame.pts = heapq.heappop(unshown)
 
     def _note_aspect(self, pts: int | None) -> None:
         aspect = self.decoder.sample_aspect_ratio

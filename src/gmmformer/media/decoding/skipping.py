@@ -126,10 +126,7 @@ class _Picker:
         film, target = self._film, self._target()
         if target is None:
             return
-        try:
-            film.jump(target)
-        except av.FFmpegError as error:
-            raise UnskippableError from error
+        film.jump(target)
         self._candidates, self._latest, self._last, self._ahead = [], [], None, {}
         self._broken_off = True
         self._floor = None

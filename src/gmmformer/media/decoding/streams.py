@@ -28,7 +28,7 @@ DEFAULT = 0x1
 COUNTED = 100
 """Pictures of the stream that has most of them, up to which those of all are counted where there are several."""
 SPARSE = 10
-"""A stream with as many times fewer pictures than another may be no film."""
+"""A stream with as many times fewer pictures than another is taken for still pictures."""
 MOST_COUNTED_BYTES = 64 << 20
 
 
@@ -38,7 +38,7 @@ class Choice(NamedTuple):
     stream: int
     """Its index."""
     doubt: str | None
-    """Why another may have been meant, in words."""
+    """Why not the one that its marks or its size speak for, in words."""
 
 
 def opened(path: str | os.PathLike[str]) -> Any:
@@ -83,13 +83,12 @@ def chosen_stream(path: str | os.PathLike[str], container: Any) -> Choice:
     by_size = sorted(decodable, key=lambda stream: -pixels[stream.index])
     preferred = [stream.index for stream in (*marked, *by_size)]
     pictures = _pictures(container, decodable)
-    chosen = next((index for index in preferred if pictures[index] > 1), preferred[0])
-    doubt = None
-    if chosen != preferred[0]:
-        doubt = f"its video stream {preferred[0]} is a still picture; stream {chosen} is taken for the film"
-    elif pictures[chosen] * SPARSE <= max(pictures.values()):
-        doubt = f"its video stream {chosen} is taken for the film, though another has many times as many pictures"
-    return Choice(chosen, doubt)
+    most = max(pictures.values())
+    chosen = next(index for index in preferred if pictures[index] * SPARSE > most or not most)
+    if chosen == preferred[0]:
+        return Choice(chosen, None)
+    seen = f"{pictures[preferred[0]]} in the time in which stream {chosen} has {pictures[chosen]}"
+    return Choice(chosen, f"its video stream {preferred[0]} has few pictures, {seen}, which is taken for the film")
 
 
 def _pictures(container: Any, streams: list[Any]) -> dict[int, int]:

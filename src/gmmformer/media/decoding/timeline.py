@@ -16,10 +16,10 @@ from gmmformer.errors import InputError
 LEAST_FPS, MOST_FPS = 0.0001, 1000
 LONGEST_GAP = 86_400
 """Seconds, a day. A timestamp further ahead of the one before is taken for an error in any container."""
-CLOCK_BACK, CLOCK_AHEAD = Fraction(1, 4), 60
+CLOCK_BACK, CLOCK_AHEAD = Fraction(1, 4), 10
 """Seconds. In containers whose clock may be set anew at any time, such as transport streams (whose standard asks for a
-timestamp every 0.7 s), one further back or ahead than this means another clock; elsewhere one ahead means that a
-picture stays."""
+timestamp every 0.7 s), one further back or ahead than this means another clock, as it does to ffmpeg; elsewhere one
+ahead means that a picture stays."""
 ROUNDING = Fraction(1, 2000)
 """Seconds by which the coarsest clock that still rounds frame times, Matroska's, may be off."""
 RESTART = 1
