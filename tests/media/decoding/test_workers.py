@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gmmformer.media.decoding.decode as decode
 import gmmformer.media.decoding.workers as workers
+from barcode_films import FILMS
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.decode import sampled_frames
+from gmmformer.media.decoding.decode import frame_at, sampled_frames
+from gmmformer.media.decoding.films import DecodeError
 from gmmformer.media.decoding.workers import FilmChunk, FilmEnd, decode_films
 
 
@@ -179,3 +182,49 @@ def test_workers_that_cannot_start_are_an_error(film, monkeypatch):
 def test_senseless_settings_are_refused_at_once(wrong):
     with pytest.raises(InputError):
         decode_films([], **wrong)
+
+
+def y4m(path, rate, pictures):
+    """A film whose header claims `rate` and nothing else counts the time."""
+    path.write_bytes(f"YUV4MPEG2 W16 H16 F{rate} C420jpeg\n".encode() + (b"FRAME\n" + bytes(384)) * pictures)
+    return path
+
+
+def test_what_a_header_claims_sets_neither_samples_nor_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "LONGEST_GAP", 1000)
+    films = [
+        y4m(tmp_path / "slow.y4m", "1:1000000000", 50),
+        y4m(tmp_path / "slower.y4m", "1:500", 50),
+        y4m(tmp_path / "fast.y4m", "1000000000:1", 50),
+    ]
+    for film in films[:2]:
+        with pytest.raises(DecodeError, match="its clock is wrong"):
+            list(sampled_frames(film))
+        assert frame_at(film, 0).seconds == 0
+    assert len(list(sampled_frames(films[2]))) == 1
+
+
+def test_the_time_limit_grows_with_the_pictures_that_are_read(tmp_path, make_film, monkeypatch):
+    monkeypatch.setattr(workers, "BASE_TIME", 0.0)
+    monkeypatch.setattr(workers, "TIME_PER_PICTURE", 0.0)
+    _, ends = collected(decode_films([y4m(tmp_path / "slow.y4m", "1:1000", 50)]))
+    assert "takes longer to decode than the time limit" in ends[tmp_path / "slow.y4m"].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("matrix 13", "marked with matrix 13, and shown by matrix 5"),
+        ("matrix 8", "marked with matrix 8, and shown by matrix 5"),
+        ("matrix 14, ts", "marked with matrix 14, and shown by matrix 9"),
+        ("still first and larger, mkv", "video stream 0 has few pictures"),
+        ("still larger, mp4", None),
+        ("mp4", None),
+    ],
+)
+def test_odd_colours_and_still_pictures_are_remarked_on(tmp_path, name, said):
+    film = FILMS[name](tmp_path).path
+    _, ends = collected(decode_films([film]))
+    assert ends[film].ok
+    assert said is None or said in ends[film].warning
+    assert said is not None or ends[film].warning is None
