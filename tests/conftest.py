@@ -1,9 +1,13 @@
 """Data that many tests share."""
 
+import logging
+import os
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -14,6 +18,23 @@ sys.path.insert(0, str(Path(__file__).parent))  # for the helpers that tests sha
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+
+SEED = os.environ.setdefault("GMMFORMER_TEST_SEED", str(int.from_bytes(os.urandom(4), "little")))
+"""Of all that tests draw anew each time: set the variable to what a run printed, and they draw the same again. Workers
+and the processes that tests start inherit it."""
+
+
+def pytest_report_header() -> str:
+    """The first lines of a run."""
+    return f"GMMFORMER_TEST_SEED={SEED}"
+
+
+@pytest.fixture
+def drawn(request: pytest.FixtureRequest) -> np.random.Generator:
+    """What a test draws from that is to try something else each time; its seed is printed when the test fails."""
+    logging.getLogger(__name__).warning("replay with GMMFORMER_TEST_SEED=%s", SEED)
+    return np.random.default_rng([int(SEED), zlib.crc32(request.node.name.encode())])
 
 
 @pytest.fixture(scope="session")

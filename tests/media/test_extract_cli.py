@@ -256,7 +256,7 @@ KILLS = """
     import json, os, random, signal, sys, time
     from gmmformer.cli import main
     import gmmformer.media.extract, gmmformer.media.encoders.builtin
-    films, captions, whole, out = sys.argv[1:]
+    films, captions, whole, out, seed = sys.argv[1:]
 
     def run(root):
         return main(["extract", films, "--out", root, "--collection", "mine", "--captions", captions,
@@ -265,7 +265,7 @@ KILLS = """
     started = time.perf_counter()
     assert run(whole) == 0
     took = time.perf_counter() - started
-    chance = random.Random()
+    chance = random.Random(int(seed))
     killed = 0
     for share in (0.2, 0.35, 0.5, 0.65, 0.8):
         child = os.fork()
@@ -280,13 +280,15 @@ KILLS = """
 """
 
 
-def test_killed_at_random_moments_it_ends_as_if_it_never_had_been(captions, another_film, films_folder, tmp_path):
+def test_killed_at_random_moments_it_ends_as_if_it_never_had_been(
+    captions, another_film, films_folder, tmp_path, drawn
+):
     films = tmp_path / "films"
     films.mkdir()
     for number in range(24):
         (films / f"{'abc'[number % 3]}{number or ''}.mp4").write_bytes(another_film(number))
     (films / "broken.mp4").write_bytes(another_film(99)[:300])
-    places = [films, captions, tmp_path / "whole", tmp_path / "out"]
+    places = [films, captions, tmp_path / "whole", tmp_path / "out", drawn.integers(2**31)]
     words = [sys.executable, "-c", textwrap.dedent(KILLS), *map(str, places)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

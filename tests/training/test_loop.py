@@ -379,7 +379,7 @@ def lines(run):
     return path.read_bytes().count(b"\\n") if path.exists() else 0
 
 os.waitpid(child(lambda: train(settings, folder / "whole")), 0)
-kills, chance = 0, random.Random(0)
+kills, chance = 0, random.Random(int(sys.argv[3]))
 while True:
     pid = child(lambda: go_on(folder / "killed"))
     least = lines(folder / "killed") + chance.randint(1, 3) if kills < 5 else 10**9
@@ -398,13 +398,13 @@ os.waitpid(child(lambda: go_on(folder / "full")), 0)
 """
 
 
-def test_resumed_after_kill_9_and_after_a_disk_that_was_full(make_settings, tmp_path):
+def test_resumed_after_kill_9_and_after_a_disk_that_was_full(make_settings, tmp_path, drawn):
     import pickle
 
     settings: RunSettings = make_settings(train={"epochs": 6}, run={"save_minutes": 1e-6})  # after every step
     (tmp_path / "settings").write_bytes(pickle.dumps(settings))
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "settings"), str(tmp_path)],
+        [sys.executable, "-c", KILLED, str(tmp_path / "settings"), str(tmp_path), str(drawn.integers(2**31))],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
