@@ -26,8 +26,8 @@ DEEPEST_JSON = 32
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; move it into place when the block ends, remove it if the block fails.
 
-    A reader sees the old file or the new one, never half of either, whatever kills the process. The data
-    reaches the disk before the rename.
+    A reader sees the old file or the new one, never half of either, whatever kills the process. The data reaches the
+    disk before the rename, and the rename before this returns.
 
     Raises:
         InputError: The disk is full or the folder cannot be written to; `path` is as it was.
@@ -35,9 +35,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+        synced(beside)
         beside.replace(path)
+        synced(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
@@ -64,9 +64,7 @@ def swapped_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         yield beside
-        for file in beside.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+        synced_tree(beside)
         if folder.exists():
             folder.rename(old)
         try:
@@ -75,11 +73,30 @@ def swapped_whole(folder: Path) -> Iterator[Path]:
             if old.exists():
                 old.rename(folder)
             raise
+        synced(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def synced_tree(folder: Path) -> None:
+    """Bring all that lies in a folder, and its name there, down to the disk."""
+    for path in [*folder.rglob("*"), folder]:
+        synced(path)
+
+
+def synced(path: Path) -> None:
+    """Bring what a file holds, or the names in a folder, down to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # some network disks know no such thing of a folder
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def recover(folder: Path) -> None:
@@ -105,19 +122,32 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
     """Hold the one right to change `folder`, which is made if missing; the system gives it up when the process dies.
 
     Raises:
-        InputError: Another process holds it.
+        InputError: Another process holds it, or this one does already.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("a")
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe does not hold us up
+        handle = os.open(folder / ".lock", flags, 0o666)
     except OSError as error:
         raise unwritable(folder, error) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{folder}: another process is {doing} there; wait until it is done") from error
+    status = os.fstat(handle)
+    lock = status.st_dev, status.st_ino
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        who = "this process itself" if lock in _locked else "another process"
+        raise InputError(f"{folder}: {who} is {doing} there; wait until it is done") from error
+    _locked.add(lock)
+    try:
         yield
+    finally:
+        _locked.discard(lock)
+        os.close(handle)
+
+
+_locked: set[tuple[int, int]] = set()
+"""The locks that this process holds, by device and inode."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:

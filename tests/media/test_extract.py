@@ -423,7 +423,10 @@ def test_folders_without_films_are_an_error(tmp_path, run):
 def test_two_at_once_is_refused(run, tmp_path):
     run()
     before = stamps(tmp_path / "out")
-    with locked(tmp_path / "out/mine", "extracting"), pytest.raises(InputError, match="another process is extracting"):
+    with (
+        locked(tmp_path / "out/mine", "extracting"),
+        pytest.raises(InputError, match="this process itself is extracting"),
+    ):
         run()
     assert stamps(tmp_path / "out") == before
     run()

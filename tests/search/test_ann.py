@@ -1,5 +1,6 @@
 """The index of inverted lists: nearly the same films, exactly the same scores."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from tests_search_helpers import Plain, clustered, unit_queries
 
-from gmmformer.errors import InputError
+from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.search import Library, NewFilm
 from gmmformer.search.engines import ann, candidates
 from gmmformer.search.windows import Window, timing
@@ -45,6 +46,42 @@ def agreement(library: Library, queries: np.ndarray, k: int = 10, **options: str
 def test_the_index_finds_what_is_best(searched: Library) -> None:
     assert agreement(searched, unit_queries(20)) >= 0.95
     assert agreement(searched, unit_queries(3), k=600) == 1.0
+
+
+def test_the_documented_recall_needs_the_whole_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Films of families, whose clips differ as much as they do: an index is not sure which of them is best."""
+    monkeypatch.setattr(candidates, "FEW", 0)
+    crowded, films, queries = Plain(dim=48, clips=32), 1500, 100
+    generator = torch.Generator().manual_seed(7)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return 0.3 * F.normalize(torch.randn(*shape, crowded.dim, generator=generator), dim=-1)
+
+    families = F.normalize(torch.randn(10, crowded.dim, generator=generator), dim=-1)
+    own = families[torch.randint(10, (films,), generator=generator)] + noise(films)
+    clips = 0.9 * F.normalize(own[:, None] + noise(films, crowded.clips), dim=-1)
+    asked = F.normalize(families[torch.arange(queries) % 10] + noise(queries), dim=-1).numpy()
+    with Library.create(tmp_path / "crowded", crowded, engine="ann", keep_features=False) as library:
+        library.add_windows(
+            [
+                NewFilm(path=str(at), windows=[Window(0, 8)], fused=one[None], rows=8, timing=timing(8, None, None, ""))
+                for at, one in enumerate(clips)
+            ]
+        )
+        library.rebuild()
+        with Library.open(library.folder, engine="exact") as exact:
+            best = [set(found) for found, _ in exact.rank(asked, 10)]
+
+        def recall() -> float:
+            found = [set(films) for films, _ in library.rank(asked, 10)]
+            return float(np.mean([len(some & good) / 10 for some, good in zip(found, best, strict=True)]))
+
+        assert recall() >= 0.99
+        for name, less in (("KEPT_AT_LEAST", 10 - 10 * candidates.KEPT), ("PER_FILM", 12)):
+            with monkeypatch.context() as patch:
+                patch.setattr(candidates, name, less)
+                patch.setattr(candidates, "FIRST", 1)
+                assert recall() < 0.97, f"the list would do with {name} = {less}, so this shows nothing"
 
 
 def test_films_that_come_later_are_found_without_a_rebuild(searched: Library, plain: Plain) -> None:
@@ -149,6 +186,25 @@ def test_an_index_of_another_version_counts_as_none_and_is_replaced(searched: Li
     assert [path.name for path in searched.folder.glob("ann-*")] == [made.file]
     assert searched.verify() == []
     assert agreement(searched, unit_queries(3)) >= 0.95
+
+
+def test_without_faiss_auto_looks_at_every_window_and_info_needs_no_index(
+    searched: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gmmformer.search.engines.EXACT_UP_TO", 100)
+    queries = unit_queries(3)
+    with Library.open(searched.folder) as auto:
+        monkeypatch.setattr(auto, "_chosen_engine", lambda _: pytest.fail("a name needs no engine"))
+        assert auto.info().engine == "ann"
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with Library.open(searched.folder) as auto, Library.open(searched.folder, engine="exact") as exact:
+        assert auto.info().engine == "exact"
+        assert auto.rank(queries, 5) == exact.rank(queries, 5)
+        monkeypatch.setattr("gmmformer.search.library.EXTEND", 0)
+        auto.add_windows(clustered(5, Plain(), seed=2))
+        auto.extend()  # films that are not in the index are looked at one by one
+    with Library.open(searched.folder, engine="ann") as named, pytest.raises(MissingExtraError, match="search"):
+        named.rank(queries, 5)
 
 
 def test_auto_takes_the_index_only_for_large_libraries(searched: Library, monkeypatch: pytest.MonkeyPatch) -> None:

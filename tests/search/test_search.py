@@ -59,7 +59,7 @@ def test_a_score_is_the_same_number_however_it_is_asked_for(
         exact = [dict(zip(*library.rank(query[None], 150)[0], strict=True)) for query in queries]
     with Library.open(library.folder, engine=engine) as library:
         alone = [library.rank(query[None], 10)[0] for query in queries]
-        for films, scores in alone:
+        for _, scores in alone:
             assert scores == sorted(scores, reverse=True)
         assert [[told[film] for film in films] for told, (films, _) in zip(exact, alone, strict=True)] == [
             scores for _, scores in alone

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,11 +103,24 @@ def test_features_can_be_left_out(tmp_path: Path, plain: Plain) -> None:
 def test_the_second_writer_is_refused(library: Library, plain: Plain) -> None:
     with Library.open(library.folder, plain) as other, library.writing():
         library.add_windows([drawn_film(60)])
-        with pytest.raises(InputError, match=r"another process is writing there; wait until it is done"):
+        with pytest.raises(InputError, match=r"this process itself is writing there; wait until it is done"):
             other.add_windows([drawn_film(61)])
         assert len(other.films()) == 41
     with Library.open(library.folder, plain) as other:
         other.add_windows([drawn_film(61)])
+
+
+def test_threads_that_write_through_one_library_wait_for_each_other(library: Library) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        films = [[drawn_film(100 * thread + turn)] for thread in range(1, 7) for turn in range(5)]
+        for done in [pool.submit(library.add_windows, some) for some in films]:
+            done.result()
+        removed = [pool.submit(library.remove, [f"film-{seed:04d}.mp4"]) for seed in range(6)]
+        with library.writing() as writer, library.writing() as same:
+            assert writer is same
+        assert [one.result() for one in removed] == [1] * 6
+    assert len(library.films()) == 40 + 30 - 6
+    assert library.verify() == []
 
 
 def test_readers_see_whole_states_while_films_come_and_go(library: Library, plain: Plain) -> None:
@@ -155,8 +169,9 @@ for seed in range(int(sys.argv[3]), 100_000):
 """
 
 
-def test_killed_at_any_moment_nothing_is_lost_or_half(library: Library, plain: Plain, tmp_path: Path) -> None:
-    drawn = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+def test_killed_at_any_moment_nothing_is_lost_or_half(
+    library: Library, plain: Plain, tmp_path: Path, drawn: np.random.Generator
+) -> None:
     expected = set(range(40))
     script = tmp_path / "writer.py"
     script.write_text(KILLED)

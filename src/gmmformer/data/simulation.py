@@ -17,7 +17,7 @@ from gmmformer.data.sizes import SIZES, Sizes
 from gmmformer.data.world import Plan, World, plan_split
 from gmmformer.data.writing import write_captions, write_row_names, write_tokens
 from gmmformer.errors import InputError, suggest
-from gmmformer.files import unwritable
+from gmmformer.files import synced, synced_tree, unwritable
 
 _BLOCK_BYTES = 1 << 25
 
@@ -93,7 +93,9 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     try:
         beside.mkdir(parents=True)
         yield beside
+        synced_tree(beside)
         beside.rename(folder)
+        synced(folder.parent)
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gmmformer.data.progress import Progress
+from gmmformer.files import read_json
 
 _FILE = ".activity.json"
 _EVERY = 0.5
@@ -75,10 +76,13 @@ def activity_in(folder: Path) -> Activity | None:
     path = folder / _FILE
     try:
         age = time.time() - path.stat().st_mtime
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         alive = _runs(record["process"]) if record["host"] == socket.gethostname() else age < _STALE
-        return Activity(*record["activity"]) if alive else None
-    except (OSError, ValueError, KeyError, TypeError):
+        what, done, total, failed, left = record["activity"]
+        if [type(told) for told in (what, done, total, failed)] != [str, int, int, int]:
+            return None
+        return Activity(what, done, total, failed, None if left is None else float(left)) if alive else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):  # it is only for show
         return None
 
 

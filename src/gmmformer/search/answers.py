@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from gmmformer.media.decoding.films import printable
 from gmmformer.search.engines.protocol import Found
 from gmmformer.search.hits import Background, Hit, background_of
 from gmmformer.search.moments import Timeline, moments_of, timeline
+from gmmformer.search.schema import damaged
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Film, Store
 from gmmformer.search.windows import clip_spans
@@ -54,6 +56,8 @@ def _spans(
         start = int(snapshot.starts[index])
         own = [windows.get(int(window)) for window in snapshot.windows[start : start + int(snapshot.counts[index])]]
         if film is not None and None not in own:  # else removed, and compacted away, since the snapshot was taken
+            if any(part and part.first + part.rows > film.rows for part in own):
+                raise damaged(store.folder, f"a window of film {film.id}, {printable(film.path)}, goes beyond its rows")
             edges = film.timing.row_edges(film.rows)
             spans[index] = film, np.stack([clip_spans(edges, part, snapshot.format.clips) for part in own if part])
     return spans

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmmformer.media.decoding.films import DecodeError, find_films, path_text, printable, regular_file, stamp_of
-from gmmformer.search.schema import explained, open_database, writable
+from gmmformer.search.schema import explained, open_database, rows_of, writable
 
 EXTEND = 2_000
 """Windows that may be new since the index of the "ann" engine was made; more are put into it when indexing is done."""
@@ -91,17 +91,16 @@ def unchanged(
     report, films = IndexReport(pruned=prune), films_at(paths)
     with closing(open_database(folder, write=writable(folder))) as connection, explained(folder):
         connection.execute("BEGIN")
-        known, failures = known_in(connection), {} if retry else {one.path: one for one in failures_in(connection)}
-        count, seconds = connection.execute(
-            "SELECT count(*), total(length) FROM films WHERE removed IS NULL"
-        ).fetchone()
+        known = known_in(connection, folder)
+        failures = {} if retry else {one.path: one for one in failures_in(connection, folder)}
+        seconds = seconds_in(connection, folder)
         last = connection.execute("SELECT coalesce(max(id), 0) FROM windows").fetchone()[0]
-        covers = connection.execute("SELECT coalesce(min(covers), ?) FROM derived", (last,)).fetchone()[0]
+        covers = min((row[0] for row in rows_of(connection, folder, "derived", "covers")), default=last)
     to_read = glance(films, known, failures, report)
     report.vanished.extend(vanished_from(known, films, paths))
     if to_read or (prune and report.vanished) or last - covers > EXTEND:
         return None
-    return Unchanged(report, count, seconds)
+    return Unchanged(report, len(known), seconds)
 
 
 def films_at(paths: Sequence[str | os.PathLike[str]]) -> dict[str, None]:
@@ -142,15 +141,20 @@ def vanished_from(known: Iterable[str], films: Iterable[str], paths: Sequence[st
     return [path for path in known if path not in films and _gone(path, roots)]
 
 
-def known_in(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+def known_in(connection: sqlite3.Connection, folder: Path) -> dict[str, tuple[str, str]]:
     """Stamp and fingerprint of every film, by path."""
-    rows = connection.execute("SELECT path, stamp, fingerprint FROM films WHERE removed IS NULL")
+    rows = rows_of(connection, folder, "films", "path, stamp, fingerprint", "WHERE removed IS NULL")
     return {os.fsdecode(path): (stamp, fingerprint) for path, stamp, fingerprint in rows}
 
 
-def failures_in(connection: sqlite3.Connection) -> list[Failure]:
+def seconds_in(connection: sqlite3.Connection, folder: Path) -> float:
+    """Seconds of all films together."""
+    return float(sum(row[0] for row in rows_of(connection, folder, "films", "length", "WHERE removed IS NULL")))
+
+
+def failures_in(connection: sqlite3.Connection, folder: Path) -> list[Failure]:
     """The films that could not be taken in."""
-    rows = connection.execute("SELECT path, stamp, reason FROM failures ORDER BY path")
+    rows = rows_of(connection, folder, "failures", "path, stamp, reason", "ORDER BY path")
     return [Failure(os.fsdecode(path), stamp, reason) for path, stamp, reason in rows]
 
 

@@ -11,8 +11,17 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.decoding.films import printable
 from gmmformer.search.mapped import MappedPart
-from gmmformer.search.parts import append, checksum, part_path
-from gmmformer.search.store import FEATURES, LIVE_FEATURES, LIVE_WINDOWS, WINDOWS, Store, table
+from gmmformer.search.parts import PATTERN, append, checksum, part_path
+from gmmformer.search.store import (
+    FEATURES,
+    LIVE_WINDOWS,
+    WINDOWS,
+    Store,
+    check_places,
+    live_features,
+    records_in,
+    table,
+)
 from gmmformer.search.windows import Window
 from gmmformer.search.writer import PART_BYTES, Writer, window_checksum
 
@@ -40,8 +49,8 @@ def compact(store: Store, writer: Writer, progress: Progress = silent) -> Compac
         with writer.transaction() as connection:
             gone = int(connection.execute("SELECT count(*) FROM films WHERE removed IS NOT NULL").fetchone()[0])
             old = connection.execute("SELECT id FROM parts").fetchall()
-            windows = np.ascontiguousarray(table(connection.execute(LIVE_WINDOWS)).T)
-            films = connection.execute(LIVE_FEATURES).fetchall()
+            windows = np.ascontiguousarray(table(store.folder, connection.execute(LIVE_WINDOWS)).T)
+            films = live_features(connection, store.folder)
             _Copy(store, connection, progress, len(windows) + len(films)).run(windows, films)
             connection.execute("DELETE FROM windows WHERE film IN (SELECT id FROM films WHERE removed IS NOT NULL)")
             connection.execute("DELETE FROM films WHERE removed IS NOT NULL")
@@ -58,18 +67,19 @@ class _Copy:
     def __init__(self, store: Store, connection: sqlite3.Connection, progress: Progress, total: int) -> None:
         self.store, self.connection, self.progress = store, connection, progress
         self.done, self.total = 0, total
-        self._sizes: dict[int, int] = dict(connection.execute("SELECT id, records FROM parts"))
+        self._sizes = {kind: records_in(connection, store.folder, kind) for kind in (WINDOWS, FEATURES)}
 
     def run(self, windows: Int[np.ndarray, "windows 7"], films: list[tuple[int, bytes, int, int, int, int]]) -> None:
-        vectors = self.store.settings.format
+        vectors, folder = self.store.settings.format, self.store.folder
+        check_places(folder, windows[:, 0], windows[:, 4], windows[:, 5], self._sizes[WINDOWS])
         for number, at, chunk in self._places(WINDOWS, windows, vectors.vector_bytes):
             codes = self._records("vectors", chunk, vectors.vector_bytes)
             heads = self._records("heads", chunk, vectors.head_bytes)
             for index, (_, film, first, rows, _, _, check) in enumerate(chunk.tolist()):
                 if window_checksum(film, Window(first, rows), codes[index], heads[index]) != check:
                     raise self._damaged(film)
-            append(part_path(self.store.folder, "vectors", number), at, codes)
-            append(part_path(self.store.folder, "heads", number), at, heads)
+            append(part_path(folder, "vectors", number), at, codes)
+            append(part_path(folder, "heads", number), at, heads)
             moved = np.stack([np.full(len(chunk), number), at + np.arange(len(chunk)), chunk[:, 0]], axis=1)
             self.connection.executemany("UPDATE windows SET part = ?, record = ? WHERE id = ?", moved.tolist())
             self._grow(number, at + len(chunk), len(chunk))
@@ -78,8 +88,10 @@ class _Copy:
     def _copy_features(self, films: list[tuple[int, bytes, int, int, int, int]]) -> None:
         width, number, at = 2 * self.store.settings.feature_dim, 0, 0
         for film, path, rows, part, first, check in films:
-            mapped = MappedPart(part_path(self.store.folder, FEATURES, part), self._sizes[part], width)
-            data = mapped.rows[first : first + rows]
+            if first + rows > self._sizes[FEATURES].get(part, 0):
+                raise self._damaged(film)
+            mapped = MappedPart(part_path(self.store.folder, FEATURES, part), first + rows, width)
+            data = mapped.copied(np.arange(first, first + rows))
             if checksum(path, data) != check:
                 raise self._damaged(film)
             if not number or at * width >= PART_BYTES:
@@ -107,7 +119,7 @@ class _Copy:
         records = np.empty((len(chunk), width), dtype=np.uint8)
         for part in np.unique(chunk[:, 4]).tolist():
             here = chunk[:, 4] == part
-            mapped = MappedPart(part_path(self.store.folder, name, part), self._sizes[part], width)
+            mapped = MappedPart(part_path(self.store.folder, name, part), self._sizes[WINDOWS][part], width)
             records[here] = mapped.copied(chunk[here, 5])
         return records
 
@@ -129,4 +141,4 @@ class _Copy:
 
 
 def _part_bytes(store: Store) -> int:
-    return sum(path.stat().st_size for path in store.folder.glob("part-*.bin"))
+    return sum(path.lstat().st_size for path in store.folder.glob(PATTERN))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gmmformer.search.changes import seconds_in
 from gmmformer.search.encoders import Recipe
 from gmmformer.search.store import Store
 from gmmformer.search.vectors import Dtype
@@ -34,7 +35,7 @@ def library_info(store: Store, engine: str) -> LibraryInfo:
     """What a library is and holds, and which engine searches it."""
     snapshot = store.snapshot()
     with store.reading() as connection:
-        seconds = connection.execute("SELECT total(length) FROM films WHERE removed IS NULL").fetchone()[0]
+        seconds = seconds_in(connection, store.folder)
         removed = connection.execute("SELECT count(*) FROM films WHERE removed IS NOT NULL").fetchone()[0]
         failures = connection.execute("SELECT count(*) FROM failures").fetchone()[0]
     return LibraryInfo(

@@ -23,7 +23,7 @@ from gmmformer.search.changes import EXTEND, Failure, IndexReport
 from gmmformer.search.compaction import Compacted, compact
 from gmmformer.search.embedding import Embedder, checked_sentences
 from gmmformer.search.encoders import MODEL, Encoders, Running, recall_encoders
-from gmmformer.search.engines import MilvusEngine, choose_engine, is_address
+from gmmformer.search.engines import MilvusEngine, choose_engine, engine_name, has_faiss, is_address
 from gmmformer.search.engines.ann import extend, index_of, rebuild
 from gmmformer.search.engines.protocol import Engine
 from gmmformer.search.hits import Hit
@@ -66,7 +66,7 @@ class Library:
         self._store, self._engine_name, self._running = store, engine, running
         self._encoders = models if isinstance(models, Encoders) else None
         self.embedder = models.embedder if isinstance(models, Encoders) else models
-        self._loading = threading.Lock()
+        self._loading, self._writing = threading.Lock(), threading.RLock()
         self._engine: Engine | None = None
         self._writer: Writer | None = None
 
@@ -247,20 +247,23 @@ class Library:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Be the library's writer while the block lasts, for all that is called on this object in it.
+        """Be the library's writer while the block lasts, for all that its thread calls on this object in it.
+
+        Other threads that want to write through this object wait until the block ends.
 
         Raises:
             InputError: Somebody else is writing, or the folder cannot be written to.
         """
-        if self._writer is not None:
-            yield self._writer
-            return
-        with writing(self.folder, self.settings) as writer:
-            self._writer = writer
-            try:
-                yield writer
-            finally:
-                self._writer = None
+        with self._writing:
+            if self._writer is not None:  # of this thread, further out
+                yield self._writer
+                return
+            with writing(self.folder, self.settings) as writer:
+                self._writer = writer
+                try:
+                    yield writer
+                finally:
+                    self._writer = None
 
     def add(
         self,
@@ -403,7 +406,8 @@ class Library:
 
     def info(self) -> LibraryInfo:
         """What the library is and holds."""
-        return library_info(self._store, self._chosen_engine(self._store.snapshot()).name)
+        windows = len(self._store.snapshot().windows)
+        return library_info(self._store, engine_name(self._engine_name, self._store, windows))
 
     def verify(self, progress: Progress = silent) -> list[str]:
         """Read everything and say what is damaged; a sentence each, none if all is well."""
@@ -443,7 +447,7 @@ class Library:
                 self._fill_server(writer, progress)
             return
         derived, windows = index_of(self._store), self._store.snapshot().windows
-        if derived is not None and np.count_nonzero(windows > derived.covers) > EXTEND:
+        if derived is not None and has_faiss() and np.count_nonzero(windows > derived.covers) > EXTEND:
             with self.writing() as writer:
                 extend(self._store, writer, progress)
 

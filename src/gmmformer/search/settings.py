@@ -1,13 +1,59 @@
 """What a library is made for; fixed when it is created."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gmmformer.errors import InputError
+from gmmformer.files import parsed_json
 from gmmformer.search.encoders import Recipe
 from gmmformer.search.parts import checksum
+from gmmformer.search.schema import MOST_ROWS
 from gmmformer.search.vectors import Dtype, VectorFormat
+
+_MOST_NUMBERS = 2**26
+"""Of a window's vectors, in a library that somebody made: 256 MB of them."""
+
+
+def _name(value: Any) -> bool:
+    return type(value) is str and "\0" not in value
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MOST_ROWS
+
+
+def _share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
+_MAY_BE: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("model", "fingerprint", "dtype"), _name),
+    **dict.fromkeys(("clips", "dim", "window_rows", "feature_dim"), _count),
+    "overlap": _share,
+    "keep_features": lambda value: type(value) is bool,
+    "identity": lambda value: _name(value) and (not value or value.isalnum()),
+    "recipe": lambda value: value is None or type(value) is dict,
+}
+_RECIPE_MAY_BE: dict[str, Callable[[Any], bool]] = {
+    "trained": lambda value: type(value) is bool,
+    **dict.fromkeys(("video_encoder", "text_encoder", "dual_encoder"), lambda value: value is None or _name(value)),
+    "mix": _share,
+    "fps": lambda value: type(value) in (int, float) and 0 < value <= 1_000,
+    "identities": lambda value: type(value) is dict and all(map(_name, value.values())),
+}
+
+
+def _object(value: Any, may_be: dict[str, Callable[[Any], bool]]) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise ValueError("they are no names with values")
+    for name, one in value.items():
+        if name not in may_be or not may_be[name](one):
+            raise ValueError(f"{name[:60]!r} is {str(one)[:60]!r}")
+    if may_be is _RECIPE_MAY_BE and not (value.get("trained") or value.get("dual_encoder")):
+        raise ValueError("its recipe names neither a trained model nor a dual encoder")
+    return dict(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +86,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
             raise InputError(f"--overlap {self.overlap} must be at least 0 and below 1")
+        if self.clips * max(self.dim, 1) > _MOST_NUMBERS:
+            raise InputError(f"{self.clips:,} clips of {self.dim:,} numbers are more than a library takes for a window")
         _ = self.format
 
     @property
@@ -62,10 +110,10 @@ class Settings:
         try:
             if checksum(text) != check:
                 raise ValueError("its checksum differs")
-            values: dict[str, Any] = json.loads(text)
-            recipe = values.pop("recipe")
-            return cls(**values, recipe=None if recipe is None else Recipe(**recipe))
-        except (KeyError, ValueError, TypeError) as error:
+            values = _object(parsed_json(text), _MAY_BE)
+            recipe = values.pop("recipe", None)
+            return cls(**values, recipe=None if recipe is None else Recipe(**_object(recipe, _RECIPE_MAY_BE)))
+        except (ValueError, TypeError, InputError) as error:
             raise InputError(
                 f"{where}: its settings are damaged ({error}); restore it from a backup, or index the films anew"
             ) from error

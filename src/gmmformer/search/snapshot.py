@@ -6,10 +6,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gmmformer.errors import InputError
 from gmmformer.model import fused_clip_scores
 from gmmformer.search.hits import medians_and_spreads
 from gmmformer.search.mapped import MappedPart
@@ -103,18 +105,25 @@ class Snapshot:
         heads = np.empty((len(slots), self.format.head_bytes), dtype=np.uint8)
         for here, number, at in self._places(slots):
             part = self.parts[number]
-            vectors[here], heads[here] = part.vectors.copied(at), part.heads.rows[at]
+            vectors[here], heads[here] = part.vectors.copied(at), part.heads.copied(at)
         return Records(vectors, heads)
 
     def fused(self, slots: Int[np.ndarray, "n"]) -> Float[Tensor, "n clips dim"]:
-        """The fused vectors of some slots, in float32."""
-        return self.format.decode(self.records(slots))
+        """The fused vectors of some slots, in float32.
+
+        Raises:
+            InputError: They are not finite, or cannot be read.
+        """
+        vectors = self.format.decode(self.records(slots))
+        self._check_finite(bool(torch.isfinite(vectors).all()))
+        return vectors
 
     def clip_scores(self, query: Float[np.ndarray, "dim"], slots: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n clips"]:
         """The exact score of every clip of some slots."""
         scores = np.empty((len(slots), self.format.clips), dtype=np.float32)
         for here, records, at in self._read(slots):
             scores[here] = self.format.scores(query[None], records, at)[0]
+        self._check_finite(bool(np.isfinite(scores).all()))
         return scores
 
     def best_scores(
@@ -128,6 +137,7 @@ class Snapshot:
         for here, records, at in self._read(slots):
             mine = None if firsts is None else firsts[here]
             scores[:, here] = self.format.best_scores(queries, records, at, mine)
+        self._check_finite(bool(np.isfinite(scores).all()))
         return scores
 
     def _read(
@@ -138,15 +148,30 @@ class Snapshot:
             vectors, heads = self.parts[number]
             near = self._near[number]
             if len(at) >= _SCAN and np.ptp(at) < _APART * len(at):
-                near = len(vectors.rows)
+                near = vectors.records
             yield here, Records(vectors.rows, heads.rows, vectors, near), at
+            vectors.check_whole()
+            heads.check_whole()
+
+    def _check_finite(self, finite: bool) -> None:
+        if not finite:
+            folder = next(iter(self.parts.values())).vectors.path.parent
+            raise InputError(
+                f"{folder}: not all its vectors are finite numbers, so nothing can be ranked by them; `gmmformer "
+                "library DIR verify` names the films, index these again"
+            )
+
+    @property
+    def whole(self) -> bool:
+        """Whether all records are there, and were whenever they were read."""
+        return all(part.vectors.whole and part.heads.whole for part in self.parts.values())
 
     @cached_property
     def _near(self) -> dict[int, int]:
         """How many records of each part, its first, are always read where they lie."""
         left, counts = NEAR_BYTES // self.format.vector_bytes, {}
         for number, part in self.parts.items():
-            counts[number] = min(left, len(part.vectors.rows))
+            counts[number] = min(left, part.vectors.records)
             left -= counts[number]
         return counts
 

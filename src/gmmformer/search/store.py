@@ -18,14 +18,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.errors import InputError
+from gmmformer.media.decoding.films import printable
 from gmmformer.names import composed
 from gmmformer.search.changes import Failure, failures_in, known_in
 from gmmformer.search.mapped import MappedPart
 from gmmformer.search.parts import part_path
-from gmmformer.search.schema import explained, open_database, writable
+from gmmformer.search.schema import damaged, explained, open_database, rows_of, writable
 from gmmformer.search.settings import Settings
 from gmmformer.search.snapshot import MappedRecords, Snapshot
-from gmmformer.search.windows import Timing, Window
+from gmmformer.search.windows import Timing, Window, are_seconds
 
 WINDOWS, FEATURES = "windows", "features"
 """Kinds of parts."""
@@ -34,10 +35,6 @@ LIVE_WINDOWS = (
     " WHERE f.removed IS NULL ORDER BY w.id"
 )
 """Every window that is there; in the order of its part and record too."""
-LIVE_FEATURES = (
-    "SELECT id, path, rows, feature_part, feature_row, feature_checksum FROM films"
-    " WHERE removed IS NULL AND feature_part IS NOT NULL ORDER BY id"
-)
 _CHUNK = 50_000
 _LISTED = "(SELECT value FROM json_each(?))"
 _FILM = "id, path, rows, first, step, length, seconds, stamp, fingerprint"
@@ -88,12 +85,18 @@ class Store:
         self._connection = open_database(self.folder, write=writable(self.folder))
         try:
             with explained(self.folder):
-                text, check = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
+                rows = list(rows_of(self._connection, self.folder, "settings", "value, checksum"))
+                state = list(rows_of(self._connection, self.folder, "state", "generation, layout"))
+            if len(rows) != 1 or len(state) != 1:
+                raise damaged(self.folder, f"it has {len(rows)} rows of settings and {len(state)} of state, not one")
+            text, check = rows[0]
             self.settings = Settings.from_json(text, check, str(self.folder))
-        except (TypeError, InputError):
+        except InputError:
             self._connection.close()
             raise
         self._snapshot: Snapshot | None = None
+        self._doubtful = False
+        """Whether the connection may hold damaged pages, which it would keep though the file were put back."""
 
     def close(self) -> None:
         """Give back the connection; the store cannot be used afterwards."""
@@ -105,14 +108,22 @@ class Store:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent state of the database, for as long as the block lasts; keep it short."""
         with self._lock, explained(self.folder):
+            if self._doubtful:
+                self._connection.close()
+                self._connection = open_database(self.folder, write=writable(self.folder))
+                self._doubtful = False
             if self._connection.in_transaction:
                 yield self._connection
                 return
-            self._connection.execute("BEGIN")
             try:
+                self._connection.execute("BEGIN")
                 yield self._connection
+            except (sqlite3.Error, InputError):
+                self._doubtful = True
+                raise
             finally:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     def snapshot(self) -> Snapshot:
         """The library as it is now.
@@ -121,7 +132,9 @@ class Store:
             InputError: A part is missing or too short.
         """
         with self.reading() as connection:  # nothing can be committed, so no part vanish, until the block ends
-            generation, layout = connection.execute("SELECT generation, layout FROM state").fetchone()
+            (generation, layout), *_ = rows_of(connection, self.folder, "state", "generation, layout")
+            if self._snapshot is not None and not self._snapshot.whole:
+                self._snapshot = None  # a part was cut off; it may have been put back since
             last = self._snapshot
             if last is None or last.layout != layout:
                 self._snapshot = self._whole(connection, generation, layout)
@@ -133,39 +146,39 @@ class Store:
         """The films that are there, by id: all of them, or those of `ids`."""
         among, values = ("", ()) if ids is None else (f" AND id IN {_LISTED}", (json.dumps(list(ids)),))
         with self.reading() as connection:
-            rows = connection.execute(f"SELECT {_FILM} FROM films WHERE removed IS NULL{among} ORDER BY id", values)
-            return [_film(row) for row in rows]
+            rows = rows_of(connection, self.folder, "films", _FILM, f"WHERE removed IS NULL{among} ORDER BY id", values)
+            return [self._film(row) for row in rows]
 
     def known(self) -> dict[str, tuple[str, str]]:
         """Stamp and fingerprint of every film, by path."""
         with self.reading() as connection:
-            return known_in(connection)
+            return known_in(connection, self.folder)
 
     def windows_of(self, windows: Iterable[int]) -> dict[int, Window]:
         """Which rows of their films these windows are, by id; those that are gone are left out."""
-        query = f"SELECT id, first, rows FROM windows WHERE id IN {_LISTED}"
+        listed = (json.dumps(list(windows)),)
         with self.reading() as connection:
-            rows = connection.execute(query, (json.dumps(list(windows)),))
+            rows = rows_of(connection, self.folder, "windows", "id, first, rows", f"WHERE id IN {_LISTED}", listed)
             return {window: Window(first, count) for window, first, count in rows}
 
     def failures(self) -> list[Failure]:
         """The films that could not be taken in."""
         with self.reading() as connection:
-            return failures_in(connection)
+            return failures_in(connection, self.folder)
 
     def derived(self, name: str) -> Derived | None:
         """A file made from the library, if it has been."""
         with self.reading() as connection:
-            row = connection.execute(
-                "SELECT file, covers, trained, checksum FROM derived WHERE name = ?", (name,)
-            ).fetchone()
-        return None if row is None else Derived(*row)
+            rows = rows_of(
+                connection, self.folder, "derived", "file, covers, trained, checksum", "WHERE name = ?", (name,)
+            )
+            return next((Derived(*row) for row in rows), None)
 
     def served(self, address: str) -> Served:
         """What the server at an address has."""
         with self.reading() as connection:
-            row = connection.execute("SELECT covers, writes FROM served WHERE address = ?", (address,)).fetchone()
-        return Served(*row) if row else Served(0, 0)
+            rows = rows_of(connection, self.folder, "served", "covers, writes", "WHERE address = ?", (address,))
+            return next((Served(*row) for row in rows), Served(0, 0))
 
     def removed_windows(self, until: int) -> list[int]:
         """The windows, up to `until`, of films that were removed and not compacted away yet."""
@@ -196,33 +209,38 @@ class Store:
         return np.isin(snapshot.films, np.array([row[0] for row in rows], dtype=np.int64))
 
     def features_of(self, path: str) -> tuple[Float[np.ndarray, "rows dim"], Timing] | None:
-        """The feature rows of a film, float16, mapped, and when they were taken; None where they were not kept.
+        """The feature rows of a film, float16, and when they were taken; None where they were not kept.
 
         Raises:
-            InputError: There is no such film.
+            InputError: There is no such film, or its features cannot be read.
         """
+        columns, which = f"{_FILM}, feature_part, feature_row", "WHERE removed IS NULL AND path = ?"
         with self.reading() as connection:
-            row = connection.execute(
-                f"SELECT {_FILM}, feature_part, feature_row FROM films WHERE removed IS NULL AND path = ?",
-                (os.fsencode(path),),
-            ).fetchone()
+            row = next(rows_of(connection, self.folder, "films", columns, which, (os.fsencode(path),)), None)
             if row is None:
                 raise InputError(f"{path!r}: there is no such film in {self.folder}; `films()` lists them")
-            film, part, first = _film(row[:9]), row[9], row[10]
+            film, part, first = self._film(row[:9]), row[9], row[10]
+            if (part is None) != (row[10] is None):
+                raise damaged(self.folder, f"where the features of {printable(path)} lie is half said")
             if part is None:
                 return None
             file = part_path(self.folder, FEATURES, part)
             mapped = MappedPart(file, first + film.rows, 2 * self.settings.feature_dim)
-        rows = mapped.rows[first:].view(np.float16)
-        rows.flags.writeable = False
-        return rows, film.timing
+        return mapped.copied(np.arange(first, first + film.rows)).view(np.float16), film.timing
+
+    def _film(self, row: tuple[Any, ...]) -> Film:
+        film, path, rows, first, step, length, seconds, stamp, fingerprint = row
+        uneven = None if seconds is None else np.frombuffer(seconds[: len(seconds) // 8 * 8], dtype="<f8")
+        if uneven is not None and not (len(seconds) == 8 * rows and are_seconds(uneven)):
+            raise damaged(self.folder, f"the seconds of the rows of film {film}, {printable(path)}, cannot be")
+        return Film(film, os.fsdecode(path), rows, Timing(first, step, length, uneven), stamp, fingerprint)
 
     def _whole(self, connection: sqlite3.Connection, generation: int, layout: int) -> Snapshot:
         cursor = connection.execute(
             "SELECT w.id, w.film, w.part, w.record FROM windows w JOIN films f ON f.id = w.film"
             " WHERE f.removed IS NULL ORDER BY w.id"
         )
-        return self._made(connection, generation, layout, table(cursor))
+        return self._made(connection, generation, layout, table(self.folder, cursor))
 
     def _grown(self, connection: sqlite3.Connection, generation: int, last: Snapshot) -> Snapshot:
         """The snapshot after `last`, reading only what is new."""
@@ -232,7 +250,7 @@ class Store:
             " WHERE w.id > ? AND f.removed IS NULL ORDER BY w.id",
             (known,),
         )
-        new = table(cursor)
+        new = table(self.folder, cursor)
         gone = connection.execute("SELECT id FROM films WHERE removed > ?", (last.generation,)).fetchall()
         old = np.stack([last.windows, last.films[last.film_of], last.part, last.record])
         if gone:
@@ -243,12 +261,14 @@ class Store:
         self, connection: sqlite3.Connection, generation: int, layout: int, table: Int[np.ndarray, "4 slots"]
     ) -> Snapshot:
         windows, films, part, record = table
+        sizes = records_in(connection, self.folder, WINDOWS)
+        check_places(self.folder, windows, part, record, sizes)
+        if (np.diff(windows) <= 0).any() or (np.diff(films) < 0).any():
+            raise damaged(self.folder, "the windows of a film do not follow each other")
         starts = np.flatnonzero(np.diff(films, prepend=-1))
         vectors = self.settings.format
         parts: dict[int, MappedRecords] = {}
-        for number, records in connection.execute(
-            "SELECT id, records FROM parts WHERE kind = ? ORDER BY id", (WINDOWS,)
-        ):
+        for number, records in sizes.items():
             parts[number] = MappedRecords(
                 vectors=MappedPart(part_path(self.folder, "vectors", number), records, vectors.vector_bytes),
                 heads=MappedPart(part_path(self.folder, "heads", number), records, vectors.head_bytes),
@@ -266,15 +286,57 @@ class Store:
         )
 
 
-def table(cursor: sqlite3.Cursor) -> Int[np.ndarray, "columns rows"]:
-    """The rows of a query as columns, fetched a piece at a time."""
+def table(folder: Path, cursor: sqlite3.Cursor) -> Int[np.ndarray, "columns rows"]:
+    """The rows of a query for windows as columns, fetched a piece at a time.
+
+    Raises:
+        InputError: They hold something else than whole numbers from 0 on.
+    """
     pieces = [np.empty((0, len(cursor.description)), dtype=np.int64)]
     while rows := cursor.fetchmany(_CHUNK):
-        pieces.append(np.array(rows, dtype=np.int64))
+        try:
+            pieces.append(np.array(rows))
+        except (ValueError, OverflowError):
+            pieces.append(np.array(rows, dtype=object))
+        if pieces[-1].dtype != np.int64 or pieces[-1].min() < 0 or pieces[-1].max() > 2**40:
+            wrong = next(row for row in rows if any(type(n) is not int or not 0 <= n <= 2**40 for n in row))
+            raise damaged(folder, f"what it says of window {printable(str(wrong[0])[:40])} cannot be")
     return np.ascontiguousarray(np.concatenate(pieces).T)
 
 
-def _film(row: tuple[Any, ...]) -> Film:
-    film, path, rows, first, step, length, seconds, stamp, fingerprint = row
-    uneven = None if seconds is None else np.frombuffer(seconds, dtype="<f8")
-    return Film(film, os.fsdecode(path), rows, Timing(first, step, length, uneven), stamp, fingerprint)
+def live_features(connection: sqlite3.Connection, folder: Path) -> list[tuple[int, bytes, int, int, int, int]]:
+    """Of every film that is there and has kept features: id, path, rows, part, first row in it, checksum."""
+    columns, which = "id, path, rows, feature_part, feature_row, feature_checksum", "WHERE removed IS NULL ORDER BY id"
+    rows = [row for row in rows_of(connection, folder, "films", columns, which) if row[3:] != (None, None, None)]
+    for row in rows:
+        if None in row:
+            raise damaged(folder, f"where the features of film {row[0]}, {printable(row[1])}, lie is half said")
+    return rows
+
+
+def records_in(connection: sqlite3.Connection, folder: Path, kind: str) -> dict[int, int]:
+    """How many records the parts of a kind have, by number."""
+    return dict(rows_of(connection, folder, "parts", "id, records", "WHERE kind = ? ORDER BY id", (kind,)))
+
+
+def check_places(
+    folder: Path,
+    windows: Int[np.ndarray, "n"],
+    part: Int[np.ndarray, "n"],
+    record: Int[np.ndarray, "n"],
+    sizes: dict[int, int],
+) -> None:
+    """See to it that the windows lie in parts of these sizes.
+
+    Raises:
+        InputError: One does not.
+    """
+    numbers, counts = np.array([*sizes, -1]), np.array([*sizes.values(), 0])
+    order = np.argsort(numbers)
+    place = order[np.searchsorted(numbers[order], part).clip(max=len(order) - 1)]
+    lost = (numbers[place] != part) | (record >= counts[place])
+    if lost.any():
+        first = int(np.argmax(lost))
+        raise damaged(
+            folder, f"window {windows[first]} is to be record {record[first]} of part {part[first]}, which has none"
+        )

@@ -1,7 +1,7 @@
 """Looking a library through for damage."""
 
 import sqlite3
-import zlib
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.decoding.films import printable
 from gmmformer.search.mapped import MappedPart
-from gmmformer.search.parts import checksum, part_path
-from gmmformer.search.store import FEATURES, LIVE_FEATURES, LIVE_WINDOWS, WINDOWS, Store, table
+from gmmformer.search.parts import checksum, file_checksum, part_path
+from gmmformer.search.schema import every_table, rows_of
+from gmmformer.search.store import FEATURES, LIVE_WINDOWS, WINDOWS, Store, live_features, table
 from gmmformer.search.vectors import Records
 from gmmformer.search.windows import Window
 from gmmformer.search.writer import film_checksum, window_checksum
@@ -24,14 +25,21 @@ _FILMS = (
 
 def verify(store: Store, progress: Progress = silent) -> list[str]:
     """Read everything once and say what is damaged; a sentence each, none if all is well."""
-    with store.reading() as connection:
-        problems = _database_problems(connection)
-        windows = table(connection.execute(LIVE_WINDOWS))
-        features = connection.execute(LIVE_FEATURES).fetchall()
-        parts = connection.execute("SELECT id, kind, records FROM parts").fetchall()
-        derived = connection.execute("SELECT file, checksum FROM derived").fetchall()
-        names = {film: printable(path) for film, path in connection.execute("SELECT id, path FROM films")}
-        expected = dict(connection.execute("SELECT id, windows FROM films WHERE removed IS NULL"))
+    try:
+        with store.reading() as connection:
+            problems = _integrity_problems(connection)
+            for name, columns in every_table().items():
+                deque(rows_of(connection, store.folder, name, columns), maxlen=0)
+            problems += _film_problems(connection)
+            windows = table(store.folder, connection.execute(LIVE_WINDOWS))
+            features = live_features(connection, store.folder)
+            parts = connection.execute("SELECT id, kind, records FROM parts").fetchall()
+            derived = connection.execute("SELECT file, checksum FROM derived").fetchall()
+            names = {film: printable(path) for film, path in connection.execute("SELECT id, path FROM films")}
+            expected = dict(connection.execute("SELECT id, windows FROM films WHERE removed IS NULL"))
+        store.films()
+    except InputError as error:  # nothing else can be looked for where its rows say what cannot be
+        return [str(error)]
     total, done = windows.shape[1] + len(features), 0
     progress("verifying", done, total)
     for number, kind, records in parts:
@@ -53,15 +61,17 @@ def verify(store: Store, progress: Progress = silent) -> list[str]:
     return problems
 
 
-def _database_problems(connection: sqlite3.Connection) -> list[str]:
+def _integrity_problems(connection: sqlite3.Connection) -> list[str]:
     found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
-    problems = [f"the database is damaged: {what}; restore it from a backup" for what in found if what != "ok"]
-    problems.extend(
+    return [f"the database is damaged: {what}; restore it from a backup" for what in found if what != "ok"]
+
+
+def _film_problems(connection: sqlite3.Connection) -> list[str]:
+    return [
         f"{printable(row[0])}: what the database says of this film is damaged; index it again"
         for row in connection.execute(_FILMS)
         if film_checksum(row[:-1]) != row[-1]
-    )
-    return problems
+    ]
 
 
 def _window_problems(
@@ -78,16 +88,15 @@ def _window_problems(
     for some in (rows[first : first + step] for first in range(0, len(rows), step)):
         there = [row[5] for row in some if row[5] < records]
         try:
-            copies = dict(zip(there, codes.copied(np.array(there, dtype=np.int64)), strict=True))
+            at = np.array(there, dtype=np.int64)
+            read = Records(codes.copied(at), heads.copied(at))
+            copies = dict(zip(there, zip(read.vectors, read.heads, strict=True), strict=True))
+            finite = dict(zip(there, vectors.finite(read), strict=True))
         except InputError as error:
             problems.append(str(error))
             continue
-        stacked = np.array(list(copies.values()), dtype=np.uint8).reshape(len(copies), vectors.vector_bytes)
-        finite = dict(zip(copies, vectors.finite(Records(stacked, heads.rows[list(copies)])), strict=True))
         for _, film, first, count, _, record, check in some:
-            whole = record < records and check == window_checksum(
-                film, Window(first, count), copies[record], heads.rows[record]
-            )
+            whole = record < records and check == window_checksum(film, Window(first, count), *copies[record])
             if not whole or not finite[record]:
                 called, what = names.get(film, f"film {film}"), "not finite" if whole else "damaged"
                 problems.append(f"{called}: its vectors are {what} (part {part}, record {record}); index it again")
@@ -110,13 +119,10 @@ def _feature_problems(
 
 
 def _derived_problems(path: Path, check: int) -> list[str]:
-    value = 0
+    remedy = "make it again with `gmmformer library DIR rebuild`"
     try:
-        with path.open("rb") as file:
-            while data := file.read(_CHUNK_BYTES):
-                value = zlib.crc32(data, value)
+        return [] if file_checksum(path) == check else [f"{path}: is damaged; {remedy}"]
+    except InputError as error:
+        return [str(error)]
     except OSError as error:
-        return [
-            f"{path}: cannot be read ({error.strerror or error}); make it again with `gmmformer library DIR rebuild`"
-        ]
-    return [] if value == check else [f"{path}: is damaged; make it again with `gmmformer library DIR rebuild`"]
+        return [f"{path}: cannot be read ({error.strerror or error}); {remedy}"]

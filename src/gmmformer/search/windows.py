@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from gmmformer.data import segment_edges
 from gmmformer.errors import InputError
+from gmmformer.search.schema import LONGEST, MOST_ROWS
 
 EVEN = 1e-3
 """Seconds by which rows may be off an even spacing and still count as evenly spaced."""
@@ -75,10 +76,14 @@ def timing(rows: int, seconds: Float[np.ndarray, "rows"] | None, length: float |
     Raises:
         InputError: The seconds are not one per row, finite, 0 or more, in order.
     """
+    if rows > MOST_ROWS:
+        raise InputError(f"{name}: has {rows:,} rows, and no film of more than {MOST_ROWS:,} is taken in; cut it")
+    if length is not None and not 0 <= length <= LONGEST:
+        raise InputError(f"{name}: its length of {length} seconds must be from 0 to {LONGEST:,.0f}; leave it out")
     if seconds is None:
         return Timing(0.5, 1.0, float(rows) if length is None else float(length))
     seconds = np.asarray(seconds, dtype=np.float64)
-    if seconds.shape != (rows,) or not np.isfinite(seconds).all() or seconds[0] < 0 or (np.diff(seconds) < 0).any():
+    if seconds.shape != (rows,) or not are_seconds(seconds):
         raise InputError(
             f"{name}: the seconds of its rows must be one for each of the {rows} rows, finite, 0 or more, and in "
             "order; extract its features again"
@@ -88,6 +93,11 @@ def timing(rows: int, seconds: Float[np.ndarray, "rows"] | None, length: float |
     end = float(seconds[-1]) + step / 2 if length is None else float(length)
     even = first + step * np.arange(rows)
     return Timing(first, step, end, None if np.allclose(seconds, even, rtol=0, atol=EVEN) else seconds)
+
+
+def are_seconds(seconds: Float[np.ndarray, "rows"]) -> bool:
+    """Whether these can be when the rows of a film were taken: at least one, 0 or more, in order, within `LONGEST`."""
+    return bool(len(seconds) and seconds[0] >= 0 and seconds[-1] <= LONGEST and (np.diff(seconds) >= 0).all())
 
 
 def clip_spans(edges: Float[np.ndarray, "edges"], window: Window, clips: int) -> Float[np.ndarray, "clips 2"]:

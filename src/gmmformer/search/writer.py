@@ -13,14 +13,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gmmformer.errors import InputError
-from gmmformer.files import locked, swapped_whole, unwritable
+from gmmformer.files import locked, swapped_whole, synced, unwritable
 from gmmformer.media.decoding.films import printable
 from gmmformer.model import GMMFormer
 from gmmformer.search.encoders import MODEL
-from gmmformer.search.parts import append, checksum, part_path, sync_folder, truncate
-from gmmformer.search.schema import DATABASE, create_database, explained, open_database
+from gmmformer.search.parts import PATTERN, append, checksum, part_path, truncate
+from gmmformer.search.schema import DATABASE, create_database, explained, open_database, rows_of
 from gmmformer.search.settings import Settings
-from gmmformer.search.store import FEATURES, WINDOWS, Derived
+from gmmformer.search.store import FEATURES, WINDOWS, Derived, records_in
 from gmmformer.search.vectors import Records
 from gmmformer.search.windows import Timing, Window
 
@@ -77,7 +77,7 @@ def create_library(folder: Path, settings: Settings, model: GMMFormer | None = N
                 with swapped_whole(folder / MODEL) as beside:
                     model.save_pretrained(beside)
             create_database(folder, *settings.to_json())
-            sync_folder(folder)
+            synced(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
 
@@ -196,15 +196,16 @@ class Writer:
     def sweep(self) -> None:
         """Remove what a killed writer left: files that the database does not count, and the ends of those it does."""
         with explained(self.folder):
-            parts = self._connection.execute("SELECT id, kind FROM parts").fetchall()
-            counted = {self.folder / row[0] for row in self._connection.execute("SELECT file FROM derived")}
-        for number, kind in parts:
+            parts = list(rows_of(self._connection, self.folder, "parts", "id, kind, records"))
+            derived = self._connection.execute("SELECT file FROM derived WHERE typeof(file) = 'text'")
+            counted = {self.folder / name for (name,) in derived}  # of which only those names count that are looked for
+        for number, kind, _ in parts:
             kinds = ("vectors", "heads") if kind == WINDOWS else (FEATURES,)
             counted.update(part_path(self.folder, name, number) for name in kinds)
         try:
-            for pattern in ("part-*.bin", "ann-*.faiss", ".ann-*.part"):
+            for pattern in (PATTERN, "ann-*.faiss", ".ann-*.part"):
                 for path in set(self.folder.glob(pattern)) - counted:
-                    path.unlink()
+                    path.unlink()  # a folder of such a name is nothing that we left, and is complained of
             self._give_back()
         except OSError as error:
             raise unwritable(self.folder, error) from error
@@ -219,6 +220,8 @@ class Writer:
         feature_place: tuple[int, int] | None,
     ) -> None:
         path, when = os.fsencode(film.path), film.timing
+        if not path or b"\0" in path:
+            raise InputError(f"{film.path!r}: is no name of a film; it must not be empty nor hold a NUL byte")
         self._mark_removed(connection, path)
         seconds = None if when.seconds is None else np.asarray(when.seconds, dtype="<f8").tobytes()
         told = (path, film.fingerprint, len(film.windows), film.rows, when.first, when.step, when.length, seconds)
@@ -259,11 +262,10 @@ class Writer:
 
     def _room(self, connection: sqlite3.Connection, kind: str, record_bytes: int) -> tuple[int, int]:
         """The part to append records to, and how many it has."""
-        row = connection.execute(
-            "SELECT id, records FROM parts WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,)
-        ).fetchone()
-        if row is not None and row[1] * record_bytes < PART_BYTES:
-            return int(row[0]), int(row[1])
+        sizes = records_in(connection, self.folder, kind)
+        last = max(sizes, default=0)
+        if last and sizes[last] * record_bytes < PART_BYTES:
+            return last, sizes[last]
         return int(connection.execute("INSERT INTO parts (kind, records) VALUES (?, 0)", (kind,)).lastrowid or 0), 0
 
     def _append(self, kind: str, part: int, at: int, records: list[UInt8[np.ndarray, "records bytes"]]) -> None:
@@ -281,7 +283,7 @@ class Writer:
             FEATURES: (FEATURES, 2 * self.settings.feature_dim),
         }
         for name, (kind, record_bytes) in sizes.items():
-            for number, records in self._connection.execute("SELECT id, records FROM parts WHERE kind = ?", (kind,)):
+            for number, records in records_in(self._connection, self.folder, kind).items():
                 truncate(part_path(self.folder, name, number), records * record_bytes)
 
 

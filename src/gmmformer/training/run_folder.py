@@ -19,7 +19,16 @@ from torch.optim import Optimizer
 from gmmformer.config import ModelConfig, RunConfig, TrainConfig, config_from
 from gmmformer.errors import InputError, one_line
 from gmmformer.evaluation import RECALL_AT, plot_curves
-from gmmformer.files import parsed_json, read_bounded, read_json, recover, unwritable, write_text, written_whole
+from gmmformer.files import (
+    parsed_json,
+    read_bounded,
+    read_json,
+    recover,
+    synced,
+    unwritable,
+    write_text,
+    written_whole,
+)
 from gmmformer.model import Losses
 from gmmformer.model.loading import BEST
 from gmmformer.model.pretrained import see_finite
@@ -128,6 +137,8 @@ class RunFolder:
     def save_state(self, state: dict[str, Any]) -> None:
         """Replace the state to resume from; the metrics written so far belong to it."""
         written = self._metrics.stat().st_size if self._metrics.exists() else 0
+        if written:
+            synced(self._metrics)
         with written_whole(self._state) as beside:
             try:
                 torch.save({"format": FORMAT, "metrics_bytes": written, **state}, beside)

@@ -1,5 +1,7 @@
 """How films are found: by looking at all of them, at an index, or by asking a server."""
 
+from importlib.util import find_spec
+
 from gmmformer.errors import InputError, suggest
 from gmmformer.search.engines.ann import NAME as ANN
 from gmmformer.search.engines.ann import AnnEngine, index_of
@@ -9,7 +11,18 @@ from gmmformer.search.engines.protocol import Engine, Found
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Store
 
-__all__ = ["EXACT_UP_TO", "AnnEngine", "Engine", "ExactEngine", "Found", "MilvusEngine", "choose_engine", "is_address"]
+__all__ = [
+    "EXACT_UP_TO",
+    "AnnEngine",
+    "Engine",
+    "ExactEngine",
+    "Found",
+    "MilvusEngine",
+    "choose_engine",
+    "engine_name",
+    "has_faiss",
+    "is_address",
+]
 
 EXACT_UP_TO = 50_000
 """Windows up to which looking at all of them is fast enough."""
@@ -20,6 +33,29 @@ def is_address(name: str) -> bool:
     return name.startswith(("http://", "https://"))
 
 
+def has_faiss() -> bool:
+    """Whether there can be an index."""
+    return find_spec("faiss") is not None
+
+
+def engine_name(name: str, store: Store, windows: int) -> str:
+    """What "auto" means for a library of so many windows; any other name means itself. Nothing is loaded.
+
+    Raises:
+        InputError: There is no such engine.
+    """
+    if is_address(name):
+        return name
+    if name == "auto":
+        return ANN if windows > EXACT_UP_TO and index_of(store) is not None and has_faiss() else ExactEngine.name
+    if name not in (ANN, ExactEngine.name):
+        raise InputError(
+            f"--engine {name}: there is no such engine; {suggest(name, ['auto', 'exact', 'ann'])}, or give the address "
+            "of a Milvus server such as http://localhost:19530"
+        )
+    return name
+
+
 def choose_engine(name: str, store: Store, snapshot: Snapshot, last: Engine | None) -> Engine:
     """The engine of that name: `last` if it still is the right one.
 
@@ -27,16 +63,9 @@ def choose_engine(name: str, store: Store, snapshot: Snapshot, last: Engine | No
         InputError: There is no such engine, or the library has no index, or that is no address.
         MissingExtraError: What the engine needs is not installed.
     """
+    name = engine_name(name, store, len(snapshot.windows))
     if is_address(name):
         return last or MilvusEngine(store, name)
-    if name == "auto":
-        large = len(snapshot.windows) > EXACT_UP_TO and index_of(store) is not None
-        name = ANN if large else ExactEngine.name
-    if name not in (ANN, ExactEngine.name):
-        raise InputError(
-            f"--engine {name}: there is no such engine; {suggest(name, ['auto', 'exact', 'ann'])}, or give the address "
-            "of a Milvus server such as http://localhost:19530"
-        )
     if last is not None and last.name == name:
         return last
     return AnnEngine(store) if name == ANN else ExactEngine()

@@ -1,8 +1,6 @@
 """An index of inverted lists with product quantisation (faiss) for libraries too large to look at every window."""
 
-import os
 import threading
-import zlib
 from typing import Any
 
 import numpy as np
@@ -10,10 +8,11 @@ from jaxtyping import Bool, Float, Int
 
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError, MissingExtraError
-from gmmformer.files import unwritable
+from gmmformer.files import written_whole
 from gmmformer.search.engines.candidates import search_candidates
 from gmmformer.search.engines.grouping import group_count, grouped, vector_ids
 from gmmformer.search.engines.protocol import Found
+from gmmformer.search.parts import file_checksum
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Derived, Store
 from gmmformer.search.writer import Writer
@@ -27,7 +26,7 @@ model's 384 some 80 do, each in four bits: they tell vectors apart far better th
 MOST_DIRECTIONS = 192
 PROBES, LEAST_PROBED, MOST_PROBED = 1 / 16, 50_000, 800_000
 """Share of the lists that a search looks into, and the vectors in them, on average, at least and at most."""
-_MOST_LISTS, _TRAINING_PER_LIST = 16_384, 40
+_MOST_LISTS, _TRAINING_PER_LIST, _BITS = 16_384, 40, 4
 _CHUNK, _FOR_DIRECTIONS = 500, 2_000
 
 
@@ -82,13 +81,18 @@ class AnnEngine:
                 f"{self._store.folder}: has no index for approximate search yet; make one with "
                 "`gmmformer library DIR rebuild`, or search with --engine exact"
             )
-        path = self._store.folder / derived.file
+        path, settings = self._store.folder / derived.file, self._store.settings
         try:
-            return derived, self._faiss.read_index(str(path))
-        except RuntimeError as error:
+            if file_checksum(path) != derived.checksum:  # what is not ours could make faiss do anything
+                raise ValueError
+            index = self._faiss.read_index(str(path))
+            if index.d != settings.dim:
+                raise ValueError
+        except (OSError, RuntimeError, MemoryError, ValueError) as error:
             raise InputError(
                 f"{path}: is missing or damaged; make it again with `gmmformer library DIR rebuild`"
             ) from error
+        return derived, index
 
 
 def index_of(store: Store) -> Derived | None:
@@ -142,10 +146,13 @@ def _trained(faiss: Any, snapshot: Snapshot) -> Any:
     turn = faiss.LinearTransform(directions.shape[1], directions.shape[0], False)
     faiss.copy_array_to_vector(directions.ravel(), turn.A)
     turn.is_trained = True
-    index = faiss.index_factory(len(directions), f"IVF{lists},PQ{len(directions)}x4fs", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(
+        len(directions), f"IVF{lists},PQ{len(directions)}x{_BITS}fs", faiss.METRIC_INNER_PRODUCT
+    )
     index.cp.min_points_per_centroid = 1  # a small library has few; no warning is due
     index.pq.cp.min_points_per_centroid = 1
-    index.train(np.concatenate(turned))
+    sample = np.concatenate(turned)
+    index.train(np.resize(sample, (max(len(sample), 2**_BITS), sample.shape[1])))  # too few are taken several times
     probed = min(MOST_PROBED, max(LEAST_PROBED, PROBES * vectors))
     index.nprobe = min(lists, max(1, round(lists * probed / vectors)))
     return faiss.IndexPreTransform(turn, index)
@@ -178,24 +185,15 @@ def _fill(index: Any, snapshot: Snapshot, first: int, progress: Progress) -> Non
 
 
 def _save(faiss: Any, index: Any, store: Store, writer: Writer, *, covers: int, trained: int) -> None:
-    old = index_of(store)
-    number = 1 + (int(old.file.removeprefix(_PREFIX).split(".")[0]) if old else 0)
+    taken = (path.name.removeprefix(_PREFIX).removesuffix(".faiss") for path in store.folder.glob(f"{_PREFIX}*.faiss"))
+    number = 1 + max((int(name) for name in taken if name.isdecimal()), default=0)
     path = store.folder / f"{_PREFIX}{number:06d}.faiss"
-    beside = path.with_name(f".{path.stem}.part")
     try:
-        faiss.write_index(index, str(beside))
-        with beside.open("rb") as file:
-            check = 0
-            while data := file.read(2**25):
-                check = zlib.crc32(data, check)
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with written_whole(path) as beside:
+            faiss.write_index(index, str(beside))
+            check = file_checksum(beside)
     except RuntimeError as error:
-        beside.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({_first_line(error)}); free some space and try again") from error
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
     writer.derive(NAME, Derived(path.name, covers, trained, check))
 
 
