@@ -18,7 +18,7 @@ from tiny_models import untrained
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tests_web_helpers import FILMS, MARKED_UP, OLD_FILM, served, write_old_film
+from tests_web_helpers import FILMS, MARKED_UP, OLD_FILM, TOKEN, served, write_old_film
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +68,16 @@ def client(server_url: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
+def locked_url(library: Library) -> Iterator[str]:
+    """The address of one that wants TOKEN."""
+    with served(library, ServeConfig(port=0, token=TOKEN)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def guarded_url(library: Library) -> Iterator[str]:
-    """The address of one that wants the token `open sesame`, takes small bodies only, and has little patience."""
-    config = ServeConfig(port=0, token="open sesame", body_bytes=2_000, read_seconds=0.5, stall_seconds=1.0)
+    """The address of one that wants TOKEN, takes small bodies only, and has little patience."""
+    config = ServeConfig(port=0, token=TOKEN, body_bytes=2_000, read_seconds=0.5, stall_seconds=1.0)
     with served(library, config) as url:
         yield url
 

@@ -1,6 +1,10 @@
 """Work on films that hang, crash, swell and fail: each costs its own request, in bounded time."""
 
 import asyncio
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,3 +124,54 @@ def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
     counters = metrics.text().decode()
     assert 'gmmformer_film_work_total{kind="plays",outcome="done"} 1.0' in counters
     assert 'gmmformer_film_work_total{kind="frame_rate",outcome="done"} 1.0' in counters
+
+
+HOLDS = """
+import time
+from gmmformer.web.config import ServeConfig
+from gmmformer.web.film_work import FilmWork
+from gmmformer.web.metrics import Metrics
+work = FilmWork(ServeConfig(), Metrics())
+print(work._new_path(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_killed_servers_left_is_removed_by_the_next_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "not ours"
+    elsewhere.mkdir()
+    (tmp_path / "gmmformer-serve-link").symlink_to(elsewhere)
+    (tmp_path / "gmmformer-serve-killed at once").mkdir()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDS],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+        for _ in range(2)
+    ]
+    try:
+        folders = []
+        for process in processes:
+            assert process.stdout is not None
+            path = Path(process.stdout.readline().strip())
+            path.write_bytes(b"a preview")
+            folders.append(path.parent.parent)
+        processes[0].kill()
+        processes[0].wait()
+        assert all(folder.parent == tmp_path and folder.exists() for folder in folders)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        work = FilmWork(ServeConfig(), Metrics())
+        assert [folder.exists() for folder in folders] == [False, True]
+        assert elsewhere.exists()
+        assert not (tmp_path / "gmmformer-serve-killed at once").exists()
+        assert len(list(tmp_path.glob("gmmformer-serve-*"))) == 3  # the link, the one that lives, and the new
+        work.stop()
+        assert len(list(tmp_path.glob("gmmformer-serve-*"))) == 2
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()

@@ -61,7 +61,7 @@ def test_the_demo_is_made_if_it_is_missing(
 
     monkeypatch.setattr(demo, "run_demo", run_demo)
     for _ in range(2):
-        assert serve(tmp_path, demo=True, token="t") == 0
+        assert serve(tmp_path, demo=True, token="sixteen letters!") == 0
     assert made == [tmp_path]
     assert [folder for folder, _ in served] == [tmp_path / "library"] * 2
-    assert served[0][1].token == "t"
+    assert served[0][1].token == "sixteen letters!"

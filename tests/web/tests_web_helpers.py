@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -14,6 +14,8 @@ from gmmformer.search import Library
 from gmmformer.web import ServeConfig, Server, create_app
 
 FILMS = 8
+TOKEN = "open sesame, open sesame"
+BEARER = {"authorization": f"Bearer {TOKEN}"}
 OLD_FILM = "old camera.avi"
 """A film that no browser plays: MPEG-4 part 2 in AVI."""
 MARKED_UP = "<img src=x onerror=alert(1)>&amp;.mp4"
@@ -36,8 +38,8 @@ def write_old_film(path: Path, seconds: int = 12, fps: int = 12) -> None:
 
 
 @contextlib.contextmanager
-def served(library: Library, config: ServeConfig) -> Iterator[str]:
-    """A server on a free port, in a thread; yields its address without a slash at the end."""
+def running(library: Library, config: ServeConfig) -> Iterator[tuple[Server, str]]:
+    """A server on a free port, in a thread, and its address without a slash at the end."""
     server = Server(create_app(library, config), config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -48,11 +50,26 @@ def served(library: Library, config: ServeConfig) -> Iterator[str]:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield server, f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive(), "the server has not ended"
+
+
+@contextlib.contextmanager
+def served(library: Library, config: ServeConfig) -> Iterator[str]:
+    """The address alone."""
+    with running(library, config) as (_, url):
+        yield url
+
+
+def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait until something holds; fail if it does not."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it has not come about"
+        time.sleep(0.02)
 
 
 def raw(url: str, *parts: bytes, pause: float = 0.0, timeout: float = 20.0) -> bytes:

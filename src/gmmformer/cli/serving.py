@@ -21,6 +21,7 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     allow_host: tuple[str, ...] = (),
+    proxy: tuple[str, ...] = (),
     engine: Literal["auto", "exact", "ann"] = "auto",
     device: str = "auto",
 ) -> int:
@@ -33,9 +34,10 @@ def serve(
         demo: Serve the demo's films, and make the demo first if it is missing, which takes a few minutes.
         host: Address to bind to. Any other than this machine's own, such as 0.0.0.0, needs a token.
         port: Port to bind to; 0 takes a free one.
-        token: What clients must show. Default: what GMMFORMER_TOKEN holds, which other users of this machine cannot
-            see, else none.
+        token: What clients must show, 16 characters or more. Default: what GMMFORMER_TOKEN holds, which other users of
+            this machine cannot see, else none.
         allow_host: Names by which the server may be called beside localhost and --host.
+        proxy: Addresses of reverse proxies, such as 127.0.0.1, whose X-Forwarded-For and -Proto are believed.
         engine: What searches: auto, exact or ann.
         device: "auto", "cpu", "cuda" or "mps": where sentences are embedded.
     """
@@ -44,7 +46,11 @@ def serve(
     from gmmformer.web import serve as serve_library
 
     config = ServeConfig(
-        host=host, port=port, token=token or os.environ.get("GMMFORMER_TOKEN") or None, allow_hosts=allow_host
+        host=host,
+        port=port,
+        token=token if token is not None else os.environ.get("GMMFORMER_TOKEN") or None,
+        allow_hosts=allow_host,
+        proxies=proxy,
     )
     if library is None and not demo:
         raise InputError("name the library to serve: gmmformer serve DIR; or gmmformer serve --demo")

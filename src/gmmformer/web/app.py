@@ -17,8 +17,9 @@ from gmmformer.web.files import state_of
 from gmmformer.web.metrics import Metrics
 from gmmformer.web.problems import LOG, ProblemError
 from gmmformer.web.schemas import Problem
-from gmmformer.web.security import Guard, Tokens
+from gmmformer.web.security import Guard
 from gmmformer.web.services import Services, make_services
+from gmmformer.web.tokens import Tokens
 
 _DESCRIPTION = (
     "Finds the moments of films that a sentence describes. Times are seconds, counted from a film's first frame. "

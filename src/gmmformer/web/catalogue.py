@@ -83,8 +83,8 @@ class Catalogue:
         activity = await asyncio.to_thread(self.library.activity)
         return None if activity is None else ActivityOut(**activity._asdict())
 
-    async def whole(self) -> LibraryOut:
-        """What the library holds."""
+    async def whole(self, *, locked: bool) -> LibraryOut:
+        """What the library holds, and whether a token is needed to see it."""
         info = await self._info.get()
         failures = await self._failures.get()
         return LibraryOut(
@@ -96,6 +96,7 @@ class Catalogue:
             engine=info.engine,
             bytes=info.bytes,
             activity=await self.activity(),
+            locked=locked,
         )
 
     async def page(self, offset: int, limit: int, containing: str) -> FilmsOut:

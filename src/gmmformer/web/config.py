@@ -19,6 +19,8 @@ MOST_GLOB = 1_000
 MOST_PICKED = 1_000
 """Moments of an export."""
 STRIP_PIECES = 240
+SHORTEST_TOKEN = 16
+"""Characters: fewer can be guessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +35,19 @@ class ServeConfig:
     """What a client must show, if anything."""
     allow_hosts: tuple[str, ...] = ()
     """Names by which the server may be called beside localhost and `host`, such as that of a reverse proxy."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of reverse proxies, whose word is taken for who asks, and whether by https."""
     batching: bool = True
     """Whether queries that arrive together are embedded and searched together."""
     waiting_queries: int = 1_024
     """Sentences that may wait to be searched for; more are answered 503."""
     requests: int = 256
-    """Requests in progress at a time, event streams and downloads among them; more are answered 503."""
+    """Requests in progress at a time that were let in, event streams and downloads among them. Others that have
+    stopped taking their answers make room for more; where none has, these are answered 503."""
     connections: int = 1_024
-    """Connections at a time; more are closed."""
+    """Connections at a time; those that wait longest without having shown a token make room for more."""
+    connections_each: int = 128
+    """Of these from one address, unless it is this machine's own or a proxy's."""
     streams: int = 64
     """Event streams at a time; more are answered 503."""
     body_bytes: int = 1_000_000
@@ -48,7 +55,7 @@ class ServeConfig:
     read_seconds: float = 15.0
     """In which a request's head, and then its body, must have come."""
     stall_seconds: float = 120.0
-    """After which a client that takes nothing of its answer is dropped."""
+    """After which a client that takes nothing of its answer is dropped; `read_seconds` where it showed no token."""
     shutdown_seconds: int = 10
     """That requests in progress are given when the server is told to end."""
     look_seconds: float = 20.0
@@ -71,6 +78,13 @@ class ServeConfig:
             raise InputError("--token must be one or more printable ASCII characters")
         if self.token is not None and self.token != self.token.strip():
             raise InputError("--token must not begin or end with a blank")
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise InputError(
+                f"--token (or GMMFORMER_TOKEN) has {len(self.token)} characters, which can be guessed; give at least "
+                f"{SHORTEST_TOKEN}, such as those that this prints: "
+                'python -c "import secrets; print(secrets.token_urlsafe())"'
+            )
+        _ = self.networks
         if self.token is None and not is_local(self.host):
             raise InputError(
                 f"--host {self.host}: everybody who can reach this address could see the films; give a --token, or "
@@ -84,12 +98,31 @@ class ServeConfig:
         return frozenset(name.strip("[]").lower() for name in (*LOCAL_NAMES, self.host, *named))
 
     @property
+    def networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """Where the proxies are; those of IPv4 also as a socket for both kinds names them."""
+        found: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        for proxy in self.proxies:
+            try:
+                network = ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise InputError(
+                    f"--proxy {proxy}: give an address or a network, such as 127.0.0.1 or 10.0.0.0/8"
+                ) from error
+            found.append(network)
+            if network.version == 4:
+                found.append(ipaddress.ip_network(f"::ffff:{network.network_address}/{96 + network.prefixlen}"))
+        return found
+
+    def trusts(self, host: str) -> bool:
+        """Whether that is the address of one of the proxies."""
+        address = _address(host)
+        return address is not None and any(address in network for network in self.networks)
+
+    @property
     def any_address(self) -> bool:
         """Whether it is bound to all addresses of the machine; then it may be called by any address, not any name."""
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_unspecified
-        except ValueError:
-            return False
+        address = _address(self.host)
+        return address is not None and address.is_unspecified
 
 
 def is_local(host: str) -> bool:
@@ -98,7 +131,31 @@ def is_local(host: str) -> bool:
     >>> [is_local(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")]
     [True, True, True, False, False]
     """
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def is_address(host: str) -> bool:
+    """Whether that is an address, not a name."""
+    return _address(host) is not None
+
+
+def group_of(host: str) -> str:
+    """Whom an address stands for, when clients are counted: whoever has one address of IPv6 has 2 ** 64 of them.
+
+    >>> [group_of(host) for host in ("10.0.0.7", "::ffff:10.0.0.7", "2001:db8::1:2:3:4", "a unix socket")]
+    ['10.0.0.7', '10.0.0.7', '2001:db8::/64', 'unknown']
+    """
+    address = _address(host)
+    if address is None:
+        return "unknown"
+    return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that this text is, if it is one; those of IPv4 as such, however they are written."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return host.lower() == "localhost"
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

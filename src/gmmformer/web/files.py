@@ -163,11 +163,11 @@ class FileAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for the file."""
         try:
-            await self._answer(scope, send)
+            await self._answer(scope, receive, send)
         finally:
             self._opened.file.close()
 
-    async def _answer(self, scope: Scope, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked, size = Headers(scope=scope), self._opened.size
         if unchanged(asked, self._tag):
             await self._send_empty(send, 304)
@@ -189,15 +189,22 @@ class FileAnswer(Response):
             await self._send_empty(send, status)
             return
         await send({"type": "http.response.start", "status": status, "headers": self.raw_headers})
-        await self._send_bytes(send, start, stop)
+        left = asyncio.create_task(_left(receive))
+        try:
+            await self._send_bytes(send, start, stop, left)
+        finally:
+            left.cancel()
 
     async def _send_empty(self, send: Send, status: int) -> None:
         await send({"type": "http.response.start", "status": status, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _send_bytes(self, send: Send, start: int, stop: int) -> None:
-        """Send [start, stop). A file that changes meanwhile ends the answer short, so that the client sees it fail."""
-        while start < stop:
+    async def _send_bytes(self, send: Send, start: int, stop: int, left: "asyncio.Task[None]") -> None:
+        """Send [start, stop), until the client has left.
+
+        A file that changes meanwhile ends the answer short, so that the client sees it fail.
+        """
+        while start < stop and not left.done():
             chunk = await asyncio.to_thread(self._read, start, min(_CHUNK, stop - start))
             if not chunk:
                 raise BrokenOffError
@@ -206,6 +213,12 @@ class FileAnswer(Response):
 
     def _read(self, start: int, length: int) -> bytes:
         return b"" if self._opened.changed else os.pread(self._opened.file.fileno(), length, start)
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the client has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def unchanged(headers: Headers, tag: str) -> bool:

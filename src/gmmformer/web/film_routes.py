@@ -27,7 +27,7 @@ _CACHED = {"cache-control": "private, max-age=86400"}
 @router.get("/api/library", responses=documented())
 async def library(services: Given) -> LibraryOut:
     """What the library holds, and what is being done to it."""
-    return await services.catalogue.whole()
+    return await services.catalogue.whole(locked=services.tokens.needed)
 
 
 @router.get(

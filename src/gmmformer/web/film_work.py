@@ -1,14 +1,17 @@
 """Work on film files: bounded in number, time and memory, done once for all who ask, kept while there is room."""
 
 import asyncio
+import fcntl
 import multiprocessing
+import os
 import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import TimeoutError as TaskTimeoutError
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -29,6 +32,7 @@ _RENEW_AFTER = 500
 _MOST_KNOWN = 200_000
 """Films whose nature is remembered."""
 _MODULE = "gmmformer.media.cutting"
+_PREFIX, _LOCK = "gmmformer-serve-", ".lock"
 
 
 class Lane:
@@ -105,7 +109,7 @@ class FilmWork:
             memory=memory,
             metrics=metrics,
         )
-        self._folder = Path(tempfile.mkdtemp(prefix="gmmformer-serve-"))
+        self._folder, self._lock = _own_folder()
         self._plays: OrderedDict[tuple[int, str], str | None] = OrderedDict()
         self._rates: OrderedDict[tuple[int, str], float | None] = OrderedDict()
         self._thumbnails: OrderedDict[Any, bytes] = OrderedDict()
@@ -118,6 +122,7 @@ class FilmWork:
         for lane in (self._looks, self._cuts):
             lane.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.close()
 
     @property
     def idle(self) -> bool:
@@ -245,6 +250,38 @@ class FilmWork:
         folder = self._folder / f"{self._written:08d}"
         folder.mkdir()
         return folder / "film.mp4"
+
+
+def _own_folder() -> tuple[Path, IO[str]]:
+    """A folder for this process, and the lock that shows that it lives; those of servers that were killed are removed.
+
+    The system gives up a lock when its process ends, however that comes about.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another user's, one that is in use, or one that goes at this moment
+            if folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
+                _remove_left(folder)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        with suppress(
+            FileNotFoundError, BlockingIOError
+        ):  # whoever begins at the same time may take an empty one for left behind
+            lock = (folder / _LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (folder / _LOCK).exists():
+                return folder, lock
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove a server's folder if that server is gone; OSError if it is not."""
+    try:
+        lock = (folder / _LOCK).open("r+")
+    except FileNotFoundError:
+        folder.rmdir()  # killed before it had its lock: nothing is in it
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
 
 
 def _opened(path: Path) -> OpenFile:

@@ -32,9 +32,9 @@ def reference_page(description: Schema) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{escape(info["title"])}</title><link rel="stylesheet" href="/docs/style.css"></head><body><main>'
+        f'<title>{escape(info["title"])}</title><link rel="stylesheet" href="docs/style.css"></head><body><main>'
         f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])}</p>"
-        '<p>For programs: <a href="/openapi.json">/openapi.json</a></p>'
+        '<p>For programs: <a href="openapi.json">/openapi.json</a></p>'
         f"{''.join(routes)}<h1>Types</h1>{''.join(types)}</main></body></html>"
     )
 

@@ -160,6 +160,7 @@ class LibraryOut(Model):
     engine: str = Field(description="What searches it: exact or ann.")
     bytes: int = Field(description="Bytes of the library on disk, films not included.")
     activity: ActivityOut | None = Field(description="What is being done to it now; null if nothing is.")
+    locked: bool = Field(description="Whether the server wants a token, so that a browser can log out.")
 
 
 class CutIn(Model):

@@ -1,25 +1,23 @@
 """Who may ask, how much at a time, and what every answer says to the browser."""
 
 import asyncio
-import hashlib
-import hmac
-import ipaddress
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gmmformer.web.config import ServeConfig
+from gmmformer.web.config import ServeConfig, is_address
 from gmmformer.web.files import BrokenOffError
 from gmmformer.web.metrics import Metrics
 from gmmformer.web.problems import LOG, ProblemError, busy, problem
+from gmmformer.web.tokens import Tokens
 
-COOKIE_SECONDS = 30 * 24 * 3600
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -42,41 +40,13 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-OPEN = frozenset({"/", "/login", "/healthz", "/favicon.ico"})
-"""What needs no token: the page, which holds nothing, and the way in."""
+OPEN = frozenset({"/", "/login", "/logout", "/healthz", "/favicon.ico"})
+"""What needs no token: the page, which holds nothing, the way in and the way out."""
 OPEN_BELOW = "/static/"
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+)(:\d{1,5})?")
-
-
-class Tokens:
-    """Compares what clients show with the server's token, in a time that says nothing about it."""
-
-    def __init__(self, token: str | None) -> None:
-        """Without a token everybody is let in."""
-        self.needed = token is not None
-        self._token = _digest(token or "")
-        self._cookie = hmac.new(self._token, b"cookie", hashlib.sha256).hexdigest()
-        self.cookie_name = f"gmmformer-{hmac.new(self._token, b'name', hashlib.sha256).hexdigest()[:8]}"
-        """Another for every token: all servers of a machine share its cookies, whatever their ports."""
-
-    def right(self, given: str) -> bool:
-        """Whether that is the token."""
-        return hmac.compare_digest(_digest(given), self._token)
-
-    def cookie(self, secure: bool) -> str:
-        """The header that makes a browser remember; what it holds is not the token."""
-        attributes = f"Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Strict"
-        return f"{self.cookie_name}={self._cookie}; {attributes}{'; Secure' if secure else ''}"
-
-    def allow(self, headers: Headers) -> bool:
-        """Whether a request shows the token, or a cookie that was given for it."""
-        if not self.needed:
-            return True
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self.right(given.strip()):
-            return True
-        given = cookie_parser(headers.get("cookie", "")).get(self.cookie_name, "")
-        return hmac.compare_digest(_digest(given), _digest(self._cookie))
+LOGIN_BYTES = 8_192
+"""Of the one body that is taken from those who have shown no token."""
+_HOST = r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+)(?::[0-9]{1,5})?"
+_ORIGIN = rf"[A-Za-z][A-Za-z0-9+.-]*://{_HOST}"
 
 
 class Guard:
@@ -86,6 +56,8 @@ class Guard:
         """Stand before `app`."""
         self._app, self._config, self._tokens, self._metrics = app, config, tokens, metrics
         self._names, self._in_progress = config.names, 0
+        self._places: dict[object, Any] = {}
+        """Requests that were let in and are worked on, each with its connection, if the server has told it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -97,8 +69,7 @@ class Guard:
         self._in_progress += 1
         self._metrics.in_progress.set(self._in_progress)
         try:
-            receive = await self._admitted(scope, receive)
-            await self._app(scope, receive, answer)
+            await self._answer(scope, receive, answer)
         except BrokenOffError:
             LOG.warning("a film changed while it was sent")
         except ProblemError as error:
@@ -116,52 +87,94 @@ class Guard:
             if route != "/api/events":
                 self._metrics.request_seconds.labels(route).observe(time.perf_counter() - began)
 
-    async def _admitted(self, scope: Scope, receive: Receive) -> Receive:
-        """What the request's body is read from, after all checks.
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer after all checks: what has shown no token is refused before its body is read, and holds no place.
 
         Raises:
             ProblemError: The request is refused.
         """
-        headers = Headers(scope=scope)
+        headers, path, host = Headers(scope=scope), scope["path"], client_of(scope)
         self._check_host(headers)
-        if self._in_progress > self._config.requests:
-            raise busy(503, seconds=2)
-        path = scope["path"]
         is_open = path in OPEN or path.startswith(OPEN_BELOW)
         self._check_origin(scope, headers, is_open)
-        if not is_open and not self._tokens.allow(headers):
-            raise ProblemError(401, headers={"www-authenticate": 'Bearer realm="gmmformer"'})
-        return await self._body(headers, receive)
+        link = without_token(scope)
+        if link is not None:
+            await self._follow(*link, host, scope)(scope, receive, send)
+        elif is_open:  # small files, sent whole: what starlette says to a malformed range is no problem of ours
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"range"]
+            most = min(LOGIN_BYTES, self._config.body_bytes) if path == "/login" else 0
+            await self._app(scope, await self._body(scope, headers, receive, most), send)
+        else:
+            self._tokens.check_request(headers, host)
+            receive = await self._body(scope, headers, receive, self._config.body_bytes)
+            with self._place(scope):
+                await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._known(hosts[0]):
+        if len(hosts) != 1 or not self._known(re.fullmatch(_HOST, hosts[0])):
             raise ProblemError(421)
 
-    def _known(self, host: str) -> bool:
+    def _known(self, match: re.Match[str] | None) -> bool:
         """Whether a Host header names this server. Any name would do for DNS rebinding, an address would not."""
-        match = _HOST.fullmatch(host)
         if match is None:
             return False
         name = match[1].strip("[]").lower()
-        return name in self._names or (self._config.any_address and _is_address(name))
+        return name in self._names or (self._config.any_address and is_address(name))
 
     def _check_origin(self, scope: Scope, headers: Headers, is_open: bool) -> None:
         """Refuse what a page of another site makes the browser send; links are fine."""
-        origin = headers.get("origin")
-        if origin is not None and (origin == "null" or not self._known(urlsplit(origin).netloc)):
+        if not all(self._known(re.fullmatch(_ORIGIN, origin)) for origin in headers.getlist("origin")):
             raise ProblemError(403)
         follows = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         harmless = scope["method"] in ("GET", "HEAD") and (is_open or follows)
         if headers.get("sec-fetch-site") == "cross-site" and not harmless:
             raise ProblemError(403)
 
-    async def _body(self, headers: Headers, receive: Receive) -> Receive:
+    def _follow(self, token: str, address: str, host: str, scope: Scope) -> Response:
+        """Lead a link that holds a token to where it goes without, and let the browser in if it is the right one."""
+        headers = {"location": address}
+        if self._tokens.needed:
+            try:
+                self._tokens.check(token, host)
+            except ProblemError:  # the page asks for the token, and says what is wrong
+                pass
+            else:
+                headers["set-cookie"] = self._tokens.open_session(secure=scope["scheme"] == "https")
+        return Response(status_code=303, headers=headers)
+
+    @contextmanager
+    def _place(self, scope: Scope) -> Iterator[None]:
+        """One of the places for requests that are worked on.
+
+        When all are taken, whoever has stopped reading for longest makes room.
+
+        Raises:
+            ProblemError: All are taken by such as do read (503).
+        """
+        if len(self._places) >= self._config.requests:
+            stalled = [key for key, one in self._places.items() if one is not None and one.stalled_since is not None]
+            if not stalled:
+                raise busy(503, seconds=2)
+            self._places.pop(min(stalled, key=lambda key: self._places[key].stalled_since)).drop()
+        key, connection = object(), scope.get("state", {}).get("connection")
+        self._places[key] = connection
+        if connection is not None:
+            connection.take_place()
+        try:
+            yield
+        finally:
+            self._places.pop(key, None)
+            if connection is not None:
+                connection.leave_place()
+
+    async def _body(self, scope: Scope, headers: Headers, receive: Receive, most: int) -> Receive:
         """The whole body, read before anything is done with it, so that a slow or endless one holds nothing up."""
-        most = self._config.body_bytes
         length = headers.get("content-length")
-        if length is None and "transfer-encoding" not in headers:
+        if "transfer-encoding" not in headers and (length is None or length.strip("0") == ""):
             return receive
+        if scope["method"] != "POST" or most == 0:
+            raise ProblemError(413, "This takes no body.", {"connection": "close"})
         if length is not None and (not length.isdecimal() or len(length) > 18 or int(length) > most):
             raise ProblemError(413, headers={"connection": "close"})
         body = bytearray()
@@ -214,6 +227,27 @@ def raw_problem(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     return [*answer.raw_headers, *safe], bytes(answer.body)
 
 
+def client_of(scope: Scope) -> str:
+    """Who asks, as far as the server knows."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def without_token(scope: Scope) -> tuple[str, str] | None:
+    """The token that an address holds as ?token=, and where it leads without, relative to itself; None if it has none.
+
+    >>> without_token({"method": "GET", "raw_path": b"/", "query_string": b"q=a+star&token=x%2By&k=3"})
+    ('x+y', './?q=a+star&k=3')
+    """
+    parts = scope["query_string"].decode("latin-1").split("&")
+    tokens = [part for part in parts if unquote_plus(part.partition("=")[0]) == "token"]
+    if not tokens or scope["method"] not in ("GET", "HEAD"):
+        return None
+    rest = "&".join(part for part in parts if part not in tokens)
+    last = scope.get("raw_path", b"/").decode("latin-1").rpartition("/")[2]
+    return unquote_plus(tokens[0].partition("=")[2]), f"./{last}{'?' if rest else ''}{rest}"
+
+
 def route_of(scope: Mapping[str, Any]) -> str:
     """The pattern of the route that a request took, for logs and counters: it names no film and no sentence."""
     if scope["path"].startswith(OPEN_BELOW):
@@ -225,15 +259,3 @@ def route_of(scope: Mapping[str, Any]) -> str:
 def _method(scope: Scope) -> str:
     method = str(scope["method"])
     return method if method in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH") else "other"
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

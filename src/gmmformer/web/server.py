@@ -1,5 +1,6 @@
 """Serving a library until the process is told to end."""
 
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from gmmformer.web.app import create_app
 from gmmformer.web.config import ServeConfig
 from gmmformer.web.protocol import protocol_for
 
-_HEAD_BYTES = 1 << 18
-"""Of a request's line and headers: room for a sentence of the greatest length in any script."""
+_OTHER_FILES = 256
+"""Files that are open beside connections and films."""
 
 
 class Server(uvicorn.Server):
@@ -28,13 +29,14 @@ class Server(uvicorn.Server):
                 app,
                 host=config.host.strip("[]"),
                 port=config.port,
-                http=protocol_for(config),
+                http=protocol_for(config, _room(config.connections)),
                 ws="none",
                 lifespan="on",
-                log_level="warning",
+                proxy_headers=bool(config.proxies),
+                forwarded_allow_ips=[str(one) for one in config.networks],
+                log_level="error",  # what clients do wrong would fill the log
                 access_log=False,
                 server_header=False,
-                h11_max_incomplete_event_size=_HEAD_BYTES,
                 timeout_graceful_shutdown=config.shutdown_seconds,
             )
         )
@@ -77,6 +79,18 @@ def address(config: ServeConfig, bound: socket.socket) -> str:
     host = "127.0.0.1" if config.any_address else config.host.strip("[]")
     port = bound.getsockname()[1]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _room(connections: int) -> int:
+    """How many connections of these the files that a process may have open allow, each with a film; more if it may."""
+    wanted = 2 * connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = max(soft, min(wanted, hard if hard != resource.RLIM_INFINITY else wanted))
+    if soft != resource.RLIM_INFINITY and allowed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if soft == resource.RLIM_INFINITY or allowed >= wanted:
+        return connections
+    return max(1, (allowed - _OTHER_FILES) // 2)
 
 
 def _bound(config: ServeConfig) -> socket.socket:

@@ -13,7 +13,7 @@ from gmmformer.web.config import MOST_QUERIES, ServeConfig
 from gmmformer.web.events import Events
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.metrics import Metrics
-from gmmformer.web.security import Tokens
+from gmmformer.web.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)

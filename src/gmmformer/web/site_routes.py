@@ -1,15 +1,15 @@
 """Routes beside the interface: the page, the way in, health, counters, the description for people."""
 
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
 from gmmformer.web.metrics import CONTENT_TYPE
-from gmmformer.web.problems import ProblemError, documented
+from gmmformer.web.problems import documented
 from gmmformer.web.reference import STYLE, reference_page
 from gmmformer.web.schemas import Health, LoginIn
+from gmmformer.web.security import client_of
 from gmmformer.web.services import Given
 
 STATIC = Path(__file__).parent / "static"
@@ -20,16 +20,9 @@ _HTML = {"cache-control": "no-cache"}
 
 @router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
-async def page(
-    request: Request, services: Given, token: Annotated[str | None, Query(max_length=1_000)] = None
-) -> Response:
-    """The page; /?token=T once leaves a cookie, so that a link can be handed out."""
-    if token is None:
-        return FileResponse(STATIC / "index.html", media_type="text/html; charset=utf-8", headers=_HTML)
-    headers = {"location": "/"}
-    if services.tokens.needed and services.tokens.right(token):
-        headers["set-cookie"] = services.tokens.cookie(request.url.scheme == "https")
-    return Response(status_code=303, headers=headers)
+async def page() -> Response:
+    """The page."""
+    return FileResponse(STATIC / "index.html", media_type="text/html; charset=utf-8", headers=_HTML)
 
 
 @router.post(
@@ -37,18 +30,31 @@ async def page(
     status_code=204,
     response_class=Response,
     responses={
-        **documented(415, 422),
+        **documented(415, 422, 429),
         204: {"description": "The cookie is set, or no token is needed."},
         401: {**documented(401)[401], "description": "This is not the token."},
+        429: {**documented(429)[429], "description": "There were too many wrong tokens; Retry-After says how long."},
     },
 )
 async def login(request: Request, services: Given, given: LoginIn) -> Response:
-    """Leave the token in a cookie, so that the browser shows it from then on."""
+    """Leave a cookie for the token, so that the browser is let in from then on."""
     if not services.tokens.needed:
         return Response(status_code=204)
-    if not services.tokens.right(given.token):
-        raise ProblemError(401, "This is not the token that the server was started with.")
-    return Response(status_code=204, headers={"set-cookie": services.tokens.cookie(request.url.scheme == "https")})
+    services.tokens.check(given.token, client_of(request.scope))
+    cookie = services.tokens.open_session(secure=request.scope["scheme"] == "https")
+    return Response(status_code=204, headers={"set-cookie": cookie})
+
+
+@router.post(
+    "/logout",
+    status_code=204,
+    response_class=Response,
+    responses={**documented(), 204: {"description": "The session is over, if there was one, and its cookie gone."}},
+)
+async def logout(request: Request, services: Given) -> Response:
+    """End the session of the browser's cookie: the cookie is worth nothing from then on, wherever it is kept."""
+    cookie = services.tokens.end_session(request.headers, secure=request.scope["scheme"] == "https")
+    return Response(status_code=204, headers={"set-cookie": cookie, "clear-site-data": '"cache"'})
 
 
 @router.get("/healthz", responses=documented())
@@ -89,4 +95,4 @@ async def docs_style() -> Response:
 @router.get("/favicon.ico", include_in_schema=False)
 async def favicon() -> Response:
     """Where browsers look for an icon of their own accord."""
-    return Response(status_code=303, headers={"location": "/static/favicon.svg"})
+    return Response(status_code=303, headers={"location": "static/favicon.svg"})

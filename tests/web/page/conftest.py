@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from page_helpers import close
 
 FLAGS = [
     "--no-sandbox",
@@ -20,8 +22,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 10_000
-"""Milliseconds."""
+PATIENCE = 30_000
+"""Milliseconds that anything may take on a machine that has other work too."""
 EXPECTED = ("Failed to load resource", "Password forms should", "net::ERR")
 """Console messages about answers that a test brings about itself."""
 
@@ -33,6 +35,7 @@ def browser() -> Iterator[Browser]:
     if executable is None:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip  # where nobody reads what was skipped
         give_up("browser tests skipped: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield launched
@@ -62,7 +65,7 @@ def open_context(browser: Browser, server_url: str) -> Iterator[Callable[..., Br
 
     yield make
     for context in contexts:
-        context.close()
+        close(context)
     assert wrong == []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 SENTENCE = "two red circles grow"
 Answer = dict[str, Any]
@@ -18,6 +18,16 @@ def search(page: Page, sentence: str = SENTENCE, extra: str = "") -> Locator:
     cards = page.locator("#search-view .card:not(.skeleton)")
     expect(cards.first).to_be_visible()
     return cards
+
+
+def close(context: BrowserContext) -> None:
+    """Close a context once nobody answers its requests any more: else what a handler still does is done to nothing.
+
+    The error of that would come up in whatever test Playwright is used next.
+    """
+    for page in context.pages:
+        page.unroute_all(behavior="wait")
+    context.close()
 
 
 def change_answers(page: Page, pattern: "str | re.Pattern[str]", change: Callable[[Answer], None]) -> None:
@@ -41,6 +51,19 @@ def with_moment(page: Page, start: float, end: float, *, playable: bool = True, 
         answer["hits"] = [*hits[1 : place + 1], hits[0], *hits[place + 1 :]]
 
     change_answers(page, "**/api/search?*", change)
+
+
+def note_plays(page: Page) -> None:
+    """From the next address on, remember where a film first plays, however late anybody looks: `played_from`."""
+    page.add_init_script(
+        "document.addEventListener('playing', (event) => { window.playedFrom ??= event.target.currentTime; }, true)"
+    )
+
+
+def played_from(page: Page) -> float:
+    """The second at which a film first played, once one does."""
+    page.wait_for_function("() => window.playedFrom !== undefined")
+    return float(page.evaluate("window.playedFrom"))
 
 
 def video(page: Page, expression: str) -> Any:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_helpers import SENTENCE, change_answers, search
+from page_helpers import SENTENCE, change_answers, close, search
 from playwright.sync_api import BrowserContext, Download, Page, Route, expect
+from tests_web_helpers import TOKEN
 
 
 def content_of(download: Download) -> bytes:
@@ -147,20 +148,53 @@ def test_indexing_is_shown_as_it_goes(page: Page) -> None:
     expect(page.locator("#busy")).to_be_visible()
 
 
-def test_login(open_context: Callable[..., BrowserContext], guarded_url: str) -> None:
-    page = open_context(guarded_url).new_page()
+def test_login_and_logout(open_context: Callable[..., BrowserContext], locked_url: str) -> None:
+    page = open_context(locked_url).new_page()
     page.goto("/?q=a+star")
     token = page.get_by_label("Token")
     expect(token).to_be_focused()
     token.fill("wrong")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert").filter(has_text="That is not the token.")).to_be_visible()
-    token.fill("open sesame")
+    token.fill(TOKEN)
     page.get_by_role("button", name="Open").click()
     expect(page.locator("#search-view .card:not(.skeleton)").first).to_be_visible()
     expect(page.locator("#query")).to_have_value("a star")
     page.reload()
     expect(page.locator("#search-view .card:not(.skeleton)").first).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_focused()
+    expect(page.get_by_role("button", name="Log out")).to_be_hidden()
+    assert page.evaluate("fetch('api/films').then((answer) => answer.status)") == 401
+    page.go_back()
+    expect(page.locator("#search-view .card")).to_have_count(0)
+
+
+def test_link_with_the_token_leads_to_the_search_and_leaves_no_token(
+    open_context: Callable[..., BrowserContext], locked_url: str
+) -> None:
+    page = open_context(locked_url).new_page()
+    page.goto(f"/?q=a+star&token={TOKEN}&min_length=1")
+    expect(page.locator("#search-view .card:not(.skeleton)").first).to_be_visible()
+    assert page.url == f"{locked_url}/?q=a+star&min_length=1"
+    assert page.evaluate("history.length") <= 2  # the blank page before it, and this one
+
+
+def test_nobody_can_log_out_where_nobody_logs_in(page: Page) -> None:
+    with page.expect_response("**/api/library"):
+        search(page)
+    expect(page.get_by_role("button", name="Log out")).to_be_hidden()
+
+
+def test_a_page_may_close_while_its_requests_are_answered(open_context: Callable[..., BrowserContext]) -> None:
+    for _ in range(5):
+        context = open_context()
+        page = context.new_page()
+        change_answers(page, "**/api/films?*", lambda answer: answer.update(total=1))
+        page.goto("/")
+        page.evaluate("() => { for (let n = 0; n < 20; n += 1) fetch(`api/films?limit=${n + 1}`); }")
+        close(context)
+    open_context().new_page().goto("/")  # where an error of those would come up
 
 
 def test_server_that_goes_away_and_comes_back(page: Page) -> None:
@@ -177,7 +211,7 @@ def test_server_that_goes_away_and_comes_back(page: Page) -> None:
     expect(page.locator("#gone")).to_be_visible()
     expect(cards.first).to_be_visible()
     assert page.url.endswith("q=is+it+there")
-    page.unroute(there)
+    page.unroute_all(behavior="wait")
     expect(page.locator("#gone")).to_be_hidden()
     expect(page).to_have_title("is it there – gmmformer")
     expect(page.locator("#search-view .status")).to_contain_text("moments")
@@ -189,10 +223,10 @@ VIEWS = ["start", "results", "playing", "tray", "nothing", "library", "login", "
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing_in_either_theme(
-    open_context: Callable[..., BrowserContext], guarded_url: str, server_url: str, view: str
+    open_context: Callable[..., BrowserContext], locked_url: str, server_url: str, view: str
 ) -> None:
     axe = Axe()
-    page = open_context(guarded_url if view == "login" else server_url, reduced_motion="reduce").new_page()
+    page = open_context(locked_url if view == "login" else server_url, reduced_motion="reduce").new_page()
     show(page, view)
     page.wait_for_timeout(250)
     found = axe.run(page)

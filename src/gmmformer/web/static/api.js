@@ -90,6 +90,11 @@ export async function login(token) {
   await ask("login", { method: "POST", body: { token } });
 }
 
+/** Ends the session; its cookie is worth nothing from then on. */
+export async function logout() {
+  await ask("logout", { method: "POST" });
+}
+
 /** Whether the server is there. */
 export async function healthy() {
   try {

@@ -1,10 +1,11 @@
 // The page: which view is shown, what the address says, and whether the server is there.
 
-import { connection, follow, healthy, isAborted, library } from "./api.js";
+import { connection, follow, healthy, isAborted, library, logout } from "./api.js";
 import { readAddress, writeAddress } from "./address.js";
 import { listenToKeys } from "./keys.js";
 import { LibraryView } from "./library.js";
 import { LoginView } from "./login.js";
+import { tell } from "./messages.js";
 import { SearchView } from "./search.js";
 import { Tray } from "./tray.js";
 
@@ -47,6 +48,7 @@ async function refresh() {
     views.search.takeLibrary(held);
     views.library.takeLibrary(held);
     takeActivity(held.activity);
+    at("log-out").hidden = !held.locked;
   } catch (error) {
     if (!isAborted(error) && !lost && shown === "library") views.library.status.textContent = error.message;
   }
@@ -89,6 +91,16 @@ function escape() {
   return false;
 }
 
+/** Ends the session, and forgets what is shown. */
+async function leave() {
+  try {
+    await logout();
+    location.reload();
+  } catch (error) {
+    tell(error.message, { error: true });
+  }
+}
+
 async function gone() {
   if (lost) return;
   lost = true;
@@ -125,6 +137,7 @@ views.search.onReturn = () => uncover("search");
 
 addEventListener("popstate", () => shown !== "login" && show(readAddress().view));
 document.addEventListener("click", go);
+at("log-out").addEventListener("click", leave);
 at("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   views.search.settle();
