@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 SENTENCE = "two red circles grow"
 Answer = dict[str, Any]
+_HELD: dict[Page, list[Route]] = {}
 
 
 def search(page: Page, sentence: str = SENTENCE, extra: str = "") -> Locator:
@@ -26,8 +27,17 @@ def close(context: BrowserContext) -> None:
     The error of that would come up in whatever test Playwright is used next.
     """
     for page in context.pages:
+        for route in _HELD.pop(page, []):
+            route.abort()
         page.unroute_all(behavior="wait")
     context.close()
+
+
+def hold(page: Page, pattern: "str | re.Pattern[str]") -> list[Route]:
+    """Answer nothing to these requests; they collect in the list. Take out of it what is answered after all."""
+    held = _HELD.setdefault(page, [])
+    page.route(pattern, lambda route: held.append(route))
+    return held
 
 
 def change_answers(page: Page, pattern: "str | re.Pattern[str]", change: Callable[[Answer], None]) -> None:

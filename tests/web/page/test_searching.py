@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import httpx
-from page_helpers import SENTENCE, change_answers, search, width_of_all
+from page_helpers import SENTENCE, change_answers, hold, search, width_of_all
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 
@@ -73,8 +73,7 @@ def test_no_match_is_said_and_the_closest_shown(page: Page) -> None:
 
 
 def test_stale_answers_are_dropped(page: Page) -> None:
-    held: list[Route] = []
-    page.route(re.compile(r"/api/search\?q=slow"), lambda route: held.append(route))
+    held = hold(page, re.compile(r"/api/search\?q=slow"))
     page.goto("/")
     with page.expect_request(re.compile("q=slow")):
         page.locator("#query").fill("slow")
@@ -183,13 +182,12 @@ def test_busy_server_is_asked_again(page: Page) -> None:
 
 
 def test_skeletons_have_the_size_of_what_replaces_them(page: Page) -> None:
-    held: list[Route] = []
-    page.route("**/api/search?*", lambda route: held.append(route))
+    held = hold(page, "**/api/search?*")
     page.goto(f"/?q={SENTENCE}")
     bones = page.locator("#search-view .skeleton")
     expect(bones.first).to_be_visible()
     before = bones.first.bounding_box()
-    held[0].continue_()
+    held.pop(0).continue_()
     card = page.locator("#search-view .card:not(.skeleton)").first
     expect(card).to_be_visible()
     after = card.bounding_box()

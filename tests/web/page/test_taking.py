@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_helpers import SENTENCE, change_answers, close, search
+from page_helpers import SENTENCE, change_answers, close, hold, search
 from playwright.sync_api import BrowserContext, Download, Page, Route, expect
 from tests_web_helpers import TOKEN
 
@@ -259,6 +259,6 @@ def show(page: Page, view: str) -> None:
         page.goto("/")
         expect(page.get_by_label("Token")).to_be_visible()
     else:
-        page.route("**/api/search?*", lambda route: None)
+        hold(page, "**/api/search?*")
         page.goto("/?q=x")
         expect(page.locator("#search-view .skeleton").first).to_be_visible()
