@@ -4,15 +4,18 @@
 #     -v /srv/library:/library:ro -v /srv/films:/srv/films:ro gmmformer
 # Films are mounted where they were when they were indexed.
 
-FROM python:3.13-slim AS built
-WORKDIR /source
-RUN python -m venv /opt/gmmformer && /opt/gmmformer/bin/pip install --no-cache-dir --no-compile \
-    --index-url https://download.pytorch.org/whl/cpu torch
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY src src
-RUN /opt/gmmformer/bin/pip install --no-cache-dir --no-compile '.[films,web]'
+ARG IMAGE=python:3.13.9-slim
 
-FROM python:3.13-slim
+FROM ${IMAGE} AS built
+WORKDIR /source
+COPY constraints.txt ./
+RUN python -m venv /opt/gmmformer && /opt/gmmformer/bin/pip install --no-cache-dir --no-compile \
+    -c constraints.txt --index-url https://download.pytorch.org/whl/cpu torch
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN /opt/gmmformer/bin/pip install --no-cache-dir --no-compile -c constraints.txt '.[films,web]'
+
+FROM ${IMAGE}
 COPY --from=built /opt/gmmformer /opt/gmmformer
 RUN useradd --system --uid 10001 --no-create-home gmmformer
 USER 10001

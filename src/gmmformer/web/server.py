@@ -4,6 +4,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -22,8 +23,8 @@ _OTHER_FILES = 256
 class Server(uvicorn.Server):
     """Ends event streams when it is told to end, so that only answers that come to an end are waited for."""
 
-    def __init__(self, app: FastAPI, config: ServeConfig) -> None:
-        """Serve `app`."""
+    def __init__(self, app: FastAPI, config: ServeConfig, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve `app`; `ready` is called when it can be asked, and told to end."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -40,7 +41,12 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=config.shutdown_seconds,
             )
         )
-        self._app = app
+        self._app, self._ready = app, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End on a signal, at once on a second Ctrl-C; unlike uvicorn's own, do not die of it when all is done."""
@@ -67,9 +73,8 @@ def serve(library: Library, config: ServeConfig, *, ready: Callable[[str], None]
     bound = _bound(config)
     try:
         library.search("warm up", k=1)
-        if ready is not None:
-            ready(address(config, bound))
-        Server(create_app(library, config), config).run(sockets=[bound])
+        tell = partial(ready, address(config, bound)) if ready is not None else lambda: None
+        Server(create_app(library, config), config, tell).run(sockets=[bound])
     finally:
         bound.close()
 
