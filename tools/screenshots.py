@@ -174,6 +174,11 @@ class States:
         self._page.route("**/api/**", lambda route: route.fulfill(status=401, body=body))
         self._go("")
 
+    def logout(self) -> None:
+        self._change("**/api/library", lambda answer: answer.update(locked=True))
+        self.results()
+        self._page.locator("#log-out").focus()
+
     def library(self) -> None:
         self._go("?view=library")
         self._page.locator("#query").blur()
