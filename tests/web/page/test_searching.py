@@ -8,6 +8,7 @@ from collections.abc import Callable
 import httpx
 from page_helpers import SENTENCE, change_answers, hold, search, width_of_all
 from playwright.sync_api import BrowserContext, Page, Route, expect
+from tests_web_helpers import TOKEN
 
 
 def test_box_has_the_focus_and_finds_while_typing(page: Page, server_url: str) -> None:
@@ -219,8 +220,11 @@ def test_start_shows_the_library(page: Page, server_url: str) -> None:
     expect(page.locator(".start")).to_be_visible()
 
 
-def test_nothing_is_wider_than_a_phone(open_context: Callable[..., BrowserContext]) -> None:
-    page = open_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True).new_page()
+def test_nothing_is_wider_than_a_phone(open_context: Callable[..., BrowserContext], locked_url: str) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+    page = open_context(locked_url, **phone).new_page()
+    page.goto(f"/?token={TOKEN}")
+    expect(page.get_by_role("button", name="Log out")).to_be_in_viewport(ratio=1)
     for address in ("/", f"/?q={SENTENCE}", "/?q=x&min_length=36000", "/?view=library"):
         page.goto(address)
         page.wait_for_timeout(250)
