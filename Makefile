@@ -20,7 +20,7 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.test browser
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --ignore tests/fuzz
 
 # Damaged and hostile input, drawn anew each time, for MINUTES; ONLY=films tries one kind. Findings: fuzz-findings/.
 fuzz: $(VENV)/.test
