@@ -1,5 +1,8 @@
 import pytest
 
+from barcode_films import FILMS
+from gmmformer.media.decoding.container import DecodeReport
+from gmmformer.media.decoding.decode import sampled_frames
 from gmmformer.media.decoding.packets import PacketReader, PacketRole
 
 START = b"\0\0\1"
@@ -69,3 +72,20 @@ def test_rubbish_is_nothing(codec):
         for data in (b"", b"\0", START, START + b"\0", b"\0\0\0\x09a", b"\xff" * 9):
             role = PacketReader(codec, extradata).role(data, is_keyframe=False)
             assert not role.starts
+
+
+def test_packed_frames_are_known_by_their_user_data_and_by_two_pictures_in_a_packet():
+    picture, said = b"\0\0\1\xb6\x10", b"\0\0\1\xb2DivX503b1393p"
+    assert not PacketReader("mpeg4", b"").role(picture, True).packed
+    assert not PacketReader("mpeg4", said[:-1]).role(picture, True).packed
+    assert PacketReader("mpeg4", b"").role(picture * 2, False).packed
+    assert PacketReader("mpeg4", b"").role(said + picture, True).packed
+    assert PacketReader("mpeg4", said).role(picture, False).packed
+
+
+@pytest.mark.parametrize("name", ["mkv", "mp4"])
+def test_films_of_packed_frames_are_decoded_whole(tmp_path, name):
+    film = FILMS[f"packed b frames, {name}"](tmp_path)
+    report = DecodeReport()
+    list(sampled_frames(film.path, fps=0.5, report=report))
+    assert report.frames_decoded >= len(film.times) - 2
