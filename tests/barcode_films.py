@@ -1,242 +1,39 @@
-"""Films of bar codes by name: how each is odd, and what is true of it because it was made so."""
+"""Films of bar codes by name."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 
-from barcodes import NEVER, picture
-from film_making import (
-    MILLISECOND,
-    OPTIONS,
-    RATE,
-    Packer,
-    altered,
-    combined,
-    edited,
-    filtered,
-    hevc_orientation,
-    joined,
-    silence,
-    steady,
-    write,
+from film_recipes import (
+    BT601,
+    BT2020,
+    HOUR,
+    UNEVEN,
+    WHOLE,
+    WRAP,
+    Recipe,
+    beside,
+    cut_by_edits,
+    gapped,
+    joint,
+    packed,
+    plain,
+    resized,
+    tagged,
+    turned,
+    turned_inside,
+    turned_inside_hevc,
+    with_still,
 )
 
-FRAME = Fraction(1, RATE)
-WHOLE = {"time_base": FRAME}
-HOUR = 3600
-WRAP = Fraction(1 << 33, 90000)
-"""Seconds after which the clock of a transport stream begins again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Film:
-    """A film and the truth about it. Second 0 is its first picture on screen."""
-
-    path: Path
-    times: Sequence[Fraction]
-    """When each picture comes on screen, which is what it shows."""
-    length: Fraction
-    """Seconds, to the end of the last picture."""
-    copied: bool | None = True
-    """Whether clips can be copied out of it; None where they may be, if they are right."""
-    slack: Fraction = 2 * MILLISECOND
-    """Seconds by which its container has lost the times of its pictures."""
-    square: bool = True
-    """Pictures are to be in proportion."""
-
-
-Recipe = Callable[[Path], Film]
-STEADY = steady(100)
-UNEVEN = sorted({Fraction(round(100 * 0.02 * n**1.45), 100) for n in range(40)})
-"""Pictures that come ever more slowly, up to 0.6 s apart."""
-
-
-def plain(name: str, times: Sequence[Fraction] = STEADY, *, last: Fraction = FRAME, **how: Any) -> Recipe:
-    """A film with a picture at each time, however written."""
-    truth = {key: how.pop(key) for key in ("copied", "slack") if key in how}
-
-    def make(folder: Path) -> Film:
-        return Film(path=write(folder / name, times, **how), times=times, length=times[-1] + last, **truth)
-
-    return make
-
-
-def joint(
-    name: str, clocks: Sequence[Fraction | int], *, each: int = 60, copied: bool | None = None, **how: Any
-) -> Recipe:
-    """Recordings one after the other, the clock of each at its beginning."""
-
-    def make(folder: Path) -> Film:
-        times = steady(each * len(clocks))
-        parts = [
-            write(
-                folder / f"{number}-{name}",
-                times[number * each : (number + 1) * each],
-                clock=clock - times[number * each],
-                **how,
-            )
-            for number, clock in enumerate(clocks)
-        ]
-        return Film(path=joined(folder / name, parts), times=times, length=times[-1] + FRAME, copied=copied)
-
-    return make
-
-
-def gapped(name: str, *gaps: float, **how: Any) -> Recipe:
-    """A second of pictures, nothing for a while, another second of pictures."""
-    times = steady(25)
-    for gap in gaps:
-        times += [times[-1] + Fraction(str(gap)) + second for second in steady(25)]
-    return plain(name, times, **how)
-
-
-def beside(name: str, *sounds_at: int, clock: int = 0, copied: bool | None = True, **how: Any) -> Recipe:
-    """With sound that begins at another time than the pictures."""
-
-    def make(folder: Path) -> Film:
-        film = write(folder / "pictures.ts", STEADY, clock=clock, **how)
-        sounds = [silence(folder / f"{at}.mkv", 4, clock=at) for at in sounds_at]
-        return Film(
-            path=combined(folder / name, [film, *sounds]), times=STEADY, length=STEADY[-1] + FRAME, copied=copied
-        )
-
-    return make
-
-
-def cut_by_edits(name: str, edits: Sequence[tuple[Fraction | int, Fraction | int | None]], **how: Any) -> Recipe:
-    """An edit list that leaves out some of the pictures; those say that they are never seen."""
-    how = {"options": {"bf": "0"}} | how
-
-    def make(folder: Path) -> Film:
-        shown, second = [NEVER + number * FRAME for number in range(len(STEADY))], Fraction(0)
-        times = []
-        for length, media in edits:
-            if media is None:
-                continue
-            for number, stamp in enumerate(STEADY):
-                if media <= stamp < media + length:
-                    shown[number] = second + stamp - media
-                    times.append(shown[number])
-            second += length
-        path = write(folder / name, shown, stamps=STEADY, **how)
-        # ffmpeg begins each piece with a whole picture.
-        return Film(path=edited(path, edits), times=times, length=second, copied=None, slack=FRAME / 2 + MILLISECOND)
-
-    return make
-
-
-def packed(name: str) -> Recipe:
-    """DivX's packed frames, taken over as they are into a container that needs no such thing."""
-
-    def make(folder: Path) -> Film:
-        options = {"bf": "1", "b_strategy": "0", "sc_threshold": "1000000000"}
-        times = steady(97)
-        path = write(folder / "packed.avi", times, codec="mpeg4", options=options, time_base=FRAME, change=Packer())
-        if not name.endswith(".avi"):
-            path = combined(folder / name, [path])
-        return Film(path=path, times=times, length=times[-1] + FRAME, copied=None, slack=3 * FRAME)
-
-    return make
-
-
-def turned(name: str, change: Callable[[np.ndarray], np.ndarray], matrix: Sequence[int], **how: Any) -> Recipe:
-    """Stored otherwise than it is to be seen, and the container says how."""
-
-    def prepare(stream: Any) -> None:
-        stream.set_display_matrix([value << 30 if at == 8 else value << 16 for at, value in enumerate(matrix)])
-
-    return plain(name, frame=altered(change), prepare=prepare, **how)
-
-
-def turned_inside(name: str, change: Callable[[np.ndarray], np.ndarray], message: str, **how: Any) -> Recipe:
-    """Stored otherwise than it is to be seen, and the stream's own messages say how."""
-
-    def make(folder: Path) -> Film:
-        source = plain("source-" + name, frame=altered(change), **how)(folder)
-        path = filtered(folder / name, source.path, f"h264_metadata=display_orientation=insert:{message}")
-        return replace(source, path=path)
-
-    return make
-
-
-def turned_inside_hevc(name: str, change: Callable[[np.ndarray], np.ndarray], turn: int) -> Recipe:
-    """The same for HEVC."""
-    return plain(name, frame=altered(change), codec="libx265", change=hevc_orientation(turn))
-
-
-def resized(name: str, *sizes: tuple[int, int, Fraction | int], codec: str = "libx264") -> Recipe:
-    """Pictures whose stored size or aspect changes inside the film; all are to be seen in proportion."""
-
-    def make(folder: Path) -> Film:
-        each, times, parts = 40, steady(40 * len(sizes)), []
-        options = {"bf": "0", "x265-params": OPTIONS["libx265"]["x265-params"].replace("bframes=2", "bframes=0")}
-        for number, (width, height, aspect) in enumerate(sizes):
-            shown = times[number * each : (number + 1) * each]
-
-            def frame(second: Fraction, of: Any = (width, height, Fraction(aspect))) -> Any:
-                return av.VideoFrame.from_ndarray(picture(second, *of), format="rgb24")
-
-            def prepare(stream: Any, aspect: Any = aspect) -> None:
-                stream.codec_context.sample_aspect_ratio = Fraction(aspect)
-
-            part = folder / f"{number}.ts"
-            parts.append(write(part, shown, codec=codec, options=options, frame=frame, prepare=prepare))
-        path = joined(folder / "f.ts", parts)
-        if not name.endswith(".ts"):
-            path = combined(folder / name, [path])
-        return Film(path=path, times=times, length=times[-1] + FRAME, copied=None)
-
-    return make
-
-
-def with_still(
-    name: str,
-    *,
-    size: tuple[int, int],
-    first: bool,
-    codec: str = "mjpeg",
-    pictures: int = 1,
-    marked: str = "both",
-) -> Recipe:
-    """A still picture as a stream beside the film's."""
-
-    def make(folder: Path) -> Film:
-        def frame(second: Fraction) -> Any:
-            return av.VideoFrame.from_ndarray(np.full((*reversed(size), 3), 90, np.uint8), format="rgb24")
-
-        pixels = "yuvj420p" if codec == "mjpeg" else "rgb24"
-        still = write(folder / "still.mp4", steady(pictures), codec=codec, frame=frame, pixel_format=pixels)
-        film = write(folder / "film.mp4", STEADY)
-        parts = [still, film] if first else [film, still]
-
-        def prepare(streams: list[Any]) -> None:
-            for part, stream in zip(parts, streams, strict=True):
-                wanted = marked == "both" or (marked == "still") == (part is still)
-                stream.disposition = av.stream.Disposition.default if wanted else av.stream.Disposition(0)
-
-        path = combined(folder / name, parts, prepare=prepare)
-        return Film(path=path, times=STEADY, length=STEADY[-1] + FRAME)
-
-    return make
-
-
-def tagged(name: str, tag: str, *, pixel_format: str = "yuv420p") -> Recipe:
-    """A stream that says of its colours what `tag` says."""
-
-    def make(folder: Path) -> Film:
-        source = plain("source-" + name, steady(60), pixel_format=pixel_format)(folder)
-        return replace(source, path=filtered(folder / name, source.path, f"h264_metadata={tag}"))
-
-    return make
-
-
-MATRICES = range(18)
-"""Every value of matrix_coefficients in ITU-T H.273."""
+MATRICES = {
+    **dict.fromkeys(range(18), BT601),
+    **{tag: tag for tag in (1, 4, 5, 6, 7, 9)},
+    10: BT2020,
+    14: BT2020,
+}
+"""Every value of matrix_coefficients in ITU-T H.273, and by which matrix players show it: those that they do not know
+as if it did not say, or as the plain kind of its family."""
 TURNS = {
     "90": (lambda image: np.rot90(image, 3), (0, -1, 0, 1, 0, 0, 0, 0, 1)),
     "180": (lambda image: np.rot90(image, 2), (-1, 0, 0, 0, -1, 0, 0, 0, 1)),
@@ -251,8 +48,6 @@ HEVC = {"codec": "libx265"}
 MPEG2 = {"codec": "mpeg2video", **WHOLE}
 VP9 = {"codec": "libvpx-vp9"}
 NO_B = {"options": {"bf": "0"}}
-LASTING = {"last": UNEVEN[-1] - UNEVEN[-2]}
-"""The last picture stays as long as the one before, as the container says."""
 
 CONTAINERS = {
     "mp4": plain("f.mp4", **NO_B),
@@ -263,7 +58,7 @@ CONTAINERS = {
     "mov": plain("f.mov"),
     "mkv": plain("f.mkv"),
     "ts": plain("f.ts"),
-    "flv": plain("f.flv"),
+    "flv": plain("f.flv", copied=None),
     "nut": plain("f.nut"),
     "avi": plain("f.avi", copied=False, **NO_B, **WHOLE),
     "avi, b frames": plain("f.avi", copied=False, **WHOLE),
@@ -303,11 +98,11 @@ JOINTS = {
     "clock two hours back, hevc": joint("f.ts", [2 * HOUR, 0], **HEVC),
     "clock two hours back, mpeg2": joint("f.ts", [2 * HOUR, 0], **MPEG2),
     "clock a day ahead": joint("f.ts", [0, 24 * HOUR]),
-    "clock ahead and back": joint("f.ts", [0, 2 * HOUR, 0, 20]),
+    "clock ahead and back": joint("f.ts", [0, 2 * HOUR, 0, 3 * HOUR]),
     "clock ten seconds back": joint("f.ts", [12, 2]),
     "clock wraps": plain("f.ts", clock=WRAP - 2, copied=None),
     "clock wraps at a join": joint("f.ts", [WRAP - Fraction(12, 5), 0], **NO_B),
-    "clock wraps, then restarts": joint("f.ts", [WRAP - 1, 25]),
+    "clock wraps, then restarts": joint("f.ts", [WRAP - Fraction(9, 5), 0, 0], each=80),
     "clock wraps, mpeg2": plain("f.ts", clock=WRAP - 2, copied=False, **MPEG2),
 }
 GAPS = {
@@ -327,10 +122,10 @@ GAPS = {
 }
 STARTS = {
     "from 10 s, mp4": plain("f.mp4", clock=10),
-    "from 10 s, fragmented": plain("f.mp4", clock=10, muxing={"movflags": "frag_keyframe+empty_moov"}),
+    "from 10 s, fragmented": plain("f.mp4", clock=10, muxing={"movflags": "frag_keyframe+delay_moov"}),
     "from 10 s, mkv": plain("f.mkv", clock=10),
     "from 10 s, webm": plain("f.webm", clock=10, **VP9),
-    "from 10 s, flv": plain("f.flv", clock=10),
+    "from 10 s, flv": plain("f.flv", clock=10, copied=None),
     "from 10 s, ts": plain("f.ts", clock=10),
     "from 20 hours, ts": plain("f.ts", clock=20 * HOUR),
     "from two hours, mkv": plain("f.mkv", clock=2 * HOUR),
@@ -348,30 +143,32 @@ STARTS = {
 UNEVEN_RATES = {
     f"uneven, {name}": plain(f"f.{name.split()[0]}", UNEVEN, **how)
     for name, how in {
-        "mp4": LASTING,
+        "mp4": {},
         "mp4 without b frames": NO_B,
-        "mp4 hevc": HEVC | LASTING,
-        "mov": LASTING,
+        "mp4 hevc": HEVC,
+        "mov": {},
         "mkv": {},
         "mkv hevc": HEVC,
         "ts": {},
-        "flv": {},
+        "flv": {"copied": None},
         "nut": {},
         "webm": VP9,
     }.items()
 }
 EDITS = {
-    "blank before": cut_by_edits("f.mp4", [(2, None), (4, 0)]),
-    "blank before, b frames": cut_by_edits("f.mp4", [(2, None), (4, 0)], options={}),
-    "trimmed at a key frame": cut_by_edits("f.mp4", [(Fraction(64, 25), Fraction(36, 25))]),
-    "trimmed between key frames": cut_by_edits("f.mp4", [(3, 1)]),
-    "trimmed between key frames, b frames": cut_by_edits("f.mp4", [(3, 1)], options={}),
-    "trimmed, hevc": cut_by_edits("f.mp4", [(3, 1)], codec="libx265", options={}),
+    "blank before": cut_by_edits("f.mp4", [(2, None), (Fraction(16, 5), 0)]),
+    "blank before, b frames": cut_by_edits("f.mp4", [(2, None), (Fraction(16, 5), 0)], options={}),
+    "trimmed at a key frame": cut_by_edits("f.mp4", [(Fraction(56, 25), Fraction(24, 25))]),
+    "trimmed between key frames": cut_by_edits("f.mp4", [(2, 1)]),
+    "trimmed between key frames, b frames": cut_by_edits("f.mp4", [(2, 1)], options={}),
+    "trimmed, hevc": cut_by_edits("f.mp4", [(2, 1)], codec="libx265", options={}),
     "trimmed at the end": cut_by_edits("f.mp4", [(3, 0)]),
-    "trimmed at both ends": cut_by_edits("f.mp4", [(2, 1)], options={}),
+    "trimmed at both ends": cut_by_edits("f.mp4", [(Fraction(8, 5), Fraction(4, 5))], options={}),
     "blank, then trimmed": cut_by_edits("f.mp4", [(5, None), (2, 1)]),
-    "a piece left out": cut_by_edits("f.mp4", [(Fraction(3, 2), 0), (Fraction(3, 2), Fraction(5, 2))]),
-    "two pieces the other way round": cut_by_edits("f.mp4", [(Fraction(3, 2), Fraction(5, 2)), (Fraction(3, 2), 0)]),
+    "a piece left out": cut_by_edits("f.mp4", [(Fraction(36, 25), 0), (Fraction(32, 25), Fraction(48, 25))]),
+    "two pieces the other way round": cut_by_edits(
+        "f.mp4", [(Fraction(32, 25), Fraction(48, 25)), (Fraction(36, 25), 0)]
+    ),
 }
 PACKED = {f"packed b frames, {name}": packed(f"f.{name}") for name in ("avi", "mkv", "mp4", "mov", "nut")}
 TURNED = {
@@ -420,17 +217,22 @@ STILLS = {
     "still twice, mkv": with_still("f.mkv", size=(600, 600), first=True, pictures=2),
 }
 COLOURS = {
-    **{f"matrix {tag}": tagged("f.mp4", f"matrix_coefficients={tag}") for tag in MATRICES},
     **{
-        f"matrix {tag}, 10 bits": tagged("f.mp4", f"matrix_coefficients={tag}", pixel_format="yuv420p10le")
-        for tag in MATRICES
+        f"matrix {tag}{', 10 bits' * deep}": tagged(
+            "f.mp4", f"matrix_coefficients={tag}", matrix=matrix, pixel_format="yuv420p10le" if deep else "yuv420p"
+        )
+        for tag, matrix in MATRICES.items()
+        for deep in (False, True)
     },
     "matrix 8, mkv": tagged("f.mkv", "matrix_coefficients=8"),
-    "matrix 14, ts": tagged("f.ts", "matrix_coefficients=14"),
-    "rgb": plain("f.mp4", codec="libx264rgb", pixel_format="rgb24"),
-    **{f"primaries {tag}": tagged("f.mp4", f"colour_primaries={tag}") for tag in (2, 4, 8, 10, 12, 22, 3, 200)},
-    **{f"transfer {tag}": tagged("f.mp4", f"transfer_characteristics={tag}") for tag in (2, 4, 8, 10, 11, 13, 17, 200)},
+    "matrix 14, ts": tagged("f.ts", "matrix_coefficients=14", matrix=BT2020),
+    "stored as RGB": plain("f.mp4", codec="libx264rgb", pixel_format="rgb24"),
+    **{f"primaries {tag}": tagged("f.mp4", f"colour_primaries={tag}") for tag in (2, 3, 4, 8, 10, 12, 22, 200)},
+    **{
+        f"transfer {tag}": tagged("f.mp4", f"transfer_characteristics={tag}")
+        for tag in (2, 3, 4, 8, 10, 11, 13, 17, 200)
+    },
 }
-FILMS: dict[str, Recipe] = (
-    CONTAINERS | JOINTS | GAPS | STARTS | UNEVEN_RATES | EDITS | PACKED | TURNED | SIZES | STILLS | COLOURS
-)
+ODD: dict[str, Recipe] = CONTAINERS | JOINTS | GAPS | STARTS | UNEVEN_RATES | EDITS | PACKED | TURNED | SIZES | STILLS
+FILMS = ODD | COLOURS
+BEGIN_LATE = [name for name in STARTS if name.startswith(("from 10", "from two")) or "first" in name]

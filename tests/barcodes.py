@@ -62,13 +62,11 @@ def read(image: np.ndarray) -> Reading:
     image = image[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     height, width = image.shape[:2]
     side = height / 4
-    middles = np.array([[side / 2, side / 2], [side / 2, width - side / 2], [height - side / 2, width / 2]])
-    colours = np.array(
-        [
-            image[np.ix_(_around(down, side / 8), _around(across, side / 8))].mean(axis=(0, 1))
-            for down, across in middles
-        ]
-    )
+    reddish = image[..., 0] > image[..., 1].astype(int) + 40
+    red = reddish[round(side / 2)].sum()
+    middles = np.array([[side / 2, red / 2], [side / 2, width - side / 4], [height - side / 2, width / 2]])
+    spots = [np.ix_(_around(down, side / 8), _around(across, side / 8)) for down, across in middles]
+    colours = np.array([image[spot].mean(axis=(0, 1)) for spot in spots])
     if [int(colour.argmax()) for colour in colours] != [0, 1, 2]:
         raise MisreadError(f"the picture does not stand upright: {colours.round().tolist()}")
     rows = _around(height * (0.25 + (np.arange(ROWS) + 0.5) / (2 * ROWS)), width / COLUMNS / 5)
@@ -79,8 +77,7 @@ def read(image: np.ndarray) -> Reading:
     code = int("".join("1" if grey > 127 else "0" for grey in greys.ravel()), 2)
     if code & 255 != _check(code >> 8):
         raise MisreadError(f"the bar code does not add up: {code:#x}")
-    reddish = image[..., 0] > image[..., 1].astype(int) + 40
-    shape = float(reddish[round(side / 2)].sum() / max(1, reddish[: height // 2, round(side / 2)].sum()))
+    shape = float(red / max(1, reddish[: height // 2, round(red / 2)].sum()))
     return Reading(Fraction(code >> 8, 100), shape, colours)
 
 

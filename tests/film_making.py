@@ -4,6 +4,7 @@ import heapq
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ VOP = b"\0\0\1\xb6"
 B_VOP = 2
 TIME_BITS = 5
 """Of a clock of 25 units a second."""
-ANY = lambda packet: [packet]  # noqa: E731
 
 
 def steady(count: int, rate: int = RATE) -> list[Fraction]:
@@ -62,7 +62,7 @@ def write(
     muxing: dict[str, str] | None = None,
     frame: Callable[[Fraction], "av.VideoFrame"] = upright,
     prepare: Callable[[Any], None] = lambda stream: None,
-    change: Callable[[Any], Iterable[Any]] = ANY,
+    change: Callable[[Any], Iterable[Any]] = lambda packet: [packet],
 ) -> Path:
     """Write a film whose pictures show the seconds `shown`.
 
@@ -82,9 +82,17 @@ def write(
         change: Makes packets out of a packet.
     """
     stamps = [second + clock for second in shown] if stamps is None else stamps
+    units = [round(stamp / time_base) for stamp in stamps]
+    stays = {now: then - now for now, then in pairwise([*units, units[-1] + round(1 / (RATE * time_base))])}
+
+    def made(packets: Iterable[Any]) -> Iterator[Any]:
+        for packet in packets:
+            packet.duration = stays[packet.pts]
+            yield from change(packet)
+
     with av.open(str(path), "w", format=container, options=muxing or {}) as film:
         stream = None
-        for second, stamp in zip(shown, stamps, strict=True):
+        for second, unit in zip(shown, units, strict=True):
             stored = frame(second)
             if stream is None:
                 stream = film.add_stream(codec, rate=RATE)
@@ -93,12 +101,10 @@ def write(
                 stream.codec_context.thread_count = 1
                 stream.options = OPTIONS.get(codec, {}) | (options or {})
                 prepare(stream)
-            stored.pts, stored.time_base = round(stamp / time_base), time_base
-            for packet in stream.encode(stored):
-                film.mux(list(change(packet)))
+            stored.pts, stored.time_base = unit, time_base
+            film.mux(list(made(stream.encode(stored))))
         assert stream is not None
-        for packet in stream.encode(None):
-            film.mux(list(change(packet)))
+        film.mux(list(made(stream.encode(None))))
     return path
 
 
@@ -125,12 +131,15 @@ def combined(
     container: str | None = None,
     muxing: dict[str, str] | None = None,
     prepare: Callable[[list[Any]], None] = lambda streams: None,
-    change: Callable[[Any], Iterable[Any]] = ANY,
+    change: Callable[[Any], Iterable[Any]] = lambda packet: [packet],
 ) -> Path:
     """The streams of several files in one, their packets as they are."""
     opened = [av.open(str(part)) for part in parts]
     with av.open(str(path), "w", format=container, options=muxing or {}) as film:
         streams = [film.add_stream_from_template(part.streams[0], opaque=True) for part in opened]
+        for stream in streams:
+            if stream.type == "video":
+                stream.codec_context.framerate = Fraction(RATE)
         prepare(streams)
         packets = heapq.merge(
             *(_packets(part, stream) for part, stream in zip(opened, streams, strict=True)),
@@ -180,15 +189,10 @@ def edited(path: Path, edits: Sequence[tuple[Fraction | int, Fraction | int | No
         old_at, old_end = _box(track, 8, len(track), "edts")
         (zero,) = struct.unpack_from(">i", track, track.index(b"elst") + 4 + 4 + 4 + 4)
         track = track[:old_at] + track[old_end:]
-    rows = b"".join(
-        struct.pack(
-            ">IiI",
-            round(length * movie_scale),
-            -1 if media is None else max(zero, 0) + round(media * media_scale),
-            1 << 16,
-        )
-        for length, media in edits
-    )
+    rows = b""
+    for length, media in edits:
+        begins = -1 if media is None else max(zero, 0) + round(media * media_scale)
+        rows += struct.pack(">IiI", round(length * movie_scale), begins, 1 << 16)
     edts = _boxed("edts", _boxed("elst", struct.pack(">II", 0, len(edits)) + rows))
     after_header = _box(track, 8, len(track), "tkhd")[1]
     track = _boxed("trak", track[8:after_header] + edts + track[after_header:])
