@@ -220,7 +220,9 @@ def test_two_at_once_the_second_is_refused(extract, films_folder, tmp_path):
     with locked(tmp_path / "out/mine", "extracting"):
         code, said, complaints = extract(films_folder)
     assert (code, said) == (2, "")
-    assert complaints.strip().splitlines()[-1].endswith("another process is extracting there; wait until it is done")
+    assert (
+        complaints.strip().splitlines()[-1].endswith("this process itself is extracting there; wait until it is done")
+    )
     assert extract(films_folder)[0] == 0
 
 
