@@ -172,8 +172,8 @@ def unwritable(path: Path, error: OSError) -> InputError:
     )
 
 
-def read_bounded(path: Path, most: int = MOST_SETTINGS) -> bytes:
-    """All of a file, which is an ordinary one of at most `most` bytes.
+def read_bounded(path: Path, most: int | None = MOST_SETTINGS) -> bytes:
+    """All of a file, which is an ordinary one of at most `most` bytes; None: of any size.
 
     Raises:
         OSError: It cannot be read.
@@ -182,8 +182,8 @@ def read_bounded(path: Path, most: int = MOST_SETTINGS) -> bytes:
     if path.exists() and not path.is_file():
         raise ValueError("not an ordinary file")
     with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
+        data = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(data) > most:
         raise ValueError(f"larger than {most:,} bytes")
     return data
 

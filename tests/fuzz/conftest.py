@@ -49,8 +49,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How many inputs of which kind were tried."""
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
-    told = [value for report in reports for key, value in getattr(report, "user_properties", ()) if key == "fuzzed"]
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    ended = (report for report in reports if getattr(report, "when", None) == "teardown")
+    told = [value for report in ended for key, value in report.user_properties if key == "fuzzed"]
     if told:
         terminalreporter.section("fuzzed inputs")
     for name, tried, seed, found in sorted(told):

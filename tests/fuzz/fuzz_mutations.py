@@ -169,7 +169,7 @@ class Json(NamedTuple):
     """Put a literal in the place of one value of a JSON text, or of a line of it; None drops the value."""
 
     number: int
-    literal: str | None
+    which: int | None
 
     def __call__(self, data: bytes) -> bytes:
         lines = [data]
@@ -192,11 +192,11 @@ class Json(NamedTuple):
         holder: Any = whole
         for step in path[:-1]:
             holder = holder[step]
-        if self.literal is None:
+        if self.which is None:
             del holder[path[-1]]
             return json.dumps(whole[0]).encode() if whole else b""
         holder[path[-1]] = "here it goes"
-        return json.dumps(whole[0]).replace('"here it goes"', self.literal).encode("utf-8", "surrogatepass")
+        return json.dumps(whole[0]).replace('"here it goes"', LITERALS[self.which]).encode("utf-8", "surrogatepass")
 
 
 def _spots(holder: Any, step: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -441,9 +441,9 @@ def of_text(length: int) -> st.SearchStrategy[Mutation]:
     )
 
 
-def of_json() -> st.SearchStrategy[Mutation]:
+def of_json() -> st.SearchStrategy[Json]:
     """What can be done to JSON, whole or in lines, so that it stays JSON or nearly."""
-    return st.builds(Json, st.integers(0, 60), st.none() | st.sampled_from(LITERALS))
+    return st.builds(Json, st.integers(0, 60), st.none() | st.integers(0, len(LITERALS) - 1))
 
 
 def of_zip(length: int) -> st.SearchStrategy[Mutation]:

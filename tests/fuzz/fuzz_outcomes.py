@@ -71,14 +71,15 @@ class Mother:
 
     def _ask(self, **command: object) -> dict[str, Any]:
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("fuzz_process.py"))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=(self._scratch / "stderr").open("wb"),
-                text=True,
-                env=self._environment,
-            )
+            with (self._scratch / "stderr").open("wb") as words:
+                self._process = subprocess.Popen(
+                    [sys.executable, str(Path(__file__).with_name("fuzz_process.py"))],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=words,
+                    text=True,
+                    env=self._environment,
+                )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(command) + "\n")

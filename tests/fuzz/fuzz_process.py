@@ -57,8 +57,6 @@ def main() -> None:
     for name in LOADED:
         importlib.import_module(name)
     tqdm.monitor_interval = 0  # a thread
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    memory = pages * resource.getpagesize() + MEMORY
     for line in commands:
         command = json.loads(line)
         if command["warm"]:
@@ -68,6 +66,8 @@ def main() -> None:
                 + "\n"
             )
             continue
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        memory = pages * resource.getpagesize() + MEMORY
         gc.freeze()  # or every child copies the pages that its collector looks at
         child = os.fork()
         if child == 0:

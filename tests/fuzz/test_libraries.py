@@ -2,10 +2,11 @@
 
 import sqlite3
 from pathlib import Path
+from typing import NamedTuple
 
 from fuzz_hunt import Hunt
 from fuzz_material import Spoilt, spoilt
-from fuzz_mutations import LITERALS, Json, Mutation, Sql
+from fuzz_mutations import Json, Mutation, Sql, of_json
 from fuzz_outcomes import Mother, Tree, attempt
 from hypothesis import strategies as st
 
@@ -85,22 +86,21 @@ def statements(database: bytes) -> st.SearchStrategy[Mutation]:
         st.builds(update, st.sampled_from(pairs), st.sampled_from(VALUES), st.none() | st.integers(0, 6)),
         st.builds(whole, st.sampled_from(sorted(columns)), st.sampled_from(forms)),
         st.sampled_from(pragmas).map(lambda pragma: Sql(f"PRAGMA {pragma};")),
-        st.builds(Settings, st.builds(Json, st.integers(0, 40), st.none() | st.sampled_from(LITERALS))),
+        st.builds(Settings, of_json()),
     )
 
 
-class Settings(Json):
+class Settings(NamedTuple):
     """Spoils a library's settings, with a checksum that fits."""
 
-    def __new__(cls, change: Json) -> "Settings":
-        return super().__new__(cls, change.number, change.literal)
+    change: Json
 
     def __call__(self, data: bytes) -> bytes:
         connection = sqlite3.connect(":memory:", isolation_level=None)
         try:
             connection.deserialize(data)
             (text,) = connection.execute("SELECT value FROM settings").fetchone()
-            changed = super().__call__(text.encode()).decode("utf-8", "replace")
+            changed = self.change(text.encode()).decode("utf-8", "replace")
             connection.execute("UPDATE settings SET value = ?, checksum = ?", (changed, checksum(changed)))
             return bytes(connection.serialize())
         except (sqlite3.Error, TypeError, AttributeError):

@@ -16,11 +16,13 @@ PUBLISHED = "published.ckpt"
 
 def not_finite(folder: Path, outcome: Outcome) -> list[Finding]:
     """A finding if the weights in `folder` hold what is not finite, and yet the command went through."""
+    if outcome.code != 0:
+        return []
     data = (folder / "model.safetensors").read_bytes()
     numbers = np.frombuffer(data[8 + int.from_bytes(data[:8], "little") :], dtype="<f4")
-    if outcome.code == 0 and not np.isfinite(numbers).all():
-        return [Finding(f"{outcome.arguments[0]} goes through with weights that are not finite", outcome.out[:400])]
-    return []
+    if np.isfinite(numbers).all():
+        return []
+    return [Finding(f"{outcome.arguments[0]} goes through with weights that are not finite", outcome.out[:400])]
 
 
 def test_model_folders(hunt: Hunt, mother: Mother, run: Tree) -> None:

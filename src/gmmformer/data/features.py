@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 
 from gmmformer.data.frame_names import read_frame_names
 from gmmformer.data.row_table import RowTable, locate_rows
-from gmmformer.errors import InputError, suggest
+from gmmformer.errors import InputError, one_line, suggest
+from gmmformer.files import read_bounded
 from gmmformer.names import lookalikes
 
 _WILL_NEED: int | None = getattr(mmap, "MADV_WILLNEED", None)  # not on Windows
@@ -202,11 +203,12 @@ def read_seconds(folder: Path, rows: int) -> Float[np.ndarray, "rows"] | None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bounded(path, None)
     except FileNotFoundError:
         known = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise InputError(
             f"{path}: missing; {suggest(path.name, known) if known else 'there is no such folder'}"
         ) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"{path}: cannot be read ({why}); check its permissions") from error

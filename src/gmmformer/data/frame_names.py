@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from gmmformer.errors import InputError
+from gmmformer.errors import InputError, one_line
+from gmmformer.files import read_bounded
 
 _SHAPE = "{'video id': ['row name', ...], ...}"
 
@@ -37,11 +38,10 @@ def read_frame_names(path: Path) -> list[FrameNames]:
         InputError: The file cannot be read or holds anything but a literal of that shape.
     """
     try:
-        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); check the folder and its permissions"
-        ) from error
+        data = read_bounded(path, None).removeprefix(b"\xef\xbb\xbf").strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"{path}: cannot be read ({why}); check the folder and its permissions") from error
     entries = _entries(data)
     if entries is None:
         entries = _parsed_entries(path, data)
