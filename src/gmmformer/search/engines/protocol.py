@@ -71,13 +71,12 @@ def best_films(
     for first in range(0, len(queries), step):
         some = np.ascontiguousarray(queries[first : first + step], dtype=np.float32)
         scores = np.maximum.reduceat(best_scores(snapshot, some, slots), starts, axis=1)
-        scores[~np.isfinite(scores)] = -np.inf  # no number to rank by: such a film is never found; `verify` names it
         for query, row in zip(some, scores, strict=True):
             if len(some) > 1:
-                good = np.flatnonzero((row >= least_of(k, row) - _LAST_DIGITS) & (row > -np.inf))
+                good = np.flatnonzero(row >= least_of(k, row) - _LAST_DIGITS)
                 found += best_films(snapshot, query[None], slots[runs(starts[good], counts[good])], k)
             else:
-                good = np.flatnonzero((row >= least_of(k, row)) & (row > -np.inf))
+                good = np.flatnonzero(row >= least_of(k, row))
                 order = good[np.argsort(-row[good], kind="stable")[:k]]  # of films that are alike the first
                 found.append(Found(films[order], row[order]))
     return found
