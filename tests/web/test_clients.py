@@ -4,15 +4,15 @@ import contextlib
 import json
 import socket
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
-import numpy as np
 import pytest
-from tests_web_helpers import BEARER, TOKEN, raw, running, served, until
+from tests_web_helpers import BEARER, BIG, TOKEN, of_a_big_film, raw, running, served, until
 
-from gmmformer.search import Library, choose_encoders
-from gmmformer.web import ServeConfig, files, protocol, server
+from gmmformer.search import Library
+from gmmformer.web import ServeConfig, Server, files, protocol, server
 
 
 def test_bodies_that_are_too_large(guarded_url: str) -> None:
@@ -60,17 +60,11 @@ def test_a_second_request_may_not_dawdle_either(guarded_url: str) -> None:
 
 
 def test_a_client_that_reads_nothing_is_dropped(library: Library, tmp_path: Path) -> None:
-    path = tmp_path / "big.mp4"
-    path.write_bytes(bytes(30_000_000))
-    status = path.stat()
-    with Library.create(tmp_path / "own", choose_encoders(library.folder / "model")) as ours:
-        rows = np.ones((5, ours.settings.feature_dim), dtype=np.float32)
-        ours.add_film(str(path), rows, stamp=f"{status.st_size}-{status.st_mtime_ns}")
-        with served(ours, ServeConfig(port=0, stall_seconds=0.4)) as url:
-            port = int(url.rpartition(":")[2])
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-                connection.sendall(b"GET /media/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                until(lambda: httpx.get(f"{url}/metrics").text.count("in_progress 1.0\n"))  # the one that asks
+    with of_a_big_film(library, tmp_path) as ours, served(ours, ServeConfig(port=0, stall_seconds=0.4)) as url:
+        port = int(url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET /media/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            until(lambda: httpx.get(f"{url}/metrics").text.count("in_progress 1.0\n"))  # the one that asks
 
 
 def test_more_requests_than_allowed_are_turned_away(library: Library) -> None:
@@ -175,6 +169,27 @@ def test_nor_can_who_needs_none(library: Library, said: bytes) -> None:
             until(lambda path=path: httpx.get(url + path, timeout=30).status_code == 200)
 
 
+def test_who_has_stopped_reading_makes_room_for_who_asks(library: Library, tmp_path: Path) -> None:
+    config = ServeConfig(port=0, requests=2, stall_seconds=600)
+    with (
+        of_a_big_film(library, tmp_path) as ours,
+        running(ours, config) as (server, url),
+        opened(url) as first,
+        opened(url) as second,
+    ):
+        for number, client in enumerate((first, second), start=1):
+            client.sendall(GET % b"/media/1")
+            until(lambda number=number: stalled_in(server) == number)
+        assert httpx.get(f"{url}/api/films", timeout=30).status_code == 200
+        until(lambda: is_closed(first))  # which has waited longest
+        assert not is_closed(second)
+
+
+def stalled_in(server: Server) -> int:
+    """How many of a server's clients take nothing of their answers."""
+    return sum(one.stalled_since is not None for one in list(server.server_state.connections))
+
+
 def test_who_waits_longest_of_the_address_with_most_makes_room(library: Library) -> None:
     with (
         served(library, ServeConfig(port=0, token=TOKEN, connections=8)) as url,
@@ -213,9 +228,22 @@ def test_an_address_has_so_many_connections_and_this_machine_and_the_proxies_any
     assert opened_and_left(ServeConfig(port=0, connections_each=5, proxies=("127.0.0.0/30",))) == 12
 
 
-@pytest.mark.parametrize("asked", [GET % b"/static/app.css" * 500, GET % b"/" + CLOSING % b"/static/screen.css"])
-def test_who_reads_nothing_and_has_shown_no_token_is_dropped_soon(library: Library, asked: bytes) -> None:
+@pytest.mark.parametrize(
+    "asked", [GET % b"/static/app.css" * 500, GET % b"/static/search.js" * 4 + CLOSING % b"/static/search.js"]
+)
+def test_who_reads_nothing_and_has_shown_no_token_is_dropped_soon(
+    library: Library, asked: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Be it while the server writes, or while it closes what it wrote."""
+    true = protocol.PatientProtocol.connection_made
+
+    def cramped(self: protocol.PatientProtocol, transport: Any) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_048)
+        true(self, transport)
+
+    monkeypatch.setattr(
+        protocol.PatientProtocol, "connection_made", cramped
+    )  # or the system takes all there is to write
     config = ServeConfig(port=0, token=TOKEN, read_seconds=0.5, stall_seconds=600)
     with running(library, config) as (server, url), opened(url) as client:
         client.setblocking(False)
@@ -267,18 +295,12 @@ def test_no_more_connections_than_files_can_be_open(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_client_that_leaves_is_not_read_to(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "big.mp4"
-    path.write_bytes(bytes(60_000_000))
     read: list[int] = []
     true = files.FileAnswer._read
     monkeypatch.setattr(files.FileAnswer, "_read", lambda *given: read.append(given[1]) or true(*given))
-    status = path.stat()
-    with Library.create(tmp_path / "own", choose_encoders(library.folder / "model")) as ours:
-        rows = np.ones((5, ours.settings.feature_dim), dtype=np.float32)
-        ours.add_film(str(path), rows, stamp=f"{status.st_size}-{status.st_mtime_ns}")
-        with served(ours, ServeConfig(port=0)) as url:
-            with opened(url) as client:
-                client.sendall(GET % b"/media/1")
-                assert client.recv(1_000)
-            until(lambda: httpx.get(f"{url}/metrics").text.count("in_progress 1.0\n"))
-    assert len(read) < 60_000_000 / files._CHUNK / 2
+    with of_a_big_film(library, tmp_path) as ours, served(ours, ServeConfig(port=0)) as url:
+        with opened(url) as client:
+            client.sendall(GET % b"/media/1")
+            assert client.recv(1_000)
+        until(lambda: httpx.get(f"{url}/metrics").text.count("in_progress 1.0\n"))
+    assert len(read) < BIG / files._CHUNK / 2

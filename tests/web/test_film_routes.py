@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tests_web_helpers import MARKED_UP, OLD_FILM, served
+from tests_web_helpers import MARKED_UP, OLD_FILM, of_a_big_film, served
 
 from gmmformer.config import DecodeLimits
 from gmmformer.media.decoding.decode import frame_at
@@ -247,19 +247,17 @@ def test_a_film_that_is_replaced_or_removed_while_it_plays(passing: tuple[Path, 
 
 
 def test_a_film_that_is_written_to_while_it_is_sent_is_not_sent_as_whole(tmp_path: Path, library: Library) -> None:
-    path = tmp_path / "big.mp4"
-    path.write_bytes(bytes(40_000_000))
-    status = path.stat()
-    with Library.create(tmp_path / "own", choose_encoders(library.folder / "model")) as ours:
-        rows = np.ones((5, ours.settings.feature_dim), dtype=np.float32)
-        ours.add_film(str(path), rows, stamp=f"{status.st_size}-{status.st_mtime_ns}")
-        with served(ours, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/media/1") as answer:
-            parts = answer.iter_raw(1 << 16)
-            next(parts)
-            os.utime(path, ns=(1, 1))
-            with pytest.raises(httpx.RemoteProtocolError):
-                for _ in parts:
-                    pass
+    with (
+        of_a_big_film(library, tmp_path) as ours,
+        served(ours, ServeConfig(port=0)) as url,
+        httpx.stream("GET", f"{url}/media/1") as answer,
+    ):
+        parts = answer.iter_raw(1 << 16)
+        next(parts)
+        os.utime(tmp_path / "big.mp4", ns=(1, 1))
+        with pytest.raises(httpx.RemoteProtocolError):
+            for _ in parts:
+                pass
 
 
 @pytest.mark.parametrize("asked", ["caf\u00e9", "CAFE\u0301", " caf\u00c9.mp4 "])

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from gmmformer.search import Library
+from gmmformer.search import Library, choose_encoders
 from gmmformer.web import ServeConfig, Server, create_app
 
 FILMS = 8
@@ -18,8 +18,22 @@ TOKEN = "open sesame, open sesame"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 OLD_FILM = "old camera.avi"
 """A film that no browser plays: MPEG-4 part 2 in AVI."""
+BIG = 60_000_000
+"""Bytes of a film that is more than any buffer on the way to a client."""
 MARKED_UP = "<img src=x onerror=alert(1)>&amp;.mp4"
 """A film whose name is HTML."""
+
+
+@contextlib.contextmanager
+def of_a_big_film(library: Library, tmp_path: Path) -> Iterator[Library]:
+    """A library of one such film, /media/1."""
+    path = tmp_path / "big.mp4"
+    path.write_bytes(bytes(BIG))
+    status = path.stat()
+    with Library.create(tmp_path / "own", choose_encoders(library.folder / "model")) as ours:
+        rows = np.ones((5, ours.settings.feature_dim), dtype=np.float32)
+        ours.add_film(str(path), rows, stamp=f"{status.st_size}-{status.st_mtime_ns}")
+        yield ours
 
 
 def write_old_film(path: Path, seconds: int = 12, fps: int = 12) -> None:
