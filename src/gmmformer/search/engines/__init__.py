@@ -7,6 +7,7 @@ from gmmformer.search.engines.ann import NAME as ANN
 from gmmformer.search.engines.ann import AnnEngine, index_of
 from gmmformer.search.engines.exact import ExactEngine
 from gmmformer.search.engines.milvus import MilvusEngine
+from gmmformer.search.engines.milvus_server import shown_address
 from gmmformer.search.engines.protocol import Engine, Found
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Store
@@ -39,13 +40,13 @@ def has_faiss() -> bool:
 
 
 def engine_name(name: str, store: Store, windows: int) -> str:
-    """What "auto" means for a library of so many windows; any other name means itself. Nothing is loaded.
+    """What "auto" means for a library of so many windows; an address is told without credentials. Nothing is loaded.
 
     Raises:
         InputError: There is no such engine.
     """
     if is_address(name):
-        return name
+        return shown_address(name)
     if name == "auto":
         return ANN if windows > EXACT_UP_TO and index_of(store) is not None and has_faiss() else ExactEngine.name
     if name not in (ANN, ExactEngine.name):
@@ -63,9 +64,9 @@ def choose_engine(name: str, store: Store, snapshot: Snapshot, last: Engine | No
         InputError: There is no such engine, or the library has no index, or that is no address.
         MissingExtraError: What the engine needs is not installed.
     """
-    name = engine_name(name, store, len(snapshot.windows))
     if is_address(name):
         return last or MilvusEngine(store, name)
+    name = engine_name(name, store, len(snapshot.windows))
     if last is not None and last.name == name:
         return last
     return AnnEngine(store) if name == ANN else ExactEngine()

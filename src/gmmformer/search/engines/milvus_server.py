@@ -45,9 +45,8 @@ class MilvusServer:
         """
         self._pymilvus, self._rpc_error = _pymilvus()
         parts = _split(address)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        self._place = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else PORT)
-        self.address = f"{parts.scheme}://{host}:{self._place[1]}{parts.path.rstrip('/')}"
+        self._place = parts.hostname or "", _port(parts)
+        self.address = shown_address(address)
         """Without credentials, so that it can be shown and kept."""
         own = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else ""
         self._token = own or os.environ.get(TOKEN, "")
@@ -129,6 +128,21 @@ class MilvusServer:
                 self._made = None
         if client is not None:
             client.close()
+
+
+def shown_address(address: str) -> str:
+    """A server's address whole, but for credentials: so it can be shown and kept.
+
+    Raises:
+        InputError: That is no address.
+    """
+    parts = _split(address)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{_port(parts)}{parts.path.rstrip('/')}"
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else PORT)
 
 
 def _split(address: str) -> SplitResult:
