@@ -122,6 +122,12 @@ def remove(name):
         (damage("id.txt", b""), "id.txt", "holds 0 names"),
         (damage("video2frames.txt", b"{'a': [open('x')]}"), "video2frames.txt", "holds code"),
         (damage("times.npy", b"no array"), "times.npy", "not a readable NumPy array"),
+        (damage("times.npy", b"PK\x03\x04 half an archive"), "times.npy", "not a readable NumPy array"),
+        (
+            damage("times.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (7,)}"),
+            "times.npy",
+            "not a",
+        ),
         (lambda folder: np.save(folder / "times.npy", np.zeros(6)), "times.npy", "one float64 for each of the 7 rows"),
         (
             lambda folder: np.save(folder / "times.npy", np.zeros(7, int)),

@@ -88,6 +88,7 @@ def test_empty_and_repeated_videos(tmp_path):
         (b"{'\\ud800': ['a_0']}", "not UTF-8"),
         (b"{'a': " + b"[" * 5000 + b"]" * 5000 + b"}", "literal"),
         (b"{'a': ['a\x00', 'b' 'c']}", "literal"),
+        (b"{'a': (" + b"'a'," * 2**19 + b")}", "too large for any other"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_runs(tmp_path, monkeypatch, content, message):

@@ -191,10 +191,10 @@ def read_seconds(folder: Path, rows: int) -> Float[np.ndarray, "rows"] | None:
     if not path.exists():
         return None
     try:
-        seconds = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        seconds = np.lib.format.open_memmap(path, mode="r")  # an array alone: no archive, nothing pickled
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise InputError(
-            f"{path}: is not a readable NumPy array ({error}); write it with numpy.save or remove it"
+            f"{path}: is not a readable NumPy array ({one_line(error)}); write it with numpy.save or remove it"
         ) from error
     if not isinstance(seconds, np.ndarray) or seconds.shape != (rows,) or seconds.dtype != np.float64:
         raise InputError(f"{path}: must hold one float64 for each of the {rows} rows; write it again or remove it")

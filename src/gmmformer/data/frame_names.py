@@ -10,6 +10,8 @@ from gmmformer.errors import InputError, one_line
 from gmmformer.files import read_bounded
 
 _SHAPE = "{'video id': ['row name', ...], ...}"
+_MOST_PARSED = 2**21
+"""Bytes that Python's own parser is given: it takes 500 times as much memory."""
 
 # What str() of a dict writes, without escapes; the names between the brackets are verified one level further down.
 _PLAIN_ENTRY = re.compile(rb"""\s*(?:'([^'\\\n]*)'|"([^"\\\n]*)")\s*:\s*\[([^\]\\]*)\]\s*([,}])""")
@@ -120,6 +122,8 @@ def _parsed_entries(path: Path, data: bytes) -> list[tuple[bytes, bytes]]:
         InputError: The file is no literal or not of the right shape.
     """
     remedy = f"write it as {_SHAPE}; it is read as a literal and never executed"
+    if len(data) > _MOST_PARSED:
+        raise InputError(f"{path}: is not in the form that `str` gives a dict, and too large for any other; {remedy}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -93,6 +93,11 @@ def timed(video: str, start: float, end: float, **more: object) -> Annotation:
     return Annotation(video=video, sentence="x", start=float(start), end=float(end), **more)
 
 
+def test_moments_of_one_second_alone_are_counted(write):
+    (remark,) = write([timed("first", 0, 3), timed("first", 2, 2), timed("third", 1, 1)]).remarks
+    assert remark.startswith("2 of 3 moments end at the second at which they begin, such as one of 'first' at 2 s")
+
+
 def test_moments_that_the_film_does_not_have_are_counted_and_the_worst_is_named(write):
     report = write(
         [

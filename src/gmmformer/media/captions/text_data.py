@@ -155,6 +155,12 @@ def moment_remarks(annotations: Sequence[Annotation], lengths: Sequence[float]) 
     beyond = [(_last(annotation) - length, annotation, length) for annotation, length in timed]
     beyond = [each for each in beyond if each[0] > _slack(each[2])]
     remarks = []
+    points = [annotation for annotation, _ in timed if annotation.start == _last(annotation)]
+    if points:
+        remarks.append(
+            f"{len(points):,} of {len(timed):,} moments end at the second at which they begin, such as one of "
+            f"{points[0].video!r} at {points[0].start:g} s, and count as the row there; see that both are written"
+        )
     if beyond:
         _, worst, length = max(beyond, key=lambda each: each[0])
         after = sum(annotation.start is not None and annotation.start >= length for _, annotation, length in beyond)
