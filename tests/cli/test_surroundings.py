@@ -117,6 +117,9 @@ def test_a_home_that_is_not_there(data, tmp_path):
 ENDS: list[tuple[BaseException, int, str]] = [
     (MemoryError("Unable to allocate 7 TiB"), 2, "not enough memory (Unable to allocate 7 TiB)"),
     (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2, "not enough memory"),
+    (ImportError("libx.so: failed to map segment from shared object"), 2, "not enough memory"),
+    (SystemError("<function _find_and_load> returned NULL without setting an exception"), 2, "not enough memory"),
+    (RuntimeError("can't start new thread"), 2, "not enough memory"),
     (RecursionError(), 2, "nested too deep"),
     (OSError(errno.EMFILE, "Too many open files", "part-1.bin"), 2, "part-1.bin: Too many open files; raise the limit"),
     (ImportError("libx.so: cannot open: Too many open files"), 2, "raise the limit"),

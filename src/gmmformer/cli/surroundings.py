@@ -19,7 +19,14 @@ LEAST_COLUMNS = 40
 """Width of a terminal below which help cannot be laid out."""
 BAD_INPUT, CLOSED_PIPE, INTERRUPTED = 2, 1, 130
 _OUTPUT = "the output"
-_NO_MEMORY = ("can't allocate memory", "unable to allocate", "cannot allocate memory", "out of memory")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "unable to allocate",
+    "cannot allocate memory",
+    "out of memory",
+    "can't start new thread",
+)
+_NO_MEMORY_TO_LOAD = ("failed to map segment", "returned null without setting an exception", *_NO_MEMORY)
 
 
 def prepare() -> None:
@@ -133,6 +140,8 @@ def _sentence(error: BaseException) -> str | None:
             return _of_the_system(error)
         case ImportError() if os.strerror(errno.EMFILE) in str(error):
             return _of_the_system(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+        case ImportError() | SystemError() if any(words in str(error).lower() for words in _NO_MEMORY_TO_LOAD):
+            return _memory(error)
         case RuntimeError() if any(words in str(error).lower() for words in _NO_MEMORY):
             return _memory(error)
         case _:
