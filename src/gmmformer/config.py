@@ -242,6 +242,24 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Running:
+    """How a model and its encoders run; nothing here changes what they compute, but for rounding."""
+
+    device: str = "auto"
+    """"auto", "cpu", "cuda", "cuda:1" or "mps"."""
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    """What encoders multiply matrices in; their vectors are float32 always."""
+    batch_size: int = 32
+    """Frames, or sentences, in one forward pass."""
+    allow_download: bool = False
+    """Whether what is not here may be fetched from the Hugging Face Hub."""
+
+    def __post_init__(self) -> None:
+        _as_declared(self)
+        _at_least(self, "batch_size", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
     """What decoding films may cost."""
 

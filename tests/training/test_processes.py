@@ -84,6 +84,9 @@ def test_devices():
     assert find_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(InputError, match="--device cuba: did you mean 'cuda'"):
         find_device("cuba")
+    for wrong in ("cpu:1", "cuda:x", "cuda:", "cuda:9999"):
+        with pytest.raises(InputError, match=f"--device {wrong}"):
+            find_device(wrong)
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="--device cuda: torch finds no such device here; take --device cpu"):
             find_device("cuda")

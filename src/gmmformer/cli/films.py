@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from gmmformer.cli.shared import bars, film_bar, report_epoch
-from gmmformer.config import DecodeConfig
+from gmmformer.config import DecodeConfig, Running
 from gmmformer.errors import InputError
 
 
@@ -26,8 +26,8 @@ def extract(
     feature: str | None = None,
     seed: int = 9527,
     device: str = "auto",
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-    batch: int = 32,
+    precision: Literal["float32", "bf16", "fp16"] = "float32",
+    batch_size: int = 32,
     allow_download: bool = False,
     ray: str | None = None,
     json: bool = False,
@@ -50,8 +50,8 @@ def extract(
         feature: Folder of the features under FeatureData. Default: named after the video encoder.
         seed: Draws train, val and test where the captions give no split.
         device: "auto", "cpu", "cuda" or "mps": where the encoders run.
-        dtype: What the encoders compute in.
-        batch: Frames, or sentences, in one forward pass.
+        precision: What the encoders multiply matrices in.
+        batch_size: Frames, or sentences, in one forward pass.
         allow_download: Whether encoders may be fetched from the Hugging Face Hub.
         ray: Address of a Ray cluster that does the work ("auto": the one running here).
         json: Print one JSON object at the end, and nothing else, on stdout.
@@ -63,19 +63,19 @@ def extract(
 
     broken: list[InputError] = []
     annotations = read_captions_files(captions, captions_format, on_broken=broken.append if skip_broken else None)
-    options: dict[str, Any] = {"device": device, "dtype": dtype, "batch": batch, "allow_download": allow_download}
+    running = Running(device=device, precision=precision, batch_size=batch_size, allow_download=allow_download)
     source: dict[str, Any] = {}
     if ray is not None:
         from gmmformer.media.cluster import featurise_on
 
-        source["source"] = featurise_on(ray, functools.partial(encoders.frame_encoder, video_encoder, **options))
+        source["source"] = featurise_on(ray, functools.partial(encoders.frame_encoder, video_encoder, running))
     with film_bar() as progress:
         report = extract_films(
             films,
             out,
             collection,
-            frames=encoders.frame_encoder(video_encoder, **options),
-            text=encoders.text_encoder(text_encoder, **options),
+            frames=encoders.frame_encoder(video_encoder, running),
+            text=encoders.text_encoder(text_encoder, running),
             annotations=annotations,
             feature=feature,
             decode=decode,

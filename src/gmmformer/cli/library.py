@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from gmmformer.cli.shared import bars
-from gmmformer.config import DecodeLimits
+from gmmformer.config import DecodeLimits, Running
 from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
     from gmmformer.data.progress import Progress
-    from gmmformer.search import Hit, IndexReport, Library, Running
+    from gmmformer.search import Hit, IndexReport, Library
 
 ACTIONS = Literal["info", "list", "failures", "remove", "verify", "compact", "rebuild"]
 NOTHING = "nothing here matches"
@@ -45,7 +45,7 @@ def index(
     watch: bool = False,
     engine: str = "auto",
     device: str = "auto",
-    batch: int = 32,
+    batch_size: int = 32,
     allow_download: bool = False,
     json: bool = False,
     limits: DecodeLimits = DecodeLimits(),
@@ -80,7 +80,7 @@ def index(
         watch: Do not stop: take in films as they appear in the folders.
         engine: The address of a Milvus server, http://host:port, to fill it with the library too.
         device: "auto", "cpu", "cuda" or "mps": where encoders and model run.
-        batch: Frames in one forward pass.
+        batch_size: Frames in one forward pass.
         allow_download: Whether encoders may be fetched from the Hugging Face Hub.
         json: Print one JSON object at the end (with --watch: a line after each change), and nothing else, on stdout.
         limits: What decoding may cost.
@@ -110,9 +110,7 @@ def index(
         found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
         if found is not None:
             return _told(found.report, library, found.films, found.seconds, json)
-    from gmmformer.search import Running
-
-    running = Running(device=device, batch=batch, allow_download=allow_download)
+    running = Running(device=device, batch_size=batch_size, allow_download=allow_download)
     with bars() as progress, _opened(library, model, chosen, fixed, running, engine) as opened:
         if films:
             return _index_films(opened, films, prune, retry, watch, limits, json, progress)
@@ -137,7 +135,7 @@ def _opened(
     model: str | None,
     chosen: dict[str, Any],
     fixed: dict[str, Any],
-    running: "Running",
+    running: Running,
     engine: str,
 ) -> "Library":
     """The library, made if it is not there; whatever was asked for is what it is."""
@@ -247,7 +245,7 @@ def search(
         device: "auto", "cpu", "cuda" or "mps".
         allow_download: Whether encoders may be fetched from the Hugging Face Hub.
     """
-    from gmmformer.search import Library, Running
+    from gmmformer.search import Library
 
     if (sentence is None) == (batch is None):
         raise InputError('give one sentence, in quotes, or --batch FILE: gmmformer search DIR "a dog jumps in"')

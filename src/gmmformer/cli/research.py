@@ -131,7 +131,8 @@ def evaluate(
     opened = Collection.open(data, collection, feature=feature)
     top = 10 if ranks else 1
     if model.startswith("zero-shot:") or mix_in is not None:
-        from gmmformer.search import Running, choose_encoders, evaluate_encoders
+        from gmmformer.config import Running
+        from gmmformer.search import choose_encoders, evaluate_encoders
 
         if window is not None:
             raise InputError(f"--window {window}: goes with a trained model alone; leave it out")

@@ -41,7 +41,8 @@ def serve(
         engine: What searches: auto, exact or ann.
         device: "auto", "cpu", "cuda" or "mps": where sentences are embedded.
     """
-    from gmmformer.search import Library, Running
+    from gmmformer.config import Running
+    from gmmformer.search import Library
     from gmmformer.web import ServeConfig
     from gmmformer.web import serve as serve_library
 

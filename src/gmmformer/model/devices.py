@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -18,18 +19,19 @@ _PAYS = 0.8
 _TURNS = 5
 
 
-def find_device(name: str) -> str:
-    """The device that `name` means: "cpu", "cuda" or "mps"; "auto" is a GPU if there is one.
+def find_device(name: str, auto: Sequence[str] = ("cuda",)) -> str:
+    """The device that `name` means: "cpu", "cuda", "cuda:1" or "mps"; "auto" is the first of `auto` that is here.
 
     Raises:
         InputError: There is no such device here.
     """
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return "cuda" if here["cuda"] else "cpu"
-    if name not in here:
-        raise InputError(f"--device {name}: {suggest(name, ['auto', *here])}")
-    if not here[name]:
+        return next((kind for kind in auto if here[kind]), "cpu")
+    kind, numbered, number = name.partition(":")
+    if kind not in here or (numbered and not (kind == "cuda" and number.isascii() and number.isdecimal())):
+        raise InputError(f"--device {name}: {suggest(name, ['auto', *here, 'cuda:1'])}")
+    if not here[kind] or (numbered and int(number) >= torch.cuda.device_count()):
         raise InputError(f"--device {name}: torch finds no such device here; take --device cpu")
     return name
 
@@ -45,7 +47,7 @@ def find_precision(asked: Precision, device: str) -> Precision:
         return asked
     if device == "cpu":
         return "bf16-mixed" if relative_time(torch.bfloat16) <= _PAYS else "32-true"
-    return "bf16-mixed" if device == "cuda" and _has_bfloat16() else "32-true"
+    return "bf16-mixed" if device.startswith("cuda") and _has_bfloat16() else "32-true"
 
 
 def tell_cost(setting: str, dtype: torch.dtype, device: str) -> None:
@@ -57,7 +59,7 @@ def tell_cost(setting: str, dtype: torch.dtype, device: str) -> None:
             "it where there are units for %s",
             *(setting, name, times, name),
         )
-    if device == "cuda" and dtype == torch.bfloat16 and not _has_bfloat16():
+    if device.startswith("cuda") and dtype == torch.bfloat16 and not _has_bfloat16():
         LOG.warning("%s: this GPU has no units for bfloat16 and only imitates it; leave it out to be faster", setting)
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from gmmformer.search.changes import Failure, IndexReport, Unchanged, unchanged
     from gmmformer.search.compaction import Compacted
     from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder
-    from gmmformer.search.encoders import Encoders, Recipe, Running, choose_encoders
+    from gmmformer.search.encoders import Encoders, Recipe, choose_encoders
     from gmmformer.search.evaluating import evaluate_encoders
     from gmmformer.search.hits import Hit
     from gmmformer.search.indexing import FilmSource, index_collection, index_films, index_library
@@ -27,7 +27,7 @@ __getattr__, __dir__ = lazily(
         "changes": ["Failure", "IndexReport", "Unchanged", "unchanged"],
         "compaction": ["Compacted"],
         "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder"],
-        "encoders": ["Encoders", "Recipe", "Running", "choose_encoders"],
+        "encoders": ["Encoders", "Recipe", "choose_encoders"],
         "evaluating": ["evaluate_encoders"],
         "hits": ["Hit"],
         "indexing": ["FilmSource", "index_collection", "index_films", "index_library"],
@@ -57,7 +57,6 @@ __all__ = [
     "ModelEmbedder",
     "NewFilm",
     "Recipe",
-    "Running",
     "Timeline",
     "Unchanged",
     "choose_encoders",

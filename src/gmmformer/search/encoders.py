@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from gmmformer.config import ModelConfig
+from gmmformer.config import ModelConfig, Running
 from gmmformer.errors import InputError
 from gmmformer.media.encoders.registry import (
     DualEncoder,
@@ -53,18 +53,6 @@ class Recipe:
     """Name and version of each encoder, by role, as the library was made with it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Running:
-    """How encoders and models run; nothing here changes what they compute, but for rounding."""
-
-    device: str = "auto"
-    """"auto", "cpu", "cuda" or "mps"."""
-    batch: int = 32
-    """Frames, or sentences, in one forward pass."""
-    allow_download: bool = False
-    """Whether encoders may be fetched from the Hugging Face Hub."""
-
-
 class Encoders:
     """What a library needs to take in films and to understand sentences."""
 
@@ -72,7 +60,7 @@ class Encoders:
         """Use `choose_encoders` or `recall_encoders`."""
         self._given, self._running, self.model = recipe, running, model
         self._lock = threading.Lock()
-        self._dual = dual_encoder(recipe.dual_encoder, **vars(running)) if recipe.dual_encoder else None
+        self._dual = dual_encoder(recipe.dual_encoder, running) if recipe.dual_encoder else None
         self._identities: dict[str, str] = {}
         self.embedder = self._embedder(name)
 
@@ -97,7 +85,7 @@ class Encoders:
                 "the model does not say what encoder made the features it was trained on, so films cannot be made "
                 "ready for it; name the encoder with --video-encoder"
             )
-        own = self._same("video_encoder", frame_encoder(recipe.video_encoder, **vars(self._running)))
+        own = self._same("video_encoder", frame_encoder(recipe.video_encoder, self._running))
         if own.dim != self.model.config.feature_dim:
             raise InputError(
                 f"--video-encoder {recipe.video_encoder} gives {own.dim} numbers a frame, the model takes "
@@ -117,7 +105,7 @@ class Encoders:
             return self._dual_embedder(dual)
         text = None
         if recipe.text_encoder is not None:
-            text = self._same("text_encoder", text_encoder(recipe.text_encoder, **vars(self._running)))
+            text = self._same("text_encoder", text_encoder(recipe.text_encoder, self._running))
         trained = ModelEmbedder(model, text, name)
         if dual is None:
             return trained

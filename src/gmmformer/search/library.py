@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 import numpy as np
 from jaxtyping import Float
 
-from gmmformer.config import DecodeConfig, DecodeLimits
+from gmmformer.config import DecodeConfig, DecodeLimits, Running
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.decoding.workers import FilmEnd
@@ -22,7 +22,7 @@ from gmmformer.search.answers import hits_of, timeline_of
 from gmmformer.search.changes import EXTEND, Failure, IndexReport
 from gmmformer.search.compaction import Compacted, compact
 from gmmformer.search.embedding import Embedder, checked_sentences
-from gmmformer.search.encoders import MODEL, Encoders, Running, recall_encoders
+from gmmformer.search.encoders import MODEL, Encoders, recall_encoders
 from gmmformer.search.engines import MilvusEngine, choose_engine, engine_name, has_faiss, is_address
 from gmmformer.search.engines.ann import extend, index_of, rebuild
 from gmmformer.search.engines.protocol import Engine

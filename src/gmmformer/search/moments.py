@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from gmmformer.data.pooling import concatenated_ranges
+
 CLOSE = 0.5
 """How far below the best clip a moment's clips may score, as a share of the way down to the film's median clip.
 
@@ -46,8 +48,7 @@ def timeline(spans: Float[np.ndarray, "windows clips 2"], scores: Float[np.ndarr
     starts, stops = np.searchsorted(edges, spans[..., 0]), np.searchsorted(edges, spans[..., 1])
     for start, stop, score in zip(starts, stops, scores, strict=True):
         lengths = stop - start
-        places = np.repeat(start - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
-        np.maximum.at(best, places, np.repeat(score, lengths))
+        np.maximum.at(best, concatenated_ranges(start, lengths), np.repeat(score, lengths))
     return Timeline(edges, best)
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gmmformer.data.pooling import concatenated_ranges
 from gmmformer.errors import InputError
 from gmmformer.model import fused_clip_scores
 from gmmformer.search.hits import medians_and_spreads
@@ -97,7 +98,7 @@ class Snapshot:
 
     def slots_of(self, films: Int[np.ndarray, "n"]) -> Int[np.ndarray, "slots"]:
         """The slots of some films (indices into `films`), film after film."""
-        return runs(self.starts[films], self.counts[films])
+        return concatenated_ranges(self.starts[films], self.counts[films])
 
     def records(self, slots: Int[np.ndarray, "n"]) -> Records:
         """Copies of the records of some slots, in their order."""
@@ -186,12 +187,3 @@ class Snapshot:
         for number in np.unique(numbers):
             here = np.flatnonzero(numbers == number)
             yield here, int(number), record[here]
-
-
-def runs(starts: Int[np.ndarray, "n"], counts: Int[np.ndarray, "n"]) -> Int[np.ndarray, "places"]:
-    """The places of runs of neighbours, run after run.
-
-    >>> runs(np.array([5, 0]), np.array([2, 3])).tolist()
-    [5, 6, 0, 1, 2]
-    """
-    return np.asarray(np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts))

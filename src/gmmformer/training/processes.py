@@ -38,9 +38,10 @@ def launch(config: RunConfig) -> tuple[Fabric, RunConfig]:
 def _fabric(device: str, precision: Precision) -> Fabric:
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    kind, _, number = device.partition(":")
     fabric = Fabric(
-        accelerator=device,
-        devices=local,
+        accelerator=kind,
+        devices=[int(number)] if number else local,
         num_nodes=world // local,
         strategy="ddp" if world > 1 else "auto",
         precision=precision,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from gmmformer.config import Running
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.media.encoders.loading import Loading
 from gmmformer.media.encoders.registry import dual_encoder, frame_encoder, text_encoder
@@ -183,7 +184,7 @@ def _direct_images(folder: Path, image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("family", FRAME_MODELS)
 def test_frames_match_a_direct_call(saved: Callable[[str], Path], family: str) -> None:
     folder, images = saved(family), [image for image in _images() if min(image.shape[:2]) > 3]
-    encoder = frame_encoder(str(folder), device="cpu")
+    encoder = frame_encoder(str(folder))
     vectors = encoder.encode(images)
     assert vectors.shape == (len(images), encoder.dim)
     assert vectors.dtype == np.float32
@@ -196,18 +197,18 @@ def test_frames_match_a_direct_call(saved: Callable[[str], Path], family: str) -
 @pytest.mark.parametrize("family", FRAME_MODELS)
 def test_a_frame_does_not_depend_on_its_batch(saved: Callable[[str], Path], family: str) -> None:
     images = _images()
-    whole = frame_encoder(str(saved(family)), device="cpu").encode(images)
-    halves = frame_encoder(str(saved(family)), device="cpu", batch=4).encode(images[::-1])[::-1]
-    alone = frame_encoder(str(saved(family)), device="cpu", batch=1).encode(images, [None, *images[:-1]])
+    whole = frame_encoder(str(saved(family))).encode(images)
+    halves = frame_encoder(str(saved(family)), Running(batch_size=4)).encode(images[::-1])[::-1]
+    alone = frame_encoder(str(saved(family)), Running(batch_size=1)).encode(images, [None, *images[:-1]])
     np.testing.assert_allclose(whole, halves, atol=1e-5)
     np.testing.assert_allclose(whole, alone, atol=1e-5)
     assert np.abs(whole[0] - whole[1]).max() > 1e-3
 
 
 def test_no_frames_and_no_sentences(saved: Callable[[str], Path]) -> None:
-    encoder = frame_encoder(str(saved("clip")), device="cpu")
+    encoder = frame_encoder(str(saved("clip")))
     assert encoder.encode([]).shape == (0, 16)
-    assert text_encoder(str(saved("clip")), device="cpu").encode([]) == []
+    assert text_encoder(str(saved("clip"))).encode([]) == []
 
 
 @pytest.mark.parametrize(("family", "layer"), [("roberta", -1), ("roberta", -2), ("bert", -1)])
@@ -217,7 +218,7 @@ def test_words_match_a_direct_call(saved: Callable[[str], Path], family: str, la
         transformers.AutoModel.from_pretrained(folder).eval(),
         transformers.AutoTokenizer.from_pretrained(folder),
     )
-    encoder = text_encoder(str(folder), device="cpu", layer=layer)
+    encoder = text_encoder(str(folder), layer=layer)
     for sentence, found in zip(SENTENCES, encoder.encode(SENTENCES), strict=True):
         with torch.no_grad():
             inputs = tokenizer([sentence], truncation=True, return_tensors="pt")
@@ -233,7 +234,7 @@ def test_words_of_clip_end_in_the_sentence(saved: Callable[[str], Path]) -> None
         transformers.CLIPModel.from_pretrained(folder).eval(),
         transformers.AutoTokenizer.from_pretrained(folder),
     )
-    for sentence, found in zip(SENTENCES, text_encoder(str(folder), device="cpu").encode(SENTENCES), strict=True):
+    for sentence, found in zip(SENTENCES, text_encoder(str(folder)).encode(SENTENCES), strict=True):
         inputs = tokenizer([sentence], return_tensors="pt")
         with torch.no_grad():
             states = model.text_projection(model.text_model(**inputs).last_hidden_state)[0, 1:]
@@ -249,7 +250,7 @@ def test_words_of_siglip_are_padded_as_it_was_trained(saved: Callable[[str], Pat
         transformers.AutoModel.from_pretrained(folder).eval(),
         transformers.AutoTokenizer.from_pretrained(folder),
     )
-    for sentence, found in zip(SENTENCES, text_encoder(str(folder), device="cpu").encode(SENTENCES), strict=True):
+    for sentence, found in zip(SENTENCES, text_encoder(str(folder)).encode(SENTENCES), strict=True):
         ids = tokenizer([sentence], padding="max_length", max_length=40, truncation=True, return_tensors="pt")[
             "input_ids"
         ]
@@ -263,15 +264,15 @@ def test_words_of_siglip_are_padded_as_it_was_trained(saved: Callable[[str], Pat
 @pytest.mark.parametrize("family", TEXT_MODELS)
 def test_a_sentence_does_not_depend_on_its_batch(saved: Callable[[str], Path], family: str) -> None:
     folder = str(saved(family))
-    whole = text_encoder(folder, device="cpu").encode(SENTENCES)
-    alone = text_encoder(folder, device="cpu", batch=1).encode(SENTENCES[::-1])[::-1]
+    whole = text_encoder(folder).encode(SENTENCES)
+    alone = text_encoder(folder, Running(batch_size=1)).encode(SENTENCES[::-1])[::-1]
     for one, other in zip(whole, alone, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", TEXT_MODELS)
 def test_a_long_sentence_is_cut(saved: Callable[[str], Path], family: str) -> None:
-    found = text_encoder(str(saved(family)), device="cpu").encode(["red " * 500, "red"])
+    found = text_encoder(str(saved(family))).encode(["red " * 500, "red"])
     assert 38 <= len(found[0]) <= 40
     assert np.isfinite(found[0]).all()
 
@@ -283,7 +284,7 @@ def test_sentence_models_pool_the_mean(tmp_path: Path, unit: bool) -> None:
         transformers.AutoModel.from_pretrained(folder).eval(),
         transformers.AutoTokenizer.from_pretrained(folder),
     )
-    for sentence, found in zip(SENTENCES, text_encoder(str(folder), device="cpu").encode(SENTENCES), strict=True):
+    for sentence, found in zip(SENTENCES, text_encoder(str(folder)).encode(SENTENCES), strict=True):
         with torch.no_grad():
             mean = model(**tokenizer([sentence], return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
         expected = mean / np.linalg.norm(mean) if unit else mean
@@ -299,7 +300,7 @@ def test_sentence_models_pool_the_first_token(tmp_path: Path) -> None:
     )
     with torch.no_grad():
         states = model(**tokenizer(["a star"], return_tensors="pt")).last_hidden_state[0]
-    np.testing.assert_allclose(text_encoder(str(folder), device="cpu").encode(["a star"])[0], states[:1], atol=1e-5)
+    np.testing.assert_allclose(text_encoder(str(folder)).encode(["a star"])[0], states[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +320,7 @@ def test_sentence_models_of_other_parts_are_refused(
 @pytest.mark.parametrize("family", ["clip", "siglip", "siglip2"])
 def test_both_towers_share_a_space(saved: Callable[[str], Path], family: str) -> None:
     folder, images = saved(family), _images()[:3]
-    pair = dual_encoder(str(folder), device="cpu")
+    pair = dual_encoder(str(folder))
     frames, sentences = pair.frames.encode(images), pair.text.encode(SENTENCES)
     assert frames.shape == (3, pair.dim)
     assert all(array.shape == (1, pair.dim) for array in sentences)
@@ -343,22 +344,22 @@ def test_half_precision_is_close_and_says_so(
     saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("gmmformer.model.devices.relative_time", lambda _: 3.0)
-    full, half = (frame_encoder(str(saved("dinov2")), device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    full, half = (frame_encoder(str(saved("dinov2")), Running(precision=one)) for one in ("float32", "bf16"))
     one, other = full.encode(_images()), half.encode(_images())
     assert other.dtype == np.float32
     assert 0 < np.abs(one - other).max() < 0.2
     assert half.identity == full.identity + ":bfloat16"
     (record,) = caplog.records  # what it costs here, and float32 costs nothing
-    assert record.getMessage().startswith("dtype bfloat16: matrix products in bfloat16 take 3.0 times as long")
+    assert record.getMessage().startswith("--precision bf16: matrix products in bfloat16 take 3.0 times as long")
 
 
 def test_identity_follows_the_weights_not_the_place(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    first = text_encoder(str(_bert(tmp_path / "one" / "bert")), device="cpu")
+    first = text_encoder(str(_bert(tmp_path / "one" / "bert")))
     (tmp_path / "two").mkdir()
     (tmp_path / "one" / "bert").rename(tmp_path / "two" / "bert")
-    moved = text_encoder(str(tmp_path / "two" / "bert"), device="cpu")
-    other = text_encoder(str(_bert(tmp_path / "three" / "bert")), device="cpu")
+    moved = text_encoder(str(tmp_path / "two" / "bert"))
+    other = text_encoder(str(_bert(tmp_path / "three" / "bert")))
     assert first.identity == moved.identity
     assert first.identity.startswith("bert@")
     assert other.identity != first.identity
@@ -417,9 +418,9 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_settings_out_of_range_are_named(saved: Callable[[str], Path]) -> None:
-    for more in ({"dtype": "float31"}, {"batch": 0}, {"device": "cuda:77"}, {"device": "toaster"}):
-        with pytest.raises(InputError, match=next(iter(more))):
-            frame_encoder(str(saved("clip")), **more)
+    for more in ({"precision": "float31"}, {"batch_size": 0}, {"device": "cuda:77"}, {"device": "toaster"}):
+        with pytest.raises(InputError, match=next(iter(more)).replace("_", "-")):
+            frame_encoder(str(saved("clip")), Running(**more))
 
 
 def test_a_missing_library_gives_the_line_to_type(monkeypatch: pytest.MonkeyPatch) -> None:

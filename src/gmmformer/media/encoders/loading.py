@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from gmmformer.errors import InputError, MissingExtraError, suggest
+from gmmformer.config import Running
+from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.files import read_json
-from gmmformer.model import tell_cost
+from gmmformer.model import find_device, tell_cost
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,9 @@ class Loading:
 
     name: str
     """A folder or a hub id."""
-    device: str = "auto"
-    dtype: str = "float32"
-    batch: int = 32
-    allow_download: bool = False
+    running: Running = Running()
 
     def __post_init__(self) -> None:
-        if self.dtype not in _DTYPES:
-            raise InputError(f"dtype {self.dtype}: {suggest(self.dtype, _DTYPES)}")
-        if self.batch < 1:
-            raise InputError(f"batch {self.batch} must be at least 1")
         if Path(self.name).is_dir():
             object.__setattr__(self, "name", str(Path(self.name).resolve()))
         elif Path(self.name).is_absolute() or self.name.startswith((".", "~")) or self.name.count("/") > 1:
@@ -38,23 +32,19 @@ class Loading:
                 f"{self.name}: there is no such folder; give the folder that a model was saved to, or a hub id"
             )
 
-    def torch_dtype(self) -> torch.dtype:
-        """The dtype to run in."""
-        return _DTYPES[self.dtype]
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return _DTYPES[self.running.precision]
 
-    def place(self) -> torch.device:
-        """The device to run on.
+    @property
+    def device(self) -> torch.device:
+        """Where it runs.
 
         Raises:
             InputError: There is no such device here.
         """
-        if self.device == "auto":
-            found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-            return torch.device(found)
-        try:
-            return torch.empty(0, device=self.device).device
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise InputError(f"device {self.device}: it cannot be used here; try auto or cpu") from error
+        return torch.device(find_device(self.running.device, auto=("cuda", "mps")))
 
     def fetch(self, what: Callable[..., Any], **more: Any) -> Any:
         """What a `from_pretrained` of transformers returns; runs no code of the model's and downloads only if allowed.
@@ -69,7 +59,7 @@ class Loading:
         logging.set_verbosity_error()  # its report of missing weights is checked in `model`
         logging.disable_progress_bar()
         try:
-            return what(self.name, local_files_only=not self.allow_download, trust_remote_code=False, **more)
+            return what(self.name, local_files_only=not self.running.allow_download, trust_remote_code=False, **more)
         except ImportError as error:
             raise MissingExtraError(f"{self.name}", "films") from error
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
@@ -86,7 +76,7 @@ class Loading:
                 f"{self.name}: not a complete model for this ({said}); save one there with save_pretrained, weights "
                 "as safetensors, its image processor or tokenizer beside them"
             )
-        if not self.allow_download and isinstance(error, OSError):
+        if not self.running.allow_download and isinstance(error, OSError):
             return (
                 f"{self.name}: neither a folder here nor in the hub's cache; add --allow-download to fetch it, or give "
                 "the folder that it was saved to"
@@ -115,17 +105,17 @@ class Loading:
             InputError: It is not there, or lacks weights.
         """
         loader = self.library().AutoModel.from_pretrained
-        model, report = self.fetch(loader, dtype=_DTYPES[self.dtype], use_safetensors=True, output_loading_info=True)
+        model, report = self.fetch(loader, dtype=self.dtype, use_safetensors=True, output_loading_info=True)
         missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
         if missing:
             raise InputError(
                 f"{self.name}: its weights lack {len(missing)} tensors, {missing[0]!r} among them; take a checkpoint "
                 f"saved from {type(model).__name__}"
             )
-        place = self.place()
-        if self.dtype != "float32":
-            tell_cost(f"dtype {self.dtype}", _DTYPES[self.dtype], place.type)
-        return model.to(place).eval().requires_grad_(False)
+        device = self.device
+        if self.dtype != torch.float32:
+            tell_cost(f"--precision {self.running.precision}", self.dtype, device.type)
+        return model.to(device).eval().requires_grad_(False)
 
     def identity(self, config: Any) -> str:
         """Name, version of the weights, and dtype if it is not float32.
@@ -140,7 +130,9 @@ class Loading:
                 digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
                 digest.update(_ends(path))
             version = digest.hexdigest()
-        return f"{name}@{(version or 'unknown')[:12]}" + ("" if self.dtype == "float32" else f":{self.dtype}")
+        return f"{name}@{(version or 'unknown')[:12]}" + (
+            "" if self.dtype == torch.float32 else f":{str(self.dtype).removeprefix('torch.')}"
+        )
 
     def settings(self, file: str) -> Any:
         """A JSON file of the model; None if it has none.
@@ -153,7 +145,7 @@ class Loading:
         path = cached_file(
             self.name,
             file,
-            local_files_only=not self.allow_download,
+            local_files_only=not self.running.allow_download,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )

@@ -37,8 +37,8 @@ class PretrainedFrames:
         """
         self._processor = loading.fetch(loading.library().AutoImageProcessor.from_pretrained, backend="pil")
         self._model = loading.model(("pooler.",)) if model is None else model
-        self._batch, self._unit = loading.batch, unit
-        self._device, self._dtype = loading.place(), loading.torch_dtype()
+        self._batch, self._unit = loading.running.batch_size, unit
+        self._device, self._dtype = loading.device, loading.dtype
         self._class_token = any(name.endswith("cls_token") for name, _ in self._model.named_parameters())
         self.name, self.size = loading.name, _shorter_side(self._processor)
         self.identity = loading.identity(self._model.config) + (":unit" if unit else "")
@@ -110,8 +110,8 @@ class PretrainedText:
             raise InputError(f"{loading.name}: its tokenizer has no padding token; take an encoder such as RoBERTa")
         self._pooling = _sentence_pooling(loading)
         self._model = loading.model(("pooler.",)) if model is None else model
-        self._batch, self._unit, self._layer = loading.batch, unit, layer
-        self._device = loading.place()
+        self._batch, self._unit, self._layer = loading.running.batch_size, unit, layer
+        self._device = loading.device
         config = self._model.config
         config = getattr(config, "text_config", None) or config
         self._whole = "siglip" in config.model_type

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gmmformer.config import Running
 from gmmformer.errors import InputError
 
 BUILTIN = "builtin"
@@ -99,23 +100,13 @@ class DualEncoder:
         return self.frames.dim
 
 
-def frame_encoder(
-    name: str = BUILTIN,
-    *,
-    device: str = "auto",
-    dtype: str = "float32",
-    batch: int = 32,
-    allow_download: bool = False,
-) -> FrameEncoder:
+def frame_encoder(name: str = BUILTIN, running: Running = Running()) -> FrameEncoder:
     """The frame encoder of that name.
 
     Args:
         name: "builtin", or the hub id or folder of a model that `transformers` knows: CLIP and SigLIP give their
             projected image features, DINOv2 and other ViTs the class token, others their pooled output.
-        device: "auto" takes CUDA, then MPS, then the CPU.
-        dtype: What the model computes in: "float32", "bfloat16" or "float16"; vectors are float32 always.
-        batch: Most frames in one forward pass.
-        allow_download: Fetch what is not in the hub's cache.
+        running: Device ("auto" takes CUDA, then MPS, then the CPU), precision, batch and downloads.
 
     Raises:
         InputError: There is no such model here, or it does not encode pictures.
@@ -128,16 +119,13 @@ def frame_encoder(
     from gmmformer.media.encoders.loading import Loading
     from gmmformer.media.encoders.pretrained import PretrainedFrames
 
-    return PretrainedFrames(Loading(name, device=device, dtype=dtype, batch=batch, allow_download=allow_download))
+    return PretrainedFrames(Loading(name, running))
 
 
 def text_encoder(
     name: str = BUILTIN,
+    running: Running = Running(),
     *,
-    device: str = "auto",
-    dtype: str = "float32",
-    batch: int = 32,
-    allow_download: bool = False,
     layer: int = -1,
 ) -> TextEncoder:
     """The text encoder of that name.
@@ -147,10 +135,7 @@ def text_encoder(
             the hidden states of the words, without special tokens, as TVR's and MS-SL's features do; CLIP and SigLIP
             the projected states of the words (CLIP's end token too, which is its sentence vector); models of
             sentence-transformers (they have a modules.json) one pooled vector.
-        device: "auto" takes CUDA, then MPS, then the CPU.
-        dtype: What the model computes in: "float32", "bfloat16" or "float16"; vectors are float32 always.
-        batch: Most sentences in one forward pass.
-        allow_download: Fetch what is not in the hub's cache.
+        running: Device ("auto" takes CUDA, then MPS, then the CPU), precision, batch and downloads.
         layer: Which hidden states of BERT, RoBERTa and the like: -1 the last; TVR's released features are from -2.
 
     Raises:
@@ -164,18 +149,10 @@ def text_encoder(
     from gmmformer.media.encoders.loading import Loading
     from gmmformer.media.encoders.pretrained import PretrainedText
 
-    loading = Loading(name, device=device, dtype=dtype, batch=batch, allow_download=allow_download)
-    return PretrainedText(loading, layer=layer)
+    return PretrainedText(Loading(name, running), layer=layer)
 
 
-def dual_encoder(
-    name: str,
-    *,
-    device: str = "auto",
-    dtype: str = "float32",
-    batch: int = 32,
-    allow_download: bool = False,
-) -> DualEncoder:
+def dual_encoder(name: str, running: Running = Running()) -> DualEncoder:
     """Both towers of a model whose pictures and sentences share a space (CLIP, SigLIP), for search without training.
 
     Raises:
@@ -190,7 +167,5 @@ def dual_encoder(
     from gmmformer.media.encoders.loading import Loading
     from gmmformer.media.encoders.pretrained import pretrained_pair
 
-    frames, text = pretrained_pair(
-        Loading(name, device=device, dtype=dtype, batch=batch, allow_download=allow_download)
-    )
+    frames, text = pretrained_pair(Loading(name, running))
     return DualEncoder(frames=frames, text=text)

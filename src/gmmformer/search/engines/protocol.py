@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from gmmformer.search.snapshot import Snapshot, runs
+from gmmformer.data.pooling import concatenated_ranges
+from gmmformer.search.snapshot import Snapshot
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -74,7 +75,7 @@ def best_films(
         for query, row in zip(some, scores, strict=True):
             if len(some) > 1:
                 good = np.flatnonzero(row >= least_of(k, row) - _LAST_DIGITS)
-                found += best_films(snapshot, query[None], slots[runs(starts[good], counts[good])], k)
+                found += best_films(snapshot, query[None], slots[concatenated_ranges(starts[good], counts[good])], k)
             else:
                 good = np.flatnonzero(row >= least_of(k, row))
                 order = good[np.argsort(-row[good], kind="stable")[:k]]  # of films that are alike the first
