@@ -31,12 +31,13 @@ import torch
 import torch.nn.functional as F
 
 from gmmformer.config import ModelConfig
+from gmmformer.cores import usable_cores
 from gmmformer.demo.world import plan_films
 from gmmformer.media.encoders.registry import frame_encoder, text_encoder
 from gmmformer.model import GMMFormer
 from gmmformer.search import Library, NewFilm, choose_encoders
 from gmmformer.search.windows import Window, timing
-from gmmformer.web import ServeConfig, serve
+from gmmformer.web import ServeConfig, batching, serve
 
 ROWS = 64
 CHUNK = 500
@@ -75,10 +76,12 @@ def made_up(name: str, fused: torch.Tensor) -> NewFilm:
     )
 
 
-def run_server(folder: Path, batching: bool, sender: Connection) -> None:
+def run_server(folder: Path, together: bool, sender: Connection) -> None:
     """Serve until told to end."""
+    if not together:
+        batching.TOGETHER, batching.THREADS = 1, usable_cores()
     with Library.open(folder / "library") as library:
-        serve(library, ServeConfig(port=0, batching=batching), ready=sender.send)
+        serve(library, ServeConfig(port=0), ready=sender.send)
 
 
 def run_clients(port: int, clients: int, seconds: float, sender: Connection) -> None:
@@ -120,11 +123,11 @@ def memory(process: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
-def measure(folder: Path, batching: bool, clients: int, seconds: float) -> dict[str, Any]:
+def measure(folder: Path, together: bool, clients: int, seconds: float) -> dict[str, Any]:
     """What one server does under load."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    server = context.Process(target=run_server, args=(folder, batching, sender))
+    server = context.Process(target=run_server, args=(folder, together, sender))
     server.start()
     port = int(receiver.recv().rstrip("/").rpartition(":")[2])
     assert server.pid is not None
@@ -137,7 +140,7 @@ def measure(folder: Path, batching: bool, clients: int, seconds: float) -> dict[
         server.terminate()
         server.join()
     return {
-        "batching": batching,
+        "batching": together,
         "queries/s": len(latencies) / seconds,
         "p50 ms": 1e3 * float(np.percentile(latencies, 50)),
         "p95 ms": 1e3 * float(np.percentile(latencies, 95)),

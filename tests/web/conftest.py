@@ -74,14 +74,6 @@ def locked_url(library: Library) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def guarded_url(library: Library) -> Iterator[str]:
-    """The address of one that wants TOKEN, takes small bodies only, and has little patience."""
-    config = ServeConfig(port=0, token=TOKEN, body_bytes=2_000, read_seconds=0.5, stall_seconds=1.0)
-    with served(library, config) as url:
-        yield url
-
-
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Tests share the machine."""

@@ -11,6 +11,7 @@ import pytest
 
 from gmmformer.errors import InputError
 from gmmformer.search import Library
+from gmmformer.web import batching
 from gmmformer.web.batching import Batcher, SearchOptions
 from gmmformer.web.problems import ProblemError
 
@@ -35,8 +36,8 @@ class Counting:
         return self.library.search_vectors(queries, k, **options)
 
 
-async def ask_all(counting: Counting, asked: Sequence[tuple[str, SearchOptions | None]], **settings: Any) -> list[Any]:
-    batcher = Batcher(counting, **settings)
+async def ask_all(counting: Counting, asked: Sequence[tuple[str, SearchOptions | None]]) -> list[Any]:
+    batcher = Batcher(counting)
     batcher.start()
     try:
         return await asyncio.gather(
@@ -63,9 +64,11 @@ def test_queries_that_wait_are_answered_together_and_as_if_alone(library: Librar
         np.testing.assert_allclose([hit.score for hit in answer.hits], [hit.score for hit in hits], atol=1e-6)
 
 
-def test_without_batching_each_is_answered_by_itself(library: Library) -> None:
+def test_without_batching_each_is_answered_by_itself(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "TOGETHER", 1)
+    monkeypatch.setattr(batching, "THREADS", 2)
     counting = Counting(library, 0)
-    asyncio.run(ask_all(counting, [(f"s {number}", SearchOptions(1)) for number in range(10)], most=1, threads=2))
+    asyncio.run(ask_all(counting, [(f"s {number}", SearchOptions(1)) for number in range(10)]))
     assert counting.searched == [1] * 10
 
 
@@ -79,17 +82,32 @@ def test_one_that_cannot_be_answered_spoils_no_other(library: Library) -> None:
     assert third[0].hits is None
 
 
-def test_more_than_may_wait_are_turned_away(library: Library) -> None:
-    answers = asyncio.run(ask_all(Counting(library), [("a", None)] * 20, waiting=8))
+def test_a_library_that_cannot_be_searched_is_asked_once_for_all_that_wait(library: Library) -> None:
+    class Away(Counting):
+        def search_vectors(self, queries: np.ndarray, k: int, **options: Any) -> Any:
+            self.searched.append(len(queries))
+            raise InputError("the server does not answer")
+
+    away = Away(library)
+    answers = asyncio.run(ask_all(away, [(f"s {number}", SearchOptions(1 + number % 3)) for number in range(9)]))
+    assert {one.status for one in answers} == {503}
+    assert len(away.searched) == len(away.embedded)  # once for each batch, whatever the options
+
+
+def test_more_than_may_wait_are_turned_away(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "WAITING", 8)
+    answers = asyncio.run(ask_all(Counting(library), [("a", None)] * 20))
     refused = [one for one in answers if isinstance(one, ProblemError)]
     assert {(one.status, one.headers["retry-after"]) for one in refused} == {(503, "1")}
     assert len(refused) == 12
 
 
-def test_stopping_answers_everybody(library: Library) -> None:
+def test_stopping_answers_everybody(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "TOGETHER", 1)
+
     async def stop_in_the_middle() -> list[Any]:
         counting = Counting(library, 0.2)
-        batcher = Batcher(counting, most=1)
+        batcher = Batcher(counting)
         batcher.start()
         asking = [asyncio.create_task(batcher.ask([f"s {number}"], None)) for number in range(5)]
         while not counting.embedded:
@@ -101,10 +119,12 @@ def test_stopping_answers_everybody(library: Library) -> None:
     assert [getattr(one, "status", None) for one in answers] == [503] * 5
 
 
-def test_who_has_gone_is_not_searched_for(library: Library) -> None:
+def test_who_has_gone_is_not_searched_for(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "TOGETHER", 1)
+
     async def leave() -> Counting:
         counting = Counting(library, 0.1)
-        batcher = Batcher(counting, most=1)
+        batcher = Batcher(counting)
         batcher.start()
         asking = [asyncio.create_task(batcher.ask([f"s {number}"], None)) for number in range(5)]
         await asyncio.sleep(0.03)
@@ -118,8 +138,9 @@ def test_who_has_gone_is_not_searched_for(library: Library) -> None:
     assert asyncio.run(leave()).embedded == [["s 0"]]
 
 
-@pytest.mark.parametrize("batching", [True, False])
-def test_threads_end(library: Library, batching: bool) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_end(library: Library, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "THREADS", threads)
     before = set(threading.enumerate())
-    asyncio.run(ask_all(Counting(library, 0), [("a", None)], most=64 if batching else 1, threads=1 if batching else 3))
+    asyncio.run(ask_all(Counting(library, 0), [("a", None)]))
     assert set(threading.enumerate()) <= before

@@ -12,8 +12,7 @@ from tests_web_helpers import served
 
 from gmmformer.search import Library, choose_encoders
 from gmmformer.search.activity import Activity
-from gmmformer.web import ServeConfig
-from gmmformer.web import events as events_module
+from gmmformer.web import ServeConfig, catalogue
 
 
 def told(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
@@ -53,14 +52,14 @@ def test_changes_are_told_as_they_come(own: Library, monkeypatch: pytest.MonkeyP
 
 
 def test_a_quiet_stream_shows_that_it_lives(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "QUIET", 0.05)
+    monkeypatch.setattr(catalogue, "QUIET", 0.05)
     with served(own, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
         events = told(answer.iter_lines())
         assert [next(events)[0] for _ in range(4)] == ["library", "activity", "comment", "comment"]
 
 
 def test_a_library_that_cannot_be_looked_at_is_looked_at_again(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "EVERY", 0.02)
+    monkeypatch.setattr(catalogue, "EVERY", 0.02)
     with served(own, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
         events = told(answer.iter_lines())
         next(events)
@@ -79,8 +78,9 @@ def test_a_library_that_cannot_be_looked_at_is_looked_at_again(own: Library, mon
         assert len(failed) >= 2
 
 
-def test_more_listeners_than_allowed_are_turned_away(own: Library) -> None:
-    with served(own, ServeConfig(port=0, streams=1)) as url:
+def test_more_listeners_than_allowed_are_turned_away(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "STREAMS", 1)
+    with served(own, ServeConfig(port=0)) as url:
         with httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
             assert answer.status_code == 200
             lines = answer.iter_lines()

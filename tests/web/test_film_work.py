@@ -12,18 +12,19 @@ from typing import Any
 
 import pytest
 import tests_web_tasks as tasks
+from prometheus_client import generate_latest
 
 from gmmformer.search import Library
 from gmmformer.web import ServeConfig
 from gmmformer.web.film_tasks import Done
 from gmmformer.web.film_work import FilmWork, Lane
-from gmmformer.web.metrics import Metrics
 from gmmformer.web.problems import ProblemError
+from gmmformer.web.server import Counters
 
 
 @pytest.fixture(scope="module")
 def lane() -> Iterator[Lane]:
-    made = Lane(workers=1, most=3, seconds=1.5, memory=1.0, metrics=Metrics())
+    made = Lane(workers=1, most=3, seconds=1.5, memory=1.0, counters=Counters())
     yield made
     made.stop()
 
@@ -66,7 +67,7 @@ def test_who_leaves_does_not_stop_the_work_for_others(library: Library) -> None:
     film = library.films()[0]
 
     async def ask() -> list[Any]:
-        work = FilmWork(ServeConfig(), Metrics())
+        work = FilmWork(ServeConfig(), Counters())
         try:
             first = asyncio.create_task(work.thumbnail(film, 1.0, 60))
             second = asyncio.create_task(work.thumbnail(film, 1.0, 60))
@@ -87,7 +88,7 @@ def test_what_is_kept_is_bounded(library: Library, monkeypatch: pytest.MonkeyPat
     content: dict[float, bytes] = {}
 
     async def ask() -> tuple[list[Path], int]:
-        work = FilmWork(ServeConfig(preview_bytes=1, thumbnail_bytes=1), Metrics())
+        work = FilmWork(ServeConfig(preview_bytes=1, thumbnail_bytes=1), Counters())
         try:
             for start in (0.0, 1.0, 0.0):
                 opened = await work.preview(film, start, start + 1)
@@ -109,11 +110,11 @@ def test_what_is_kept_is_bounded(library: Library, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
-    metrics = Metrics()
+    counters = Counters()
     old = next(film for film in library.films() if film.path.endswith(".avi"))
 
     async def ask() -> list[Any]:
-        work = FilmWork(ServeConfig(), metrics)
+        work = FilmWork(ServeConfig(), counters)
         try:
             together = await asyncio.gather(*(work.plays(old) for _ in range(3)))
             return [*together, await work.plays(old), await work.frame_rate(old), await work.frame_rate(old)]
@@ -121,17 +122,17 @@ def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
             work.stop()
 
     assert asyncio.run(ask()) == ["AVI container"] * 4 + [12.0] * 2
-    counters = metrics.text().decode()
-    assert 'gmmformer_film_work_total{kind="plays",outcome="done"} 1.0' in counters
-    assert 'gmmformer_film_work_total{kind="frame_rate",outcome="done"} 1.0' in counters
+    told = generate_latest(counters.registry).decode()
+    assert 'gmmformer_film_work_total{kind="plays",outcome="done"} 1.0' in told
+    assert 'gmmformer_film_work_total{kind="frame_rate",outcome="done"} 1.0' in told
 
 
 HOLDS = """
 import time
-from gmmformer.web.config import ServeConfig
+from gmmformer.web.server import ServeConfig
 from gmmformer.web.film_work import FilmWork
-from gmmformer.web.metrics import Metrics
-work = FilmWork(ServeConfig(), Metrics())
+from gmmformer.web.server import Counters
+work = FilmWork(ServeConfig(), Counters())
 print(work._new_path(), flush=True)
 time.sleep(600)
 """
@@ -164,7 +165,7 @@ def test_what_killed_servers_left_is_removed_by_the_next_and_no_other(
         processes[0].wait()
         assert all(folder.parent == tmp_path and folder.exists() for folder in folders)
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        work = FilmWork(ServeConfig(), Metrics())
+        work = FilmWork(ServeConfig(), Counters())
         assert [folder.exists() for folder in folders] == [False, True]
         assert elsewhere.exists()
         assert not (tmp_path / "gmmformer-serve-killed at once").exists()

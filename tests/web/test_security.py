@@ -39,7 +39,17 @@ def test_an_open_address_needs_a_token() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["/", "/healthz", "/static/app.js", "/api/search?q=a", "/api/search", "/nope", "/media/999", "/docs", "/metrics"],
+    [
+        "/",
+        "/healthz",
+        "/static/app.js",
+        "/api/search?q=a",
+        "/api/search",
+        "/nope",
+        "/media/999",
+        "/openapi.json",
+        "/metrics",
+    ],
 )
 def test_every_answer_is_made_safe(client: httpx.Client, address: str) -> None:
     headers = client.get(address).headers
@@ -53,14 +63,13 @@ def test_every_answer_is_made_safe(client: httpx.Client, address: str) -> None:
     assert headers["cache-control"]
 
 
-def test_pages_of_the_server_keep_to_the_policy(client: httpx.Client) -> None:
-    for page in ("/", "/docs"):
-        text = client.get(page).text
-        assert "<style" not in text
-        assert " style=" not in text
-        assert "<script>" not in text
-        assert " onclick" not in text
-        assert "//" not in text.replace("http://www.w3.org", "").split("<body")[0].split("<head>")[1]
+def test_the_page_keeps_to_the_policy(client: httpx.Client) -> None:
+    text = client.get("/").text
+    assert "<style" not in text
+    assert " style=" not in text
+    assert "<script>" not in text
+    assert " onclick" not in text
+    assert "//" not in text.replace("http://www.w3.org", "").split("<body")[0].split("<head>")[1]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +100,7 @@ def test_one_name_and_only_one(server_url: str) -> None:
     for head in (b"", b"Host: localhost\r\nHost: evil.example\r\n", b"Host: localhost\r\nHost: localhost\r\n"):
         answer = raw(server_url, b"GET / HTTP/1.1\r\n" + head + b"Connection: close\r\n\r\n")
         assert int(answer.split()[1]) in (400, 421)
-        assert b"application/problem+json" in answer
-        assert b"default-src 'none'" in answer
+        assert b'"films"' not in answer
 
 
 def test_names_that_were_allowed(library: Library) -> None:
@@ -123,9 +131,9 @@ def test_other_sites_cannot_ask(client: httpx.Client) -> None:
     assert client.post("/api/search", json=body, headers={"origin": "http://localhost:8000"}).status_code == 200
     followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert client.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
-    assert client.get("/docs", headers=followed).status_code == 200
+    assert client.get("/openapi.json", headers=followed).status_code == 200
     assert client.post("/api/search", json=body, headers=followed).status_code == 403
-    assert client.get("/docs", headers={**followed, "sec-fetch-dest": "iframe"}).status_code == 403
+    assert client.get("/openapi.json", headers={**followed, "sec-fetch-dest": "iframe"}).status_code == 403
     plain = client.post("/api/search", content=json.dumps(body), headers={"content-type": "text/plain"})
     assert plain.status_code in (415, 422)
     assert "access-control-allow-origin" not in client.options("/api/search").headers
@@ -149,7 +157,7 @@ def test_no_path_leads_out(server_url: str, parameter: str) -> None:
         f"/static/{parameter}",
         f"/media/{parameter}",
         f"/api/films/{parameter}",
-        f"/docs/{parameter}",
+        f"/openapi.json/{parameter}",
         f"//{parameter}",
     ):
         head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
@@ -208,18 +216,17 @@ def test_errors_are_problems(client: httpx.Client, method: str, address: str, st
     assert answer.json()["status"] == status
 
 
-def test_what_is_no_http_is_answered_safely(server_url: str) -> None:
+def test_what_is_no_http_is_refused_in_words_of_the_servers_own(server_url: str) -> None:
     for nonsense in (
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
         b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n",
-        b"GET / HTTP/1.1\r\n: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\n: <script>\r\n\r\n",
     ):
-        answer = raw(server_url, nonsense)
-        assert answer.split()[1] in (b"400", b"421")
-        assert b"application/problem+json" in answer
-        assert b"x-content-type-options" in answer
-    assert raw(server_url, b"GET /" + b"a" * 400_000, b" HTTP/1.1\r\n\r\n").split()[1:2] in ([b"400"], [])
+        head, _, words = raw(server_url, nonsense).partition(b"\r\n\r\n")
+        assert head.split()[1] == b"400"
+        assert b"text/plain" in head
+        assert words == b"Invalid HTTP request received."
+    assert raw(server_url, b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n").split()[1] in (b"400", b"421")
 
 
 def test_smuggled_headers(server_url: str) -> None:

@@ -17,7 +17,7 @@ from tests_web_helpers import served
 
 from gmmformer.errors import InputError
 from gmmformer.search import Library
-from gmmformer.web import ServeConfig, serve
+from gmmformer.web import ServeConfig, serve, server
 
 SERVE = """
 import sys
@@ -103,10 +103,13 @@ def test_an_address_that_is_taken(library: Library) -> None:
         serve(library, ServeConfig(host="203.0.113.7", token="x" * 16, port=0))
 
 
-def test_a_download_that_does_not_end_does_not_keep_the_server_up(library: Library) -> None:
+def test_a_download_that_does_not_end_does_not_keep_the_server_up(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is given its seconds, and cut off then."""
+    monkeypatch.setattr(server, "SHUTDOWN_SECONDS", 1)
     asked = f"GET /media/{library.films()[0].id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-    with contextlib.ExitStack() as stack, served(library, ServeConfig(port=0, shutdown_seconds=1)) as url:
+    with contextlib.ExitStack() as stack, served(library, ServeConfig(port=0)) as url:
         connection = stack.enter_context(socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))))
         connection.sendall(asked * 500)  # answers of 70 MB in all, none of which is read
         assert connection.recv(1)

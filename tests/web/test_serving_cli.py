@@ -32,7 +32,7 @@ def test_a_library_is_served(
     assert serve(library_folder, port=1234, allow_host=("films.example.org",)) == 0
     ((folder, config),) = served
     assert (folder, config.port, config.token) == (library_folder, 1234, None)
-    assert "films.example.org" in config.names
+    assert config.goes_by("films.example.org")
     assert capsys.readouterr().out == "serving at http://127.0.0.1:8000/\n"
 
 

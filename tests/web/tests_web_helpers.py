@@ -99,3 +99,14 @@ def raw(url: str, *parts: bytes, pause: float = 0.0, timeout: float = 20.0) -> b
             while some := connection.recv(1 << 16):
                 answer += some
         return answer
+
+
+def opened(url: str, source: str = "127.0.0.1") -> socket.socket:
+    """A connection to a server from one of this machine's addresses, with room for little that is not read."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    connection = socket.socket()
+    connection.settimeout(30)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.bind((source, 0))
+    connection.connect((host, int(port)))
+    return connection

@@ -27,7 +27,7 @@ def serve(
 ) -> int:
     """Search a library of films in a browser, and over HTTP: gmmformer serve DIR
 
-    Serves until Ctrl-C or SIGTERM. A library that grows meanwhile is seen. The interface is described at /docs.
+    Serves until Ctrl-C or SIGTERM. A library that grows meanwhile is seen. The interface is described at /openapi.json.
 
     Args:
         library: Folder of the library; with --demo the folder of the demo (default: demo-out).

@@ -6,14 +6,13 @@ from gmmformer.errors import MissingExtraError
 from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
-    from gmmformer.web.app import create_app
-    from gmmformer.web.config import ServeConfig
-    from gmmformer.web.server import Server, serve
+    from gmmformer.web.app import create_app, serve
+    from gmmformer.web.server import ServeConfig, Server
 
 __all__ = ["ServeConfig", "Server", "create_app", "serve"]
 
 # The processes that work on films need this package, but neither server nor model.
-_offered, __dir__ = lazily(__name__, {"app": ["create_app"], "config": ["ServeConfig"], "server": ["Server", "serve"]})
+_offered, __dir__ = lazily(__name__, {"app": ["create_app", "serve"], "server": ["ServeConfig", "Server"]})
 _EXTRA = frozenset(
     {"PIL", "av", "fastapi", "opentimelineio", "pebble", "prometheus_client", "pydantic", "starlette", "uvicorn"}
 )

@@ -1,8 +1,9 @@
-"""The application: routes, guard and services put together."""
+"""The application: guard, routes and what they stand on put together, and served."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,15 +12,16 @@ from starlette.staticfiles import StaticFiles
 
 import gmmformer
 from gmmformer.search import Library
-from gmmformer.web import film_routes, problems, search_routes, site_routes, take_routes
-from gmmformer.web.config import ServeConfig
+from gmmformer.web import problems, routes, site, taking
+from gmmformer.web.batching import Batcher
+from gmmformer.web.catalogue import Catalogue, Events
 from gmmformer.web.files import state_of
-from gmmformer.web.metrics import Metrics
+from gmmformer.web.film_work import FilmWork
+from gmmformer.web.guard import Guard, Tokens
 from gmmformer.web.problems import LOG, ProblemError
+from gmmformer.web.routes import Services
 from gmmformer.web.schemas import Problem
-from gmmformer.web.security import Guard
-from gmmformer.web.services import Services, make_services
-from gmmformer.web.tokens import Tokens
+from gmmformer.web.server import Counters, ServeConfig, Server, address, bound_socket
 
 _DESCRIPTION = (
     "Finds the moments of films that a sentence describes. Times are seconds, counted from a film's first frame. "
@@ -34,14 +36,24 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
 
     Args:
         library: Open; with its model, or able to load it.
-        config: Token, names and bounds.
+        config: Token and names.
     """
     config = config or ServeConfig()
-    tokens, metrics = Tokens(config.token), Metrics()
+    tokens, counters = Tokens(config.token), Counters()
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        services = app.state.services = make_services(library, config, tokens, metrics)
+        work = FilmWork(config, counters)
+        catalogue = Catalogue(library, work)
+        services = app.state.services = Services(
+            library=library,
+            counters=counters,
+            tokens=tokens,
+            batcher=Batcher(library, counters.batch_size.observe),
+            work=work,
+            catalogue=catalogue,
+            events=Events(catalogue),
+        )
         services.batcher.start()
         looking = asyncio.create_task(_look_at_films(services))
         try:
@@ -50,7 +62,9 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
             looking.cancel()
             with suppress(asyncio.CancelledError):
                 await looking
-            await services.stop()
+            await services.events.stop()
+            await services.batcher.stop()
+            work.stop()
 
     app = FastAPI(
         title="gmmformer",
@@ -62,12 +76,32 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
         lifespan=living,
     )
     problems.install(app)
-    for routes in (search_routes, film_routes, take_routes, site_routes):
-        app.include_router(routes.router)
-    app.mount("/static", StaticFiles(directory=site_routes.STATIC, check_dir=False), name="static")
-    app.add_middleware(Guard, config=config, tokens=tokens, metrics=metrics)
+    for router in (routes.searching, routes.showing, taking.router, site.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=site.STATIC, check_dir=False), name="static")
+    app.add_middleware(Guard, config=config, tokens=tokens, counters=counters)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]
     return app
+
+
+def serve(library: Library, config: ServeConfig, *, ready: Callable[[str], None] | None = None) -> None:
+    """Serve `library` until SIGTERM or Ctrl-C; requests in progress are finished.
+
+    Args:
+        library: Open; with its model, or able to load it.
+        config: Address, token and names.
+        ready: Called with the server's address when it can be asked.
+
+    Raises:
+        InputError: The address is taken or is none of this machine's, or the library cannot be searched.
+    """
+    bound = bound_socket(config)
+    try:
+        library.search("warm up", k=1)
+        tell = partial(ready, address(config, bound)) if ready is not None else lambda: None
+        Server(create_app(library, config), config, tell).run(sockets=[bound])
+    finally:
+        bound.close()
 
 
 def _description(app: FastAPI) -> dict[str, Any]:

@@ -1,41 +1,23 @@
 """Queries that arrive together are embedded and searched together: while one batch is at work, the next gathers."""
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from gmmformer.errors import InputError
-from gmmformer.search.hits import Hit
-from gmmformer.web.problems import ProblemError, busy
+from gmmformer.search import Hit, Library
+from gmmformer.web.problems import LOG, ProblemError, busy
+from gmmformer.web.schemas import MOST_QUERIES
 
-LOG = logging.getLogger("gmmformer.web")
-
-
-class Searched(Protocol):
-    """What a batcher needs of a library."""
-
-    def embed(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
-        """A unit vector for each sentence."""
-        ...
-
-    def search_vectors(
-        self,
-        queries: Float[np.ndarray, "queries dim"],
-        k: int,
-        *,
-        moments: int,
-        where: str | None,
-        min_length: float | None,
-    ) -> list[list[Hit]]:
-        """The best films' moments for each vector."""
-        ...
+TOGETHER, THREADS = MOST_QUERIES, 1
+"""Sentences of a batch, and batches at work at a time: with 1 and several each query is answered by itself."""
+WAITING = 1_024
+"""Sentences that may wait; more are answered 503."""
 
 
 class SearchOptions(NamedTuple):
@@ -50,7 +32,7 @@ class SearchOptions(NamedTuple):
 class Answer(NamedTuple):
     """A sentence's vector, and its hits if they were asked for."""
 
-    vector: Float[np.ndarray, "dim"]
+    vector: np.ndarray
     hits: list[Hit] | None
 
 
@@ -62,30 +44,18 @@ class _Waiting:
 
 
 class Batcher:
-    """Answers queries on threads of its own, never on the event loop's; nothing waits for company when nothing is done.
+    """Answers queries on threads of its own, not the event loop's; nothing waits for company when nothing is done."""
 
-    With `most` 1 and several threads it is the ordinary server that answers each query by itself.
-    """
-
-    def __init__(
-        self,
-        library: Searched,
-        *,
-        most: int = 64,
-        threads: int = 1,
-        waiting: int = 1_024,
-        on_batch: Callable[[int], None] = lambda size: None,
-    ) -> None:
+    def __init__(self, library: Library, on_batch: Callable[[int], None] = lambda size: None) -> None:
         """Use within a running event loop, after `start`; `on_batch` is told how many sentences each batch has."""
-        self._library, self._most, self._room, self._on_batch = library, most, waiting, on_batch
+        self._library, self._on_batch = library, on_batch
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="search")
-        self._count = threads
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="search")
         self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to answer."""
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._count)]
+        self._workers = [asyncio.create_task(self._work()) for _ in range(THREADS)]
 
     async def stop(self) -> None:
         """Stop answering; who still waits is told that the server is busy."""
@@ -93,18 +63,16 @@ class Batcher:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         while not self._queue.empty():
-            waiting = self._queue.get_nowait()
-            if not waiting.answer.done():
-                waiting.answer.set_exception(busy(503))
+            _settle(self._queue.get_nowait(), busy(503))
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def ask(self, sentences: Sequence[str], options: SearchOptions | None) -> list[Answer]:
         """An answer for each sentence; without options only its vector.
 
         Raises:
-            ProblemError: A sentence is empty (422), too many wait (503), or the library cannot be searched (503).
+            ProblemError: Too many wait, or the library cannot be searched (503).
         """
-        if self._queue.qsize() + len(sentences) > self._room:
+        if self._queue.qsize() + len(sentences) > WAITING:
             raise busy(503)
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(sentence, options, loop.create_future()) for sentence in sentences]
@@ -120,55 +88,65 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while True:
             batch = [await self._queue.get()]
-            while len(batch) < self._most and not self._queue.empty():
+            while len(batch) < TOGETHER and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             batch = [one for one in batch if not one.answer.done()]
             if not batch:
                 continue
             asked = [(one.sentence, one.options) for one in batch]
             self._on_batch(len(asked))
+            answers: Sequence[Answer | ProblemError] = [busy(503)] * len(batch)
             try:
-                answers: Sequence[Answer | Exception] = await loop.run_in_executor(self._threads, self._answers, asked)
-            except asyncio.CancelledError:
-                for one in batch:
-                    if not one.answer.done():
-                        one.answer.set_exception(busy(503))
-                raise
-            for one, answer in zip(batch, answers, strict=True):
-                if one.answer.done():
-                    continue
-                if isinstance(answer, Exception):
-                    one.answer.set_exception(answer)
-                else:
-                    one.answer.set_result(answer)
+                answers = await loop.run_in_executor(self._threads, self._answers, asked)
+            finally:
+                for one, answer in zip(batch, answers, strict=True):
+                    _settle(one, answer)
 
-    def _answers(self, asked: Sequence[tuple[str, SearchOptions | None]]) -> Sequence[Answer | Exception]:
-        """Answers, or what went wrong, for a batch; one that cannot be answered does not spoil the others."""
+    def _answers(self, asked: Sequence[tuple[str, SearchOptions | None]]) -> list[Answer | ProblemError]:
+        """An answer, or what went wrong, for each of a batch."""
+        vectors = self._vectors(list(dict.fromkeys(sentence for sentence, _ in asked)))
+        alike: dict[SearchOptions, dict[str, np.ndarray]] = defaultdict(dict)
+        for sentence, options in asked:
+            vector = vectors[sentence]
+            if options is not None and isinstance(vector, np.ndarray):
+                alike[options][sentence] = vector
+        hits: dict[tuple[str, SearchOptions], list[Hit] | ProblemError] = {}
+        trouble: InputError | None = None
+        for options, chosen in alike.items():
+            some: Sequence[list[Hit] | ProblemError]
+            try:
+                if trouble is not None:  # such as a server that does not answer: who else asks need not wait for it
+                    raise trouble
+                some = self._library.search_vectors(np.stack(list(chosen.values())), **options._asdict())
+            except Exception as error:
+                trouble = error if isinstance(error, InputError) else None
+                some = [_told(error)] * len(chosen)
+            hits.update(zip(((sentence, options) for sentence in chosen), some, strict=True))
+        return [_answer(vectors[one[0]], None if one[1] is None else hits.get((one[0], one[1]))) for one in asked]
+
+    def _vectors(self, sentences: list[str]) -> dict[str, np.ndarray | ProblemError]:
+        """The vector of each sentence; one that has none does not spoil the others."""
         try:
-            return self._together(asked)
+            return dict(zip(sentences, self._library.embed(sentences), strict=True))
         except Exception as error:
-            if len(asked) > 1:
-                return [self._answers([one])[0] for one in asked]
-            return [_told(error)]
+            if len(sentences) == 1:
+                return {sentences[0]: _told(error)}
+        return {sentence: self._vectors([sentence])[sentence] for sentence in sentences}
 
-    def _together(self, asked: Sequence[tuple[str, SearchOptions | None]]) -> list[Answer]:
-        places = {sentence: place for place, sentence in enumerate(dict.fromkeys(sentence for sentence, _ in asked))}
-        vectors = self._library.embed(list(places))
-        alike: dict[SearchOptions, list[str]] = defaultdict(list)
-        for sentence, options in dict.fromkeys(asked):
-            if options is not None:
-                alike[options].append(sentence)
-        hits: dict[tuple[str, SearchOptions], list[Hit]] = {}
-        for options, sentences in alike.items():
-            chosen = vectors[[places[sentence] for sentence in sentences]]
-            found = self._library.search_vectors(
-                chosen, options.k, moments=options.moments, where=options.where, min_length=options.min_length
-            )
-            hits.update({(sentence, options): some for sentence, some in zip(sentences, found, strict=True)})
-        return [
-            Answer(vectors[places[sentence]], None if options is None else hits[sentence, options])
-            for sentence, options in asked
-        ]
+
+def _answer(vector: np.ndarray | ProblemError, hits: list[Hit] | ProblemError | None) -> Answer | ProblemError:
+    if isinstance(vector, ProblemError):
+        return vector
+    return hits if isinstance(hits, ProblemError) else Answer(vector, hits)
+
+
+def _settle(waiting: _Waiting, answer: Answer | ProblemError) -> None:
+    if waiting.answer.done():
+        return
+    if isinstance(answer, ProblemError):
+        waiting.answer.set_exception(answer)
+    else:
+        waiting.answer.set_result(answer)
 
 
 def _told(error: Exception) -> ProblemError:

@@ -1,31 +1,34 @@
-"""The library as the server shows it: counts, films, hits, and which of them can be seen."""
+"""The library as the server shows it: counts, films, hits, which of them can be seen, and what changes in it."""
 
 import asyncio
 import os
 import posixpath
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from jaxtyping import Float
 
 from gmmformer.media.decoding.films import path_text
 from gmmformer.names import folded
 from gmmformer.search import Film, Hit, Library
 from gmmformer.search.hits import Word
 from gmmformer.search.moments import Timeline
-from gmmformer.web.config import STRIP_PIECES
 from gmmformer.web.files import state_of
 from gmmformer.web.film_work import FilmWork
-from gmmformer.web.problems import DETAILS, ProblemError
+from gmmformer.web.problems import DETAILS, LOG, ProblemError, busy
 from gmmformer.web.schemas import ActivityOut, CountsOut, FailureOut, FilmOut, FilmsOut, HitOut, LibraryOut, Strip
 
 FRESH = 1.0
 """Seconds that counts and lists of a library may be old."""
 PATIENCE = 0.08
 """Seconds that an answer waits to learn what browsers make of its films; after that a film's ending decides."""
+EVERY, QUIET = 1.0, 15.0
+"""Seconds between two looks at the library while anybody listens, and between two signs that a stream still stands."""
+STREAMS = 64
+"""Event streams at a time; more are answered 503."""
 _MOST_LISTED = 1_000
+_STRIP_PIECES = 240
 _PLAYED = frozenset({".mp4", ".m4v", ".webm"})
 _WORDS: tuple[Word, ...] = ("strong", "possible", "nothing here matches")
 
@@ -157,13 +160,87 @@ class Catalogue:
         return sorted({posixpath.dirname(path_text(path)) for path in self.library.known()} - {""})[:_MOST_LISTED]
 
 
+class Events:
+    """Looks at the library for all who listen."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        """Nobody listens yet."""
+        self._catalogue, self._listeners = catalogue, 0
+        self._state: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """End all streams, so that the server can."""
+        self._ended.set()
+        self._changed.set()
+
+    async def stop(self) -> None:
+        """Look no more."""
+        self.end()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+
+    def admit(self) -> None:
+        """Refuse one who would be one too many.
+
+        Raises:
+            ProblemError: It is (503).
+        """
+        if self._listeners >= STREAMS:
+            raise busy(503, seconds=5)
+
+    async def stream(self) -> AsyncIterator[str]:
+        """The events as text: all at first, then each that changes."""
+        self._listeners += 1
+        try:
+            if self._watcher is None or self._watcher.done():
+                await self._look()
+                self._watcher = asyncio.create_task(self._watch())
+            yield "retry: 2000\n\n"
+            told: dict[str, str] = {}
+            while True:
+                state, changed = dict(self._state), self._changed
+                for event, data in state.items():
+                    if told.get(event) != data:
+                        yield f"event: {event}\ndata: {data}\n\n"
+                told = state
+                if self._ended.is_set():
+                    return
+                try:
+                    await asyncio.wait_for(changed.wait(), QUIET)
+                except TimeoutError:
+                    yield ": still here\n\n"
+        finally:
+            self._listeners -= 1
+
+    async def _watch(self) -> None:
+        while self._listeners and not self._ended.is_set():
+            await asyncio.sleep(EVERY)
+            try:
+                await self._look()
+            except Exception:
+                LOG.exception("the library could not be looked at")
+
+    async def _look(self) -> None:
+        activity = await self._catalogue.activity()
+        counts = await self._catalogue.counts()
+        state = {"library": counts.model_dump_json(), "activity": activity.model_dump_json() if activity else "null"}
+        if state != self._state:
+            self._state = state
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+
+
 def best_word(hits: Iterable[HitOut]) -> Word | None:
     """The best of what the hits are called."""
     words = {hit.word for hit in hits}
     return next((word for word in _WORDS if word in words), None)
 
 
-def strip_of(line: Timeline, most: int = STRIP_PIECES) -> Strip:
+def strip_of(line: Timeline, most: int = _STRIP_PIECES) -> Strip:
     """A timeline in at most `most` pieces, each with the best score of what it joins."""
     pieces = len(line.scores)
     starts = np.unique(np.linspace(0, pieces, min(most, pieces), endpoint=False).astype(int))
@@ -172,8 +249,8 @@ def strip_of(line: Timeline, most: int = STRIP_PIECES) -> Strip:
     )
 
 
-def rounded(values: Float[np.ndarray, "n"], digits: int) -> list[float]:
-    """The values as they are sent."""
+def rounded(values: np.ndarray, digits: int) -> list[float]:
+    """Some numbers as they are sent."""
     short: list[float] = np.round(np.asarray(values, dtype=np.float64), digits).tolist()
     return short
 

@@ -33,6 +33,8 @@ MEDIA_TYPES = {
     ".3gp": "video/3gpp",
 }
 UNKNOWN_TYPE = "application/octet-stream"
+STALL_SECONDS = 120.0
+"""After which a client that takes nothing of a film is given up."""
 _CHUNK = 1 << 18
 _MOST_DIGITS = 18
 
@@ -119,7 +121,7 @@ class UnsatisfiableError(ValueError):
 
 
 class BrokenOffError(Exception):
-    """A file changed while it was sent; what was sent of it is of no use."""
+    """An answer ends before its end, and why."""
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
@@ -202,14 +204,19 @@ class FileAnswer(Response):
     async def _send_bytes(self, send: Send, start: int, stop: int, left: "asyncio.Task[None]") -> None:
         """Send [start, stop), until the client has left.
 
-        A file that changes meanwhile ends the answer short, so that the client sees it fail.
+        Raises:
+            BrokenOffError: The file changed meanwhile, so that the client sees it fail, or it takes nothing any more.
         """
         while start < stop and not left.done():
             chunk = await asyncio.to_thread(self._read, start, min(_CHUNK, stop - start))
             if not chunk:
-                raise BrokenOffError
+                raise BrokenOffError("a film changed while it was sent")
             start += len(chunk)
-            await send({"type": "http.response.body", "body": chunk, "more_body": start < stop})
+            try:
+                async with asyncio.timeout(STALL_SECONDS):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": start < stop})
+            except TimeoutError:
+                raise BrokenOffError("a client has stopped reading a film") from None
 
     def _read(self, start: int, length: int) -> bytes:
         return b"" if self._opened.changed else os.pread(self._opened.file.fileno(), length, start)

@@ -17,10 +17,9 @@ from pebble import ProcessExpired, ProcessPool
 
 from gmmformer.search import Film
 from gmmformer.web import film_tasks
-from gmmformer.web.config import ServeConfig
 from gmmformer.web.files import OpenFile, open_regular, state_of
-from gmmformer.web.metrics import Metrics
 from gmmformer.web.problems import LOG, ProblemError, busy
+from gmmformer.web.server import Counters, ServeConfig
 
 LOOKERS = 2
 """Films looked at at a time."""
@@ -38,7 +37,7 @@ _PREFIX, _LOCK = "gmmformer-serve-", ".lock"
 class Lane:
     """A pool of processes for tasks of one kind."""
 
-    def __init__(self, *, workers: int, most: int, seconds: float, memory: float, metrics: Metrics) -> None:
+    def __init__(self, *, workers: int, most: int, seconds: float, memory: float, counters: Counters) -> None:
         """At most `most` tasks wait or run; each may take `seconds`, and its process `memory` GiB."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([_MODULE])
@@ -49,7 +48,7 @@ class Lane:
             initargs=[int(memory * 2**30)],
             context=context,
         )
-        self._most, self._seconds, self._metrics, self._tasks = most, seconds, metrics, 0
+        self._most, self._seconds, self._counters, self._tasks = most, seconds, counters, 0
 
     @property
     def idle(self) -> bool:
@@ -80,7 +79,7 @@ class Lane:
             raise
         finally:
             self._tasks -= 1
-            self._metrics.film_work.labels(task.__name__, outcome).inc()
+            self._counters.film_work.labels(task.__name__, outcome).inc()
         if done.trace is not None:
             LOG.warning("%s of a film failed: %s", task.__name__, done.trace)
         if done.refused is not None:
@@ -96,18 +95,18 @@ class Lane:
 class FilmWork:
     """Thumbnails, previews and cuts of films, and what browsers make of them."""
 
-    def __init__(self, config: ServeConfig, metrics: Metrics) -> None:
+    def __init__(self, config: ServeConfig, counters: Counters) -> None:
         """Nothing is started before something is asked for."""
         memory = config.memory_limit
         self._looks = Lane(
-            workers=LOOKERS, most=_MOST_WAITING_LOOKS, seconds=config.look_seconds, memory=memory, metrics=metrics
+            workers=LOOKERS, most=_MOST_WAITING_LOOKS, seconds=config.look_seconds, memory=memory, counters=counters
         )
         self._cuts = Lane(
             workers=config.cutters,
             most=(1 + _WAITING_CUTS) * config.cutters,
             seconds=config.cut_seconds,
             memory=memory,
-            metrics=metrics,
+            counters=counters,
         )
         self._folder, self._lock = _own_folder()
         self._plays: OrderedDict[tuple[int, str], str | None] = OrderedDict()

@@ -5,8 +5,19 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gmmformer.search.hits import Word
-from gmmformer.web.config import MOST_GLOB, MOST_HITS, MOST_MOMENTS, MOST_PICKED, MOST_QUERIES, MOST_SENTENCE
 
+MOST_SENTENCE = 10_000
+"""Characters of a sentence."""
+MOST_QUERIES = 64
+"""Sentences of a request, and of a batch that is embedded at once."""
+MOST_HITS = 100
+MOST_MOMENTS = 10
+MOST_ANSWERED = 6_400
+"""Moments that one request may ask for: sentences times films times moments of each."""
+MOST_GLOB = 1_000
+"""Characters of a filter by path."""
+MOST_PICKED = 1_000
+"""Moments of an export."""
 MOST_ID = 2**53 - 1
 LONGEST = 1e7
 """Seconds; no film is longer."""

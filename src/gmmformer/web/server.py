@@ -1,23 +1,192 @@
-"""Serving a library until the process is told to end."""
+"""The process that serves: what it is told, what it counts, where it listens, how it begins and ends."""
 
+import asyncio
+import ipaddress
 import resource
 import signal
 import socket
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType
+from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gmmformer.errors import InputError
-from gmmformer.search import Library
-from gmmformer.web.app import create_app
-from gmmformer.web.config import ServeConfig
-from gmmformer.web.protocol import protocol_for
 
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+SHORTEST_TOKEN = 16
+"""Characters: fewer can be guessed."""
+CONNECTIONS = 1_024
+"""At a time; while there are as many, whoever asks is answered 503."""
+HEAD_BYTES = 160 << 10
+"""Of a request's line and headers: room for a sentence of the greatest length in any script."""
+IDLE_SECONDS = 15
+"""That a connection is kept between two requests."""
+SHUTDOWN_SECONDS = 10
+"""That requests in progress are given when the server is told to end."""
 _OTHER_FILES = 256
 """Files that are open beside connections and films."""
+_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """How a library is served. The defaults are for one machine and the people who sit at it."""
+
+    host: str = "127.0.0.1"
+    """Address to bind to; any other than this machine's own needs a token."""
+    port: int = 8000
+    """0 takes a free one."""
+    token: str | None = None
+    """What a client must show, if anything."""
+    allow_hosts: tuple[str, ...] = ()
+    """Names by which the server may be called beside localhost and `host`, such as that of a reverse proxy."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of reverse proxies, whose word is taken for who asks, and whether by https."""
+    look_seconds: float = 20.0
+    """That looking at one film may take, for a thumbnail or to tell whether a browser plays it."""
+    cut_seconds: float = 300.0
+    """That making one cut or preview may take."""
+    cutters: int = 2
+    """Cuts and previews made at a time; eight times as many may wait, more are answered 429."""
+    memory_limit: float = 4.0
+    """GiB of memory that work on one film may take."""
+    preview_bytes: int = 2 << 30
+    """Of all previews that are kept on disk."""
+    thumbnail_bytes: int = 64 << 20
+    """Of all thumbnails that are kept in memory."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise InputError(f"--port {self.port} must be at least 0 and at most 65535")
+        if self.token is not None and not (self.token and self.token.isascii() and self.token.isprintable()):
+            raise InputError("--token must be one or more printable ASCII characters")
+        if self.token is not None and self.token != self.token.strip():
+            raise InputError("--token must not begin or end with a blank")
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise InputError(
+                f"--token (or GMMFORMER_TOKEN) has {len(self.token)} characters, which can be guessed; give at least "
+                f"{SHORTEST_TOKEN}, such as those that this prints: "
+                'python -c "import secrets; print(secrets.token_urlsafe())"'
+            )
+        _ = self.networks
+        if self.token is None and not is_local(self.host):
+            raise InputError(
+                f"--host {self.host}: everybody who can reach this address could see the films; give a --token, or "
+                "leave --host out to serve this machine alone"
+            )
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        named = (name.partition(":")[0] if name.count(":") == 1 else name for name in self.allow_hosts)
+        return frozenset(name.strip("[]").lower() for name in (*LOCAL_NAMES, self.host, *named))
+
+    def goes_by(self, name: str) -> bool:
+        """Whether a client may call the server so, in lower case and without port.
+
+        Bound to all addresses it may be called by any of them: they are of no use for DNS rebinding, as any name is.
+        """
+        return name in self._names or (self.any_address and _address(name) is not None)
+
+    @property
+    def networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """Where the proxies are; those of IPv4 also as a socket for both kinds names them."""
+        found: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        for proxy in self.proxies:
+            try:
+                network = ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise InputError(
+                    f"--proxy {proxy}: give an address or a network, such as 127.0.0.1 or 10.0.0.0/8"
+                ) from error
+            found.append(network)
+            if network.version == 4:
+                found.append(ipaddress.ip_network(f"::ffff:{network.network_address}/{96 + network.prefixlen}"))
+        return found
+
+    @property
+    def any_address(self) -> bool:
+        """Whether it is bound to all addresses of the machine."""
+        address = _address(self.host)
+        return address is not None and address.is_unspecified
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach that address.
+
+    >>> [is_local(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")]
+    [True, True, True, False, False]
+    """
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def group_of(host: str) -> str:
+    """Whom an address stands for, when clients are counted: whoever has one address of IPv6 has 2 ** 64 of them.
+
+    >>> [group_of(host) for host in ("10.0.0.7", "::ffff:10.0.0.7", "2001:db8::1:2:3:4", "a unix socket")]
+    ['10.0.0.7', '10.0.0.7', '2001:db8::/64', 'unknown']
+    """
+    address = _address(host)
+    if address is None:
+        return "unknown"
+    return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that this text is, if it is one; those of IPv4 as such, however they are written."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class Counters:
+    """What one server counts of itself, for Prometheus."""
+
+    def __init__(self) -> None:
+        """All at zero."""
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "gmmformer_requests", "Requests answered.", ["route", "method", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "gmmformer_request_seconds",
+            "Seconds from a request's head to the end of its answer.",
+            ["route"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.in_progress = Gauge("gmmformer_requests_in_progress", "Requests in progress.", registry=registry)
+        self.queries = Counter("gmmformer_queries", "Sentences searched for.", registry=registry)
+        self.search_seconds = Histogram(
+            "gmmformer_search_seconds",
+            "Seconds that a search took, waiting for others included.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "gmmformer_batch_size",
+            "Sentences that were embedded and searched for together.",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self.film_work = Counter(
+            "gmmformer_film_work",
+            "Films looked at, cut or previewed in processes of their own.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self.films = Gauge("gmmformer_library_films", "Films in the library.", registry=registry)
+        self.film_seconds = Gauge("gmmformer_library_seconds", "Seconds of all films.", registry=registry)
+        self.failures = Gauge("gmmformer_library_failures", "Films that could not be taken in.", registry=registry)
 
 
 class Server(uvicorn.Server):
@@ -30,7 +199,10 @@ class Server(uvicorn.Server):
                 app,
                 host=config.host.strip("[]"),
                 port=config.port,
-                http=protocol_for(config, _room(config.connections)),
+                http="h11",  # the one of uvicorn's two that bounds heads
+                limit_concurrency=_room(CONNECTIONS),
+                h11_max_incomplete_event_size=HEAD_BYTES,
+                timeout_keep_alive=IDLE_SECONDS,
                 ws="none",
                 lifespan="on",
                 proxy_headers=bool(config.proxies),
@@ -38,13 +210,14 @@ class Server(uvicorn.Server):
                 log_level="error",  # what clients do wrong would fill the log
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=config.shutdown_seconds,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
         )
         self._app, self._ready = app, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
+        asyncio.get_running_loop().set_exception_handler(_tell_error)
         await super().startup(sockets)
         self._ready()
 
@@ -57,26 +230,6 @@ class Server(uvicorn.Server):
         """Take no more requests, end streams, give the rest a while."""
         self._app.state.services.events.end()
         await super().shutdown(sockets)
-
-
-def serve(library: Library, config: ServeConfig, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serve `library` until SIGTERM or Ctrl-C; requests in progress are finished.
-
-    Args:
-        library: Open; with its model, or able to load it.
-        config: Address, token and bounds.
-        ready: Called with the server's address when it can be asked.
-
-    Raises:
-        InputError: The address is taken or is none of this machine's, or the library's model cannot be loaded.
-    """
-    bound = _bound(config)
-    try:
-        library.search("warm up", k=1)
-        tell = partial(ready, address(config, bound)) if ready is not None else lambda: None
-        Server(create_app(library, config), config, tell).run(sockets=[bound])
-    finally:
-        bound.close()
 
 
 def address(config: ServeConfig, bound: socket.socket) -> str:
@@ -98,7 +251,12 @@ def _room(connections: int) -> int:
     return max(1, (allowed - _OTHER_FILES) // 2)
 
 
-def _bound(config: ServeConfig) -> socket.socket:
+def bound_socket(config: ServeConfig) -> socket.socket:
+    """A socket at the server's address.
+
+    Raises:
+        InputError: The address is taken, or is none of this machine's.
+    """
     host = config.host.strip("[]")
     try:
         family, kind, number, _, place = socket.getaddrinfo(
@@ -116,3 +274,9 @@ def _bound(config: ServeConfig) -> socket.socket:
             f"--host {config.host} --port {config.port}: cannot be used ({error.strerror or error}); choose another"
         ) from error
     return bound
+
+
+def _tell_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what goes wrong beside the requests, but for clients that go on to no HTTP while they are answered."""
+    if not isinstance(context.get("exception"), h11.LocalProtocolError):
+        loop.default_exception_handler(context)

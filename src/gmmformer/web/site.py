@@ -1,16 +1,15 @@
-"""Routes beside the interface: the page, the way in, health, counters, the description for people."""
+"""Routes beside the interface: the page, the way in and out, health, counters."""
 
 from pathlib import Path
 
 from fastapi import APIRouter, Request
+from prometheus_client import generate_latest
 from starlette.responses import FileResponse, Response
 
-from gmmformer.web.metrics import CONTENT_TYPE
+from gmmformer.web.guard import client_of
 from gmmformer.web.problems import documented
-from gmmformer.web.reference import STYLE, reference_page
+from gmmformer.web.routes import Given
 from gmmformer.web.schemas import Health, LoginIn
-from gmmformer.web.security import client_of
-from gmmformer.web.services import Given
 
 STATIC = Path(__file__).parent / "static"
 
@@ -74,22 +73,11 @@ async def health() -> Health:
 async def metrics(services: Given) -> Response:
     """Counters for Prometheus."""
     counts = await services.catalogue.counts()
-    services.metrics.films.set(counts.films)
-    services.metrics.film_seconds.set(counts.seconds)
-    services.metrics.failures.set(counts.failed)
-    return Response(services.metrics.text(), headers={"content-type": CONTENT_TYPE})
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    """The description of the interface, as a page."""
-    return Response(reference_page(request.app.openapi()), media_type="text/html; charset=utf-8", headers=_HTML)
-
-
-@router.get("/docs/style.css", include_in_schema=False)
-async def docs_style() -> Response:
-    """How that page looks."""
-    return Response(STYLE, media_type="text/css; charset=utf-8", headers=_HTML)
+    services.counters.films.set(counts.films)
+    services.counters.film_seconds.set(counts.seconds)
+    services.counters.failures.set(counts.failed)
+    text = generate_latest(services.counters.registry)
+    return Response(text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 @router.get("/favicon.ico", include_in_schema=False)

@@ -9,13 +9,11 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from gmmformer.media.cutting import moment_filename
-from gmmformer.web.config import MOST_PICKED
 from gmmformer.web.exports import MEDIA_TYPES, Picked, exported
 from gmmformer.web.files import FileAnswer, tag_of
-from gmmformer.web.film_routes import checked_span
 from gmmformer.web.problems import ProblemError, documented
-from gmmformer.web.schemas import LONGEST, MOST_ID, CutIn, ExportFormat, ExportIn, MomentIn
-from gmmformer.web.services import Given, Services
+from gmmformer.web.routes import Given, Services, checked_span
+from gmmformer.web.schemas import LONGEST, MOST_ID, MOST_PICKED, CutIn, ExportFormat, ExportIn, MomentIn
 
 router = APIRouter(tags=["taking moments away"])
 

@@ -1,0 +1,270 @@
+"""Routes that find and show: moments for sentences, scores along a film, films, how they look, their bytes."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response, StreamingResponse
+
+from gmmformer.errors import InputError
+from gmmformer.media.cutting import MOST_SECONDS
+from gmmformer.search import Library
+from gmmformer.search.embedding import checked_sentences
+from gmmformer.web import schemas as wire
+from gmmformer.web.batching import Batcher, SearchOptions
+from gmmformer.web.catalogue import Catalogue, Events, best_word, rounded
+from gmmformer.web.files import FileAnswer, media_type_of, open_film, tag_of, unchanged
+from gmmformer.web.film_work import FilmWork
+from gmmformer.web.guard import Tokens
+from gmmformer.web.problems import ProblemError, documented
+from gmmformer.web.schemas import ClipsOut, FilmOut, FilmsOut, LibraryOut, SearchesOut, SearchIn, SearchOut
+from gmmformer.web.server import Counters
+
+searching, showing = APIRouter(tags=["search"]), APIRouter(tags=["films"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the routes stand on: everything that outlives a request."""
+
+    library: Library
+    counters: Counters
+    tokens: Tokens
+    batcher: Batcher
+    work: FilmWork
+    catalogue: Catalogue
+    events: Events
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Given = Annotated[Services, Depends(_services)]
+"""The server's services, as a parameter of a route."""
+Id = Annotated[int, Path(ge=1, le=wire.MOST_ID, description="The film's id in the library.")]
+Asked = Annotated[
+    str, Query(min_length=1, max_length=wire.MOST_SENTENCE, description="A sentence: what is to be seen.")
+]
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_RANGES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "All of it.", "content": {"video/*": _BINARY, "application/octet-stream": _BINARY}},
+    206: {"description": "The bytes that the Range header asks for.", "content": {"video/*": _BINARY}},
+    304: {"description": "The client has it already."},
+}
+_CACHED = {"cache-control": "private, max-age=86400"}
+
+
+@searching.get("/api/search", response_model=SearchOut, responses=documented(422))
+async def search(
+    services: Given,
+    q: Asked,
+    k: Annotated[int, Query(ge=1, le=wire.MOST_HITS, description="Films to find.")] = 12,
+    moments: Annotated[int, Query(ge=1, le=wire.MOST_MOMENTS, description="Most moments of each film.")] = 1,
+    where: Annotated[
+        str | None,
+        Query(
+            max_length=wire.MOST_GLOB,
+            description="Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.",
+        ),
+    ] = None,
+    min_length: Annotated[
+        float | None,
+        Query(ge=0, le=wire.LONGEST, allow_inf_nan=False, description="Only films of at least so many seconds."),
+    ] = None,
+    strips: Annotated[bool, Query(description="Whether to send the scores along each film.")] = True,
+) -> Response:
+    """The moments that match a sentence best."""
+    found = await _search(services, [q], SearchOptions(k, moments, where or None, min_length), strips)
+    return await _sent(found[0])
+
+
+@searching.post("/api/search", response_model=SearchesOut, responses=documented(415, 422))
+async def search_several(services: Given, asked: SearchIn) -> Response:
+    """The moments that match each of several sentences best, found together.
+
+    Sentences times k times moments may be 6,400 at most.
+    """
+    if len(asked.queries) * asked.k * asked.moments > wire.MOST_ANSWERED:
+        raise ProblemError(422, f"queries times k times moments must be at most {wire.MOST_ANSWERED:,}.")
+    options = SearchOptions(asked.k, asked.moments, asked.where or None, asked.min_length)
+    return await _sent(SearchesOut(results=await _search(services, asked.queries, options, asked.strips)))
+
+
+@searching.get("/api/films/{id}/clips", response_model=ClipsOut, responses=documented(404, 422))
+async def clips(
+    services: Given,
+    id: Id,  # noqa: A002
+    q: Asked,
+) -> Response:
+    """How well each stretch of a film matches a sentence."""
+    await services.catalogue.film(id)
+    _check([q])
+    answer = (await services.batcher.ask([q], None))[0]
+    line = await asyncio.to_thread(services.library.timeline_of, answer.vector, id)
+    if line is None:
+        raise ProblemError(404)
+    return await _sent(ClipsOut(id=id, query=q, edges=rounded(line.edges, 3), scores=rounded(line.scores, 6)))
+
+
+@showing.get("/api/library", responses=documented())
+async def library(services: Given) -> LibraryOut:
+    """What the library holds, and what is being done to it."""
+    return await services.catalogue.whole(locked=services.tokens.needed)
+
+
+@showing.get(
+    "/api/events",
+    response_class=StreamingResponse,
+    responses={
+        **documented(),
+        200: {
+            "description": 'Server-sent events, without end. "library": the counts {films, seconds, failed}; '
+            '"activity": as in /api/library. Each is sent at first and when it changes; a comment every 15 s.',
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+    },
+)
+async def events(services: Given) -> StreamingResponse:
+    """What changes in the library, as it changes."""
+    services.events.admit()
+    return StreamingResponse(
+        services.events.stream(), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+    )
+
+
+@showing.get("/api/films", responses=documented(422))
+async def films(
+    services: Given,
+    offset: Annotated[int, Query(ge=0, le=wire.MOST_ID, description="Films to pass over.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most films of the page.")] = 50,
+    q: Annotated[str, Query(max_length=1_000, description="Only films whose path holds this text, in any case.")] = "",
+) -> FilmsOut:
+    """A page of the library's films."""
+    return await services.catalogue.page(offset, limit, q)
+
+
+@showing.get("/api/films/{id}", responses=documented(404, 422))
+async def film(services: Given, id: Id) -> FilmOut:  # noqa: A002
+    """One film."""
+    return (await services.catalogue.cards([await services.catalogue.film(id)]))[0]
+
+
+@showing.head("/api/films/{id}/thumbnail", include_in_schema=False)
+@showing.get(
+    "/api/films/{id}/thumbnail",
+    response_class=Response,
+    responses={
+        **documented(404, 409, 410, 422, 429),
+        200: {"description": "A JPEG.", "content": {"image/jpeg": _BINARY}},
+        304: {"description": "The client has it already."},
+    },
+)
+async def thumbnail(
+    request: Request,
+    services: Given,
+    id: Id,  # noqa: A002
+    t: Annotated[float, Query(ge=0, le=wire.LONGEST, allow_inf_nan=False, description="Second of the film.")] = 0.0,
+    height: Annotated[int, Query(ge=32, le=720, description="Pixels; the width follows from the film.")] = 180,
+) -> Response:
+    """The frame on screen at a second."""
+    film = await services.catalogue.film(id)
+    second = round(min(t, film.timing.length), 1)
+    headers = {"etag": tag_of("thumbnail", film.id, film.stamp, second, height), **_CACHED}
+    if unchanged(request.headers, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    image = await services.work.thumbnail(film, second, height)
+    return Response(image, headers=headers, media_type="image/jpeg")
+
+
+@showing.head("/api/films/{id}/preview", include_in_schema=False)
+@showing.get(
+    "/api/films/{id}/preview",
+    response_class=Response,
+    responses={
+        **documented(404, 409, 410, 416, 422, 429),
+        **_RANGES,
+        200: {"description": "All of it.", "content": {"video/mp4": _BINARY}},
+    },
+)
+async def preview(
+    services: Given,
+    id: Id,  # noqa: A002
+    start: Annotated[
+        float, Query(ge=0, le=wire.LONGEST, allow_inf_nan=False, description="Second at which it begins.")
+    ],
+    end: Annotated[
+        float,
+        Query(ge=0, le=wire.LONGEST, allow_inf_nan=False, description="Second at which it ends, 600 later at most."),
+    ],
+) -> Response:
+    """Some seconds of a film in a form that any browser plays, made when first asked for.
+
+    Its own time 0 is `start`, as the header X-Preview-Start says too. Ranges are answered.
+    """
+    film = await services.catalogue.film(id)
+    start, end = checked_span(start, end, film.timing.length)
+    opened = await services.work.preview(film, start, end)
+    tag = tag_of("preview", film.id, film.stamp, start, end, opened.stamp)
+    return FileAnswer(opened, media_type="video/mp4", tag=tag, headers={"x-preview-start": f"{start:.3f}", **_CACHED})
+
+
+@showing.head("/media/{id}", include_in_schema=False)
+@showing.get("/media/{id}", response_class=Response, responses={**documented(404, 409, 410, 416, 422), **_RANGES})
+async def media(services: Given, id: Id) -> Response:  # noqa: A002
+    """A film's bytes as they are. Ranges are answered, so that a player can seek."""
+    film = await services.catalogue.film(id)
+    opened = await asyncio.to_thread(open_film, film)
+    return FileAnswer(opened, media_type=media_type_of(film.path), tag=tag_of("media", film.id, film.stamp))
+
+
+async def _search(
+    services: Services, sentences: Sequence[str], options: SearchOptions, strips: bool
+) -> list[SearchOut]:
+    began = time.perf_counter()
+    _check(sentences)
+    answers = await services.batcher.ask(sentences, options)
+    hits = await services.catalogue.hits([answer.hits or [] for answer in answers], strips)
+    counts = await services.catalogue.counts()
+    taken = time.perf_counter() - began
+    services.counters.queries.inc(len(sentences))
+    services.counters.search_seconds.observe(taken)
+    return [
+        SearchOut(query=sentence, hits=some, seconds=round(taken, 6), word=best_word(some), films=counts.films)
+        for sentence, some in zip(sentences, hits, strict=True)
+    ]
+
+
+async def _sent(answer: BaseModel) -> Response:
+    """An answer as JSON, made on a thread, since it may be large."""
+    return Response(await asyncio.to_thread(answer.model_dump_json), media_type="application/json")
+
+
+def _check(sentences: Sequence[str]) -> None:
+    try:
+        checked_sentences(sentences)
+    except InputError as error:
+        raise ProblemError(422, f"{error}.") from None
+
+
+def checked_span(start: float, end: float, length: float) -> tuple[float, float]:
+    """The seconds to cut, within the film.
+
+    Raises:
+        ProblemError: They are no span of the film, or longer than a cut may be (422).
+    """
+    if end <= start:
+        raise ProblemError(422, "end: must be after start.")
+    if end - start > MOST_SECONDS:
+        raise ProblemError(422, f"end: must be at most {MOST_SECONDS:.0f} s after start.")
+    if start >= length:
+        raise ProblemError(422, f"start: the film ends at {length:.3f} s.")
+    start, end = round(start, 3), round(end, 3)
+    if end <= start:
+        raise ProblemError(422, "end: must be at least 0.001 s after start.")
+    return start, end
