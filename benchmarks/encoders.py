@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-from gmmformer.media.encoders.registry import FrameEncoder, frame_encoder
+from gmmformer.demo.encoders import ShapeFrames
+from gmmformer.media.encoders import FrameEncoder, frame_encoder
 from training import matrix_rate, seconds
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     peak = matrix_rate(torch.float32, "cpu")
     print(f"{'encoder':28}{'frames/s':>10}{'share of the matrix rate':>28}")
-    print(f"{'built-in descriptor':28}{rate(frame_encoder(), options.frames):10.0f}{'-':>28}")
+    print(f"{'shapes of the demo':28}{rate(ShapeFrames(), options.frames):10.0f}{'-':>28}")
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         model = CLIPModel(CLIPConfig())

@@ -20,10 +20,11 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from gmmformer.media.decoding.container import DecodeReport, open_film
-from gmmformer.media.decoding.decode import sampled_frames
-from gmmformer.media.decoding.pictures import PictureMaker
+from gmmformer.media.container import open_film
 from gmmformer.media.decoding.workers import FilmEnd, decode_films
+from gmmformer.media.films import DecodeReport
+from gmmformer.media.frames import sampled_frames
+from gmmformer.media.pictures import PictureMaker
 
 WIDTH, HEIGHT, RATE = 640, 360, 25
 PIECE_SECONDS = 40

@@ -32,8 +32,8 @@ import torch.nn.functional as F
 
 from gmmformer.config import ModelConfig
 from gmmformer.cores import usable_cores
+from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.demo.world import plan_films
-from gmmformer.media.encoders.registry import frame_encoder, text_encoder
 from gmmformer.model import GMMFormer
 from gmmformer.search import Library, NewFilm, choose_encoders
 from gmmformer.search.windows import Window, timing
@@ -48,10 +48,10 @@ def build(folder: Path, videos: int) -> None:
     """A library of made-up videos and a model of drawn weights."""
     torch.manual_seed(9527)
     config = ModelConfig(
-        feature_dim=frame_encoder("builtin").dim,
-        query_dim=text_encoder("builtin").dim,
-        video_encoder="builtin",
-        text_encoder="builtin",
+        feature_dim=ShapeFrames().dim,
+        query_dim=ShapeWords().dim,
+        video_encoder=ShapeFrames.name,
+        text_encoder=ShapeWords.name,
         fps=1.0,
     )
     GMMFormer(config).eval().save_pretrained(folder / "model")

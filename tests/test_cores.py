@@ -98,7 +98,7 @@ print(json.dumps(look.seen))
         "from gmmformer import train",
         "import gmmformer.training",
         "import gmmformer.search",
-        "from gmmformer.media.encoders.registry import frame_encoder",
+        "from gmmformer.media.encoders import frame_encoder",
     ],
 )
 @pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "active"}])

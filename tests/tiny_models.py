@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from gmmformer.config import ModelConfig
-from gmmformer.media.encoders.registry import frame_encoder, text_encoder
+from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.model import GMMFormer
 
 
@@ -13,14 +13,14 @@ def untrained(folder: Path, seed: int) -> Path:
     """Save one in `folder`."""
     torch.manual_seed(seed)
     config = ModelConfig(
-        feature_dim=frame_encoder().dim,
-        query_dim=text_encoder().dim,
+        feature_dim=ShapeFrames().dim,
+        query_dim=ShapeWords().dim,
         hidden=32,
         heads=2,
         map_size=8,
         max_ctx_l=16,
-        video_encoder="builtin",
-        text_encoder="builtin",
+        video_encoder=ShapeFrames.name,
+        text_encoder=ShapeWords.name,
         fps=1.0,
     )
     GMMFormer(config).save_pretrained(folder)

@@ -253,6 +253,8 @@ class Running:
     """Frames, or sentences, in one forward pass."""
     allow_download: bool = False
     """Whether what is not here may be fetched from the Hugging Face Hub."""
+    trust_encoder: bool = False
+    """Whether an encoder that is Python code, package.module:factory, may be imported because a file names it."""
 
     def __post_init__(self) -> None:
         _as_declared(self)

@@ -11,7 +11,7 @@ import gmmformer.demo.run as demo
 from gmmformer.cli import main
 from gmmformer.data import Collection, check_collection
 from gmmformer.evaluation import evaluate
-from gmmformer.media.catalogue import read_film_records
+from gmmformer.media.report import read_film_records
 from gmmformer.model import load_model
 from gmmformer.search import Library
 

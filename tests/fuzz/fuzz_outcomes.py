@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 
 LONGEST_SENTENCE = 2_000
 """Characters: who gives a number of 5,000 digits does not want to read it again."""

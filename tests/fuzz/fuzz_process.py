@@ -32,10 +32,11 @@ LOADED = (
     "gmmformer.cli.library",
     "gmmformer.cli.looking_after",
     "gmmformer.data",
+    "gmmformer.demo.encoders",
     "gmmformer.evaluation",
-    "gmmformer.media.captions.annotations",
+    "gmmformer.media.annotations",
     "gmmformer.media.cutting",
-    "gmmformer.media.encoders.registry",
+    "gmmformer.media.encoders",
     "gmmformer.media.extract",
     "gmmformer.model",
     "gmmformer.search.engines.ann",
@@ -120,7 +121,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     from gmmformer.cli import main as command_line
     from gmmformer.errors import InputError
-    from gmmformer.media.decoding.films import printable
+    from gmmformer.media.films import printable
 
     try:
         if arguments[0] != "call":

@@ -12,6 +12,9 @@ from fuzz_mutations import of_file
 from fuzz_outcomes import Mother, Tree, attempt
 from hypothesis import strategies as st
 
+from gmmformer.demo.encoders import ShapeFrames, ShapeWords
+
+ENCODERS = ("--video-encoder", ShapeFrames.name, "--text-encoder", ShapeWords.name)
 RECORDS = [("film", "a bar moves", 0.5, 1.5), ("film", "it is light", 0, 2), ("film", "é, “quoted”; tab", 1, 1.25)]
 WHOLE = {
     "jsonl": "".join(
@@ -88,7 +91,7 @@ def given(*names: str) -> st.SearchStrategy[Given]:
 
 @pytest.mark.parametrize("format", sorted(WHOLE))
 def test_what_is_spoilt_is_whole_at_first(format: str, tmp_path: Path) -> None:  # noqa: A002
-    from gmmformer.media.captions.annotations import read_annotations
+    from gmmformer.media.annotations import read_annotations
 
     name = Given(format, (), "captions", True, False).write(tmp_path)
     assert len(read_annotations(tmp_path / name)) == len(RECORDS)
@@ -99,7 +102,7 @@ def test_caption_files(hunt: Hunt, mother: Mother) -> None:
 
     def read(case: Given, folder: Path):
         name = case.write(folder)
-        function = "gmmformer.media.captions.annotations:read_captions_files"
+        function = "gmmformer.media.annotations:read_captions_files"
         arguments = ("call", function, json.dumps([f"./{name}"]), json.dumps(case.format if case.told else "auto"))
         return arguments, attempt(mother, folder, *arguments)[1]
 
@@ -112,7 +115,7 @@ def test_extraction(hunt: Hunt, mother: Mother, films: Tree) -> None:
     def extract(case: Given, folder: Path):
         material.write(folder, {"film.mkv": films["film.mkv"]})
         name = case.write(folder)
-        out = ("--out", "out", "--collection", "mine", "--decoders", "1", "--json")
+        out = ("--out", "out", "--collection", "mine", "--decoders", "1", "--json", *ENCODERS)
         flags = (*(("--captions-format", case.format) if case.told else ()), *(("--skip-broken",) if case.skip else ()))
         arguments = ("extract", "film.mkv", f"--captions=./{name}", *flags, *out)
         return arguments, attempt(mother, folder, *arguments, makes=("out",))[1]

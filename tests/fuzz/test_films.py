@@ -9,7 +9,10 @@ from fuzz_material import FILMS, Spoilt, spoilt, write
 from fuzz_outcomes import Mother, Tree, attempt
 from hypothesis import strategies as st
 
-DECODE, CUTTING = "gmmformer.media.decoding.decode", "gmmformer.media.cutting"
+from gmmformer.demo.encoders import ShapeFrames
+
+ENCODER = ("--video-encoder", ShapeFrames.name)
+DECODE, CUTTING = "gmmformer.media.frames", "gmmformer.media.cutting"
 LOOKS = (
     (f"{DECODE}:probe",),
     (f"{DECODE}:sampled_frames", '{"fps": 4, "size": 32}'),
@@ -39,7 +42,7 @@ def test_films_in(hunt: Hunt, mother: Mother, films: Tree, name: str) -> None:
 def test_many_films(hunt: Hunt, mother: Mother, films: Tree, library: Tree) -> None:
     """One spoilt film among whole ones costs no other."""
     commands = (
-        ("extract", "films", "--out", "out", "--collection", "mine", "--decoders", "1", "--json"),
+        ("extract", "films", "--out", "out", "--collection", "mine", "--decoders", "1", "--json", *ENCODER),
         ("index", "films", "--library", "library", "--decoders", "1", "--json"),
     )
 

@@ -17,10 +17,10 @@ import pytest
 
 from gmmformer.cli import main
 from gmmformer.config import DecodeConfig
+from gmmformer.demo.encoders import ShapeFrames
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.media.cluster import featurise_on
 from gmmformer.media.decoding.workers import FilmEnd
-from gmmformer.media.encoders.builtin import BuiltinFrames
 from gmmformer.media.featurise import FilmFeatures, featurise
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'gmmformer[ray]'")
@@ -65,7 +65,7 @@ def by_film(results: Iterator[FilmFeatures | FilmEnd]) -> dict[Path, FilmFeature
 
 @pytest.fixture(scope="module")
 def local(films) -> dict[Path, FilmFeatures | FilmEnd]:
-    return by_film(featurise(films, BuiltinFrames(), SETTINGS))
+    return by_film(featurise(films, ShapeFrames(), SETTINGS))
 
 
 def assert_same(found: dict[Path, Any], expected: dict[Path, Any]) -> None:
@@ -109,9 +109,9 @@ def test_a_node_that_is_killed_costs_a_retry_not_the_run(cluster, films, local):
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     told: list[int] = []
-    source = featurise_on(cluster.address, BuiltinFrames)
+    source = featurise_on(cluster.address, ShapeFrames)
     found = {}
-    for result in source(films, BuiltinFrames(), SETTINGS, batch=64, on_frames=told.append):
+    for result in source(films, ShapeFrames(), SETTINGS, batch=64, on_frames=told.append):
         assert result.path not in found
         found[result.path] = result
         first.set()
@@ -125,13 +125,13 @@ def test_a_node_that_is_killed_costs_a_retry_not_the_run(cluster, films, local):
 
 def test_the_command_does_the_same_on_a_cluster(cluster, films, tmp_path):
     folder = films[0].parent
-    words = ["extract", str(folder), "--collection", "mine", "--decoders", "1"]
+    words = ["extract", str(folder), "--collection", "mine", "--decoders", "1", "--video-encoder", ShapeFrames.name]
     assert main([*words, "--out", str(tmp_path / "here")]) == 0
     command = [sys.executable, "-m", "gmmformer", *words, "--out", str(tmp_path / "there"), "--ray", cluster.address]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "decoded 11 films" in done.stdout
     assert re.sub(r"films: .*", "", done.stderr).strip() == ""
-    here, there = (tmp_path / name / "mine/FeatureData/builtin" for name in ("here", "there"))
+    here, there = (tmp_path / name / "mine/FeatureData/ShapeFrames" for name in ("here", "there"))
     for name in ("feature.bin", "id.txt", "video2frames.txt", "times.npy", "films.jsonl", "shape.txt"):
         assert (here / name).read_bytes() == (there / name).read_bytes()
     failures = [(tmp_path / name / "mine/failures.jsonl").read_text() for name in ("here", "there")]
@@ -144,11 +144,11 @@ def test_what_goes_wrong_in_an_encoder_is_raised(cluster, films):
 
     source = featurise_on(cluster.address, broken)
     with pytest.raises(InputError, match="some/folder: is not on this node"):
-        list(source(films[:1], BuiltinFrames(), SETTINGS))
+        list(source(films[:1], ShapeFrames(), SETTINGS))
 
 
 def test_no_films_no_cluster():
-    assert list(featurise_on("nowhere:1", BuiltinFrames)([], BuiltinFrames(), SETTINGS)) == []
+    assert list(featurise_on("nowhere:1", ShapeFrames)([], ShapeFrames(), SETTINGS)) == []
 
 
 def test_no_cluster_is_one_sentence(films, monkeypatch):
@@ -159,7 +159,7 @@ def test_no_cluster_is_one_sentence(films, monkeypatch):
 
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(InputError) as caught:
-        list(featurise_on("auto", BuiltinFrames)(films, BuiltinFrames(), SETTINGS))
+        list(featurise_on("auto", ShapeFrames)(films, ShapeFrames(), SETTINGS))
     assert str(caught.value).startswith("--ray auto: no Ray cluster could be reached there (Could not find any running")
     assert "\n" not in str(caught.value)
 
@@ -167,4 +167,4 @@ def test_no_cluster_is_one_sentence(films, monkeypatch):
 def test_without_ray_the_line_that_installs_it_is_given(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'gmmformer\[ray\]'"):
-        featurise_on("auto", BuiltinFrames)
+        featurise_on("auto", ShapeFrames)

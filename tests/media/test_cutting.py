@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import gmmformer.media.cutting.cuts as cuts
 from gmmformer.errors import InputError
 from gmmformer.media.cutting import MOST_SECONDS, browser_plays, browser_preview, cut_moment, moment_filename, thumbnail
-from gmmformer.media.decoding.decode import frame_at, probe, sampled_frames
-from gmmformer.media.decoding.films import DecodeError
+from gmmformer.media.films import DecodeError
+from gmmformer.media.frames import frame_at, probe, sampled_frames
 
 STEADY = list(range(150))
 UNEVEN = sorted({round(25 * 0.02 * n**1.55) for n in range(60)})

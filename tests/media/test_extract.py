@@ -17,14 +17,14 @@ import pytest
 
 from gmmformer.config import DecodeConfig
 from gmmformer.data import Collection, FrameFeatures, check_collection
+from gmmformer.demo.encoders import ShapeWords
 from gmmformer.errors import InputError
 from gmmformer.files import locked
-from gmmformer.media.captions.annotations import Annotation
-from gmmformer.media.catalogue import read_film_records
+from gmmformer.media.annotations import Annotation
 from gmmformer.media.decoding.workers import FilmEnd
-from gmmformer.media.encoders.builtin import BuiltinText
 from gmmformer.media.extract import ExtractReport, extract
 from gmmformer.media.featurise import FilmFeatures
+from gmmformer.media.report import read_film_records
 
 DIM = 4
 
@@ -85,7 +85,7 @@ def run(tmp_path: Path, films: Path) -> Callable[..., tuple[ExtractReport, Bytes
             out,
             "mine",
             frames=more.pop("frames", ByteFrames()),
-            text=BuiltinText(),
+            text=ShapeWords(),
             source=source,
             **more,
         )
@@ -148,7 +148,7 @@ def test_the_collection_is_whole(run, films, tmp_path):
         np.testing.assert_array_equal(collection.frames.seconds_of(record.video), np.arange(len(data)) / 2)
     assert collection.captions("train").sentences == ("a cat sits",)
     assert collection.captions("test").video_ids == ("a",)
-    (expected,) = BuiltinText().encode(["a dog runs"])
+    (expected,) = ShapeWords().encode(["a dog runs"])
     np.testing.assert_array_equal(collection.text.tokens_of("trip/a#enc#0"), expected)
     assert report.text.sentences == {"train": 1, "val": 1, "test": 1}
     assert report.text.without_film == ("nothing",)
@@ -393,7 +393,7 @@ def test_other_settings_on_the_same_folder_are_refused(run, tmp_path):
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../x", "a b", "a#b", "caf\udcff"])
 def test_names_that_lead_elsewhere_are_refused(films, tmp_path, name):
-    arguments = {"frames": ByteFrames(), "text": BuiltinText(), "source": Bytes()}
+    arguments = {"frames": ByteFrames(), "text": ShapeWords(), "source": Bytes()}
     with pytest.raises(InputError, match="--collection"):
         extract([films], tmp_path / "out", name, **arguments)
     with pytest.raises(InputError, match="--feature"):
@@ -487,7 +487,7 @@ KILLED = """
 
     def run(out):
         source = helpers.Bytes()
-        arguments = {"frames": helpers.ByteFrames(), "text": helpers.BuiltinText(), "source": source}
+        arguments = {"frames": helpers.ByteFrames(), "text": helpers.ShapeWords(), "source": source}
         helpers.extract([films], out, "mine", annotations=helpers.ABOUT, **arguments)
         return source.decoded
 

@@ -16,9 +16,9 @@ import pytest
 
 from gmmformer.cli import main
 from gmmformer.data import Collection, FrameFeatures, check_collection
+from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.files import locked
-from gmmformer.media.decoding.decode import sampled_frames
-from gmmformer.media.encoders.builtin import BuiltinFrames
+from gmmformer.media.frames import sampled_frames
 
 
 @pytest.fixture
@@ -29,6 +29,8 @@ def extract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
         capsys.readouterr()
         name = [] if "--collection" in arguments else ["--collection", "mine"]
         flags = ["--out", str(out), *name, "--decoders", "1"]
+        flags += [] if "--video-encoder" in arguments else ["--video-encoder", ShapeFrames.name]
+        flags += ["--text-encoder", ShapeWords.name] if "--captions" in arguments else []
         code = main(["extract", *flags, *map(str, arguments)])
         said = capsys.readouterr()
         return code, said.out, said.err
@@ -65,14 +67,14 @@ def collection_of(root: Path) -> dict[str, Any]:
 def test_from_films_to_a_collection(extract, films_folder, captions, tmp_path):
     code, said, complaints = extract(films_folder, "--captions", captions)
     assert code == 0
-    assert "3 films, 9 rows of builtin" in said
+    assert "3 films, 9 rows of ShapeFrames" in said
     assert "decoded 3 films, 0 were there already, 0 failed" in said
     assert "sentences: 1 train, 1 val, 1 test" in said
     assert "no film for 1 videos of the captions, such as broken" in said
     assert "Error" not in complaints
     assert check_collection(tmp_path / "out", "mine").problems == ()
     collection = Collection.open(tmp_path / "out", "mine")
-    encoder = BuiltinFrames()
+    encoder = ShapeFrames()
     for name, seconds in zip("abc", (2, 3, 4), strict=True):
         images = [frame.image for frame in sampled_frames(films_folder / f"{name}.mp4", size=encoder.size)]
         assert len(images) == seconds
@@ -138,7 +140,7 @@ def test_films_that_fail_are_listed_with_reasons_and_the_others_survive(extract,
     assert all(len(reason) > 10 and "\n" not in reason for reason in reasons.values())
     lines = (tmp_path / "out/mine/failures.jsonl").read_text().splitlines()
     assert {Path(json.loads(line)["film"]).name: json.loads(line)["reason"] for line in lines} == reasons
-    videos = FrameFeatures.open(tmp_path / "out/mine/FeatureData/builtin").video_ids
+    videos = FrameFeatures.open(tmp_path / "out/mine/FeatureData/ShapeFrames").video_ids
     assert videos == ("-good%20one%27s%20%231%0A%E7%8C%AB", "bytes%5Cxff", "folder.mp4/inside")
     code, said, _ = extract(crowd, crowd / "fifo.mp4")
     assert "decoded 0 films, 3 were there already, 4 failed" in said
@@ -158,7 +160,7 @@ def test_a_film_named_like_a_flag_can_be_named_outright(extract, films_folder, t
     monkeypatch.chdir(tmp_path)
     code, _, _ = extract("./-dash.mp4")
     assert code == 0
-    assert FrameFeatures.open(tmp_path / "out/mine/FeatureData/builtin").video_ids == ("-dash",)
+    assert FrameFeatures.open(tmp_path / "out/mine/FeatureData/ShapeFrames").video_ids == ("-dash",)
 
 
 @pytest.mark.parametrize(
@@ -251,18 +253,33 @@ def test_a_film_that_is_being_written_does_no_harm(extract, films_folder, tmp_pa
     assert film.endswith("growing.mp4")
     assert "changed while it was" in reason
     assert extract(folder)[0] == 0
-    assert FrameFeatures.open(tmp_path / "out/mine/FeatureData/builtin").video_ids == ("a", "growing")
+    assert FrameFeatures.open(tmp_path / "out/mine/FeatureData/ShapeFrames").video_ids == ("a", "growing")
+
+
+def test_there_is_no_encoder_that_nobody_named(films_folder, captions, tmp_path, capsys):
+    words = ["extract", str(films_folder), "--out", str(tmp_path / "out"), "--collection", "mine"]
+    for more, flag in (
+        ([], "--video-encoder"),
+        (["--video-encoder", "x", "--captions", str(captions)], "--text-encoder"),
+    ):
+        assert main([*words, *more]) == 2
+        (sentence,) = capsys.readouterr().err.splitlines()
+        assert sentence.startswith(f"gmmformer: {flag} is missing")
+        for part in ("folder", "Hub name", "package.module:factory", "GB", "--allow-download"):
+            assert part in sentence
+    assert not (tmp_path / "out").exists()
 
 
 KILLS = """
     import json, os, random, signal, sys, time
     from gmmformer.cli import main
-    import gmmformer.media.extract, gmmformer.media.encoders.builtin
+    import gmmformer.media.extract, gmmformer.demo.encoders
     films, captions, whole, out, seed = sys.argv[1:]
 
     def run(root):
         return main(["extract", films, "--out", root, "--collection", "mine", "--captions", captions,
-                     "--decoders", "2", "--json"])
+                     "--video-encoder", "gmmformer.demo.encoders:ShapeFrames",
+                     "--text-encoder", "gmmformer.demo.encoders:ShapeWords", "--decoders", "2", "--json"])
 
     started = time.perf_counter()
     assert run(whole) == 0

@@ -8,10 +8,10 @@ import pytest
 
 import gmmformer.media.featurise as featurising
 from gmmformer.config import DecodeConfig
-from gmmformer.media.decoding.decode import sampled_frames
+from gmmformer.demo.encoders import ShapeFrames
 from gmmformer.media.decoding.workers import FilmChunk, FilmEnd
-from gmmformer.media.encoders.builtin import BuiltinFrames
 from gmmformer.media.featurise import FilmFeatures, featurise
+from gmmformer.media.frames import sampled_frames
 
 ONE = DecodeConfig(decoders=1)
 
@@ -111,7 +111,7 @@ def test_real_films_through_the_built_in_encoder(films_folder, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"not a film")
     films = [films_folder / "a.mp4", broken, films_folder / "c.mp4"]
-    encoder = BuiltinFrames()
+    encoder = ShapeFrames()
     found = {result.path: result for result in featurise(films, encoder, DecodeConfig(decoders=2, fps=4.0), batch=5)}
     assert set(found) == set(films)
     assert "not a film" in found[broken].reason

@@ -14,9 +14,9 @@ from barcodes import BLUE, GREEN, RED, read
 from film_recipes import FRAME
 from gmmformer.errors import InputError
 from gmmformer.media.cutting import browser_plays, browser_preview, cut_moment, thumbnail
-from gmmformer.media.decoding.container import DecodeReport
-from gmmformer.media.decoding.decode import frame_at, sampled_frames
 from gmmformer.media.decoding.workers import FilmChunk, FilmEnd, decode_films
+from gmmformer.media.films import DecodeReport
+from gmmformer.media.frames import frame_at, sampled_frames
 
 AWAY = Fraction(1, 100)
 """Seconds by which moments keep off those at which pictures change, where that is not what is tried."""

@@ -20,12 +20,13 @@ import torch
 from gmmformer.cli import main
 from gmmformer.config import ModelConfig
 from gmmformer.data import Collection, FrameFeatures, segment_edges
+from gmmformer.demo.encoders import ShapeFrames
 from gmmformer.demo.render import render_films
 from gmmformer.demo.world import plan_films
 from gmmformer.errors import InputError
 from gmmformer.evaluation import evaluate
-from gmmformer.media.decoding.decode import probe
-from gmmformer.media.encoders.registry import dual_encoder
+from gmmformer.media.encoders import dual_encoder
+from gmmformer.media.frames import probe
 from gmmformer.model import GMMFormer, load_model
 from gmmformer.search import DualEmbedder, IndexReport, Library, choose_encoders, index_library
 from tiny_models import untrained
@@ -151,11 +152,11 @@ def test_films_are_embedded_as_the_extracted_collection_is(
     films: Path, made: Path, model: Path, tmp_path: Path, run: Callable[..., str]
 ) -> None:
     """The features that a library keeps, and the vectors made of them, are those of `extract`."""
-    run("extract", films, "--out", tmp_path, "--collection", "own", code=0)
+    run("extract", films, "--out", tmp_path, "--collection", "own", "--video-encoder", ShapeFrames.name, code=0)
     with Library.open(made) as library:
         by_path = {film.path: film for film in library.films()}
-        records = (tmp_path / "own/FeatureData/builtin/films.jsonl").read_text(encoding="utf-8").splitlines()
-        frames = FrameFeatures.open(tmp_path / "own/FeatureData/builtin")
+        records = (tmp_path / "own/FeatureData/ShapeFrames/films.jsonl").read_text(encoding="utf-8").splitlines()
+        frames = FrameFeatures.open(tmp_path / "own/FeatureData/ShapeFrames")
         assert len(records) == 4
         for record in map(json.loads, records):
             if record["film"] in by_path:
@@ -233,7 +234,7 @@ def test_a_film_that_is_gone_costs_only_its_picture_and_its_clip(
 def test_looking_after(mine: Path, films: Path, run: Callable[..., str], refused: Callable[..., str]) -> None:
     info = json.loads(run("library", mine, "--json"))
     assert (info["films"], info["failures"], info["dtype"], info["engine"]) == (4, 1, "int8", "exact")
-    assert info["recipe"]["video_encoder"] == "builtin"
+    assert info["recipe"]["video_encoder"] == ShapeFrames.name
     assert "4, " in run("library", mine)
     listed = [json.loads(line) for line in run("library", mine, "list", "--json").splitlines()]
     assert len(listed) == len(run("library", mine, "list").splitlines()) == 4
@@ -287,12 +288,15 @@ def test_bad_input(
         (["index", films, "--library", made, "--model", other], "belongs to the model"),
         (["index", films, "--library", made, "--dtype", "bf16"], "was made with int8"),
         (["index", films, "--library", new, "--model", unknown], "--video-encoder"),
-        (["index", films, "--library", new, "--model", model, "--video-encoder", "dino"], "was trained with builtin"),
+        (
+            ["index", films, "--library", new, "--model", model, "--video-encoder", "dino"],
+            "was trained with gmmformer.demo",
+        ),
         (["index", films, "--library", new, "--model", "zero-shot:"], "zero-shot:NAME"),
         (["index", films, "--library", new, "--model", model, "--with", "clip"], "zero-shot:NAME"),
         (
-            ["index", films, "--library", new, "--model", "zero-shot:builtin"],
-            "no space that frames and sentences share",
+            ["index", films, "--library", new, "--model", f"zero-shot:{ShapeFrames.name}"],
+            "is no DualEncoder; it lacks frames, text",
         ),
         (["index", films, "--library", new, "--model", model, "--overlap", "1"], "--overlap 1"),
         (["index", films / "no-such-film.mp4", "--library", mine], "no-such-film.mp4"),
@@ -419,7 +423,7 @@ def test_another_model_takes_the_kept_features(
             assert one.score == pytest.approx(two.score, abs=5e-3)
         assert {film.stamp for film in kept.films()} == {film.stamp for film in decoded.films()}
     zero_shot = ["index", "--features-of", made, "--model", f"zero-shot:{clip}", "--library", tmp_path / "zero"]
-    assert "keeps features of builtin" in refused(*zero_shot)
+    assert "keeps features of shape-frames-v1" in refused(*zero_shot)
     with (
         Library.open(made) as source,
         Library.create(tmp_path / "none", choose_encoders(model), keep_features=False) as into,

@@ -16,7 +16,7 @@ from PIL import Image
 from tests_web_helpers import MARKED_UP, OLD_FILM, of_a_big_film, served
 
 from gmmformer.config import DecodeLimits
-from gmmformer.media.decoding.decode import frame_at
+from gmmformer.media.frames import frame_at
 from gmmformer.search import Film, Library, choose_encoders
 from gmmformer.web import ServeConfig
 from gmmformer.web.catalogue import _containing

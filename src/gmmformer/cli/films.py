@@ -12,6 +12,18 @@ from gmmformer.cli.shared import bars, film_bar, report_epoch
 from gmmformer.config import DecodeConfig, Running
 from gmmformer.errors import InputError
 
+NO_VIDEO_ENCODER = (
+    "--video-encoder is missing: name what turns frames into features, an image model such as facebook/dinov2-base "
+    "(0.35 GB) or a CLIP-like one such as openai/clip-vit-large-patch14 (1.7 GB; finds most, and wants a GPU) by its "
+    "folder or its Hub name, to be fetched once with --allow-download, or code of your own as package.module:factory, "
+    "which costs what it does"
+)
+NO_TEXT_ENCODER = (
+    "--text-encoder is missing, which --captions needs: name what turns sentences into token features, a model such as "
+    "FacebookAI/roberta-base (0.5 GB) or a CLIP-like one by its folder or its Hub name, to be fetched once with "
+    "--allow-download, or code of your own as package.module:factory, which costs what it does"
+)
+
 
 def extract(
     films: Positional[tuple[Path, ...]],
@@ -21,8 +33,8 @@ def extract(
     captions: tuple[str, ...] = (),
     captions_format: str = "auto",
     skip_broken: bool = False,
-    video_encoder: str = "builtin",
-    text_encoder: str = "builtin",
+    video_encoder: str | None = None,
+    text_encoder: str | None = None,
     feature: str | None = None,
     seed: int = 9527,
     device: str = "auto",
@@ -45,8 +57,10 @@ def extract(
         captions: Files with sentences about the films; SPLIT=FILE where a file is one split (train=train.jsonl).
         captions_format: auto, jsonl, csv, activitynet, charades, tvr or qvhighlights.
         skip_broken: Leave out broken records of the captions, and say how many, rather than stop at the first.
-        video_encoder: "builtin", or a hub id or folder of CLIP, SigLIP, DINOv2 and the like.
-        text_encoder: "builtin", or a hub id or folder of RoBERTa, CLIP, a sentence encoder and the like.
+        video_encoder: What turns frames into features: a hub id or folder of CLIP, SigLIP, DINOv2 and the like, or your
+            own package.module:factory.
+        text_encoder: What turns sentences into token features: a hub id or folder of RoBERTa, CLIP, a sentence encoder
+            and the like, or your own package.module:factory. Needed with --captions.
         feature: Folder of the features under FeatureData. Default: named after the video encoder.
         seed: Draws train, val and test where the captions give no split.
         device: "auto", "cpu", "cuda" or "mps": where the encoders run.
@@ -57,10 +71,14 @@ def extract(
         json: Print one JSON object at the end, and nothing else, on stdout.
         decode: How films are decoded.
     """
-    from gmmformer.media.captions.annotations import read_captions_files
-    from gmmformer.media.encoders import registry as encoders
+    from gmmformer.media import encoders
+    from gmmformer.media.annotations import read_captions_files
     from gmmformer.media.extract import extract as extract_films
 
+    if video_encoder is None:
+        raise InputError(NO_VIDEO_ENCODER)
+    if captions and text_encoder is None:
+        raise InputError(NO_TEXT_ENCODER)
     broken: list[InputError] = []
     annotations = read_captions_files(captions, captions_format, on_broken=broken.append if skip_broken else None)
     running = Running(device=device, precision=precision, batch_size=batch_size, allow_download=allow_download)
@@ -75,7 +93,7 @@ def extract(
             out,
             collection,
             frames=encoders.frame_encoder(video_encoder, running),
-            text=encoders.text_encoder(text_encoder, running),
+            text=None if text_encoder is None else encoders.text_encoder(text_encoder, running),
             annotations=annotations,
             feature=feature,
             decode=decode,

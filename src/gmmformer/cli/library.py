@@ -47,6 +47,7 @@ def index(
     device: str = "auto",
     batch_size: int = 32,
     allow_download: bool = False,
+    trust_encoder: bool = False,
     json: bool = False,
     limits: DecodeLimits = DecodeLimits(),
 ) -> int:
@@ -68,7 +69,8 @@ def index(
         split: Caption file whose videos are indexed.
         feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
         features_of: Another library, to index the features that it keeps instead of films.
-        video_encoder: What made the features that the model was trained on, where the model does not say.
+        video_encoder: What made the features that the model was trained on, where the model does not say: a hub id, a
+            folder, package.module:factory.
         text_encoder: What made its token features, where the model does not say.
         fps: Frames per second of film that are looked at. Default: as the model was trained, else 1.
         dtype: How vectors are stored, fixed when the library is made. Default: int8, a quarter of float32.
@@ -82,10 +84,12 @@ def index(
         device: "auto", "cpu", "cuda" or "mps": where encoders and model run.
         batch_size: Frames in one forward pass.
         allow_download: Whether encoders may be fetched from the Hugging Face Hub.
+        trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
+            library or its model names it.
         json: Print one JSON object at the end (with --watch: a line after each change), and nothing else, on stdout.
         limits: What decoding may cost.
     """
-    from gmmformer.media.decoding.films import find_films
+    from gmmformer.media.films import find_films
     from gmmformer.search import is_library, unchanged
 
     _check_server(engine)
@@ -110,7 +114,7 @@ def index(
         found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
         if found is not None:
             return _told(found.report, library, found.films, found.seconds, json)
-    running = Running(device=device, batch_size=batch_size, allow_download=allow_download)
+    running = Running(device=device, batch_size=batch_size, allow_download=allow_download, trust_encoder=trust_encoder)
     with bars() as progress, _opened(library, model, chosen, fixed, running, engine) as opened:
         if films:
             return _index_films(opened, films, prune, retry, watch, limits, json, progress)
@@ -224,6 +228,7 @@ def search(
     json: bool = False,
     device: str = "auto",
     allow_download: bool = False,
+    trust_encoder: bool = False,
 ) -> int:
     """Find the films, and the seconds in them, that a sentence describes: gmmformer search DIR "a dog jumps in" -k 5
 
@@ -244,13 +249,15 @@ def search(
         json: Print one JSON object, and nothing else, on stdout.
         device: "auto", "cpu", "cuda" or "mps".
         allow_download: Whether encoders may be fetched from the Hugging Face Hub.
+        trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
+            library or its model names it.
     """
     from gmmformer.search import Library
 
     if (sentence is None) == (batch is None):
         raise InputError('give one sentence, in quotes, or --batch FILE: gmmformer search DIR "a dog jumps in"')
     options: dict[str, Any] = {"moments": moments, "where": where, "min_length": min_length}
-    running = Running(device=device, allow_download=allow_download)
+    running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
     with Library.open(library, engine=engine, running=running) as opened:
         if batch is not None:
             return _search_batch(opened, batch, k, options, contact_sheet, cut)
@@ -281,7 +288,7 @@ def search(
 
 def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
     """Hits as a person reads them."""
-    from gmmformer.media.decoding.films import printable
+    from gmmformer.media.films import printable
     from gmmformer.search.hits import clock
 
     if not hits:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gmmformer.data.progress import Progress
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.films import path_text, printable
+from gmmformer.media.films import path_text, printable
 from gmmformer.names import composed, folded_path
 from gmmformer.search import Library
 from gmmformer.search.hits import clock

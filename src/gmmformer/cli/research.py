@@ -103,6 +103,7 @@ def evaluate(
     device: str = "auto",
     workers: int = 2,
     allow_download: bool = False,
+    trust_encoder: bool = False,
 ) -> int:
     """Measure a model on a split: gmmformer evaluate MODEL --data ROOT --collection tvr --split test
 
@@ -122,6 +123,8 @@ def evaluate(
         device: "auto", "cpu", "cuda" or "mps".
         workers: Threads that read features ahead.
         allow_download: Whether MODEL may be fetched from the Hugging Face Hub.
+        trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
+            model names it, where it is mixed.
     """
     from gmmformer.data import Collection
     from gmmformer.evaluation import chance, metrics_table
@@ -136,7 +139,7 @@ def evaluate(
 
         if window is not None:
             raise InputError(f"--window {window}: goes with a trained model alone; leave it out")
-        running = Running(device=device, allow_download=allow_download)
+        running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
         encoders = choose_encoders(model, mix_in=mix_in, mix=mix, running=running)
         with bars() as progress:
             found = evaluate_encoders(encoders, opened, split, top=top, workers=workers, progress=progress)

@@ -24,6 +24,7 @@ def serve(
     proxy: tuple[str, ...] = (),
     engine: Literal["auto", "exact", "ann"] = "auto",
     device: str = "auto",
+    trust_encoder: bool = False,
 ) -> int:
     """Search a library of films in a browser, and over HTTP: gmmformer serve DIR
 
@@ -40,6 +41,8 @@ def serve(
         proxy: Addresses of reverse proxies, such as 127.0.0.1, whose X-Forwarded-For and -Proto are believed.
         engine: What searches: auto, exact or ann.
         device: "auto", "cpu", "cuda" or "mps": where sentences are embedded.
+        trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
+            library names it.
     """
     from gmmformer.config import Running
     from gmmformer.search import Library
@@ -57,7 +60,8 @@ def serve(
         raise InputError("name the library to serve: gmmformer serve DIR; or gmmformer serve --demo")
     folder = _demo_library(library or DEMO) if demo else library
     assert folder is not None
-    with Library.open(folder, engine=engine, running=Running(device=device)) as opened:
+    running = Running(device=device, trust_encoder=trust_encoder)
+    with Library.open(folder, engine=engine, running=running) as opened:
         serve_library(opened, config, ready=lambda address: _tell(address, config.token is not None))
     return 0
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gmmformer.media.extract_report import ExtractStatus
+    from gmmformer.media.report import ExtractStatus
     from gmmformer.training import EpochEnd
 
 

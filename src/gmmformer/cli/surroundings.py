@@ -11,7 +11,7 @@ from io import TextIOBase, TextIOWrapper
 from typing import TextIO
 
 from gmmformer.errors import InputError, MissingExtraError, one_line
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 
 LEAST_HANDLES = 64
 """Files that a process must be able to hold open: torch, a database, a library's parts, pipes to decoders."""

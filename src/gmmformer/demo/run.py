@@ -10,15 +10,14 @@ from gmmformer.config import DecodeConfig, RunConfig, TrainConfig
 from gmmformer.cores import usable_cores
 from gmmformer.data import Collection, segment_edges
 from gmmformer.data.progress import Progress
+from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.demo.render import render_films, write_captions
 from gmmformer.demo.world import DEFAULT_FILMS, plan_films
 from gmmformer.evaluation import Evaluation, Metrics, chance, evaluate
-from gmmformer.media.captions.annotations import read_annotations
-from gmmformer.media.catalogue import read_film_records
-from gmmformer.media.decoding.decode import frame_at
-from gmmformer.media.encoders.registry import frame_encoder, text_encoder
+from gmmformer.media.annotations import read_annotations
 from gmmformer.media.extract import extract
-from gmmformer.media.extract_report import ExtractStatus
+from gmmformer.media.frames import frame_at
+from gmmformer.media.report import ExtractStatus, read_film_records
 from gmmformer.media.sheet import RIGHT, Picture, SheetRow, draw_contact_sheet
 from gmmformer.model import GMMFormer, load_model
 from gmmformer.search import Hit, Library, choose_encoders
@@ -85,8 +84,8 @@ def run_demo(
         [out / "films"],
         out / "data",
         COLLECTION,
-        frames=frame_encoder(),
-        text=text_encoder(),
+        frames=ShapeFrames(),
+        text=ShapeWords(),
         annotations=read_annotations(out / "captions.jsonl"),
         decode=DecodeConfig(),
         progress=lambda status: _films_read(progress, status),

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from gmmformer.config import DecodeConfig
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.media.decoding.workers import GIB, FilmChunk, FilmEnd, decode_films
-from gmmformer.media.encoders.registry import FrameEncoder
+from gmmformer.media.encoders import FrameEncoder
 from gmmformer.media.featurise import NO_FRAME, FilmFeatures, Image
 
 if TYPE_CHECKING:

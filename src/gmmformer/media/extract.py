@@ -24,14 +24,13 @@ from gmmformer.data.collection import ORIGIN
 from gmmformer.data.writing import video_id, write_row_names
 from gmmformer.errors import InputError, one_line
 from gmmformer.files import locked, read_json, recover, swapped_whole, write_text, written_whole
-from gmmformer.media.captions.annotations import Annotation
-from gmmformer.media.captions.text_data import check_annotations, write_text_data
-from gmmformer.media.catalogue import FilmRecord, read_film_records
-from gmmformer.media.decoding.films import DecodeError, find_films, fingerprint, path_text, printable
+from gmmformer.media.annotations import Annotation
 from gmmformer.media.decoding.workers import FilmEnd
-from gmmformer.media.encoders.registry import FrameEncoder, TextEncoder
-from gmmformer.media.extract_report import ExtractReport, ExtractStatus, FilmFailure
+from gmmformer.media.encoders import FrameEncoder, TextEncoder
 from gmmformer.media.featurise import FilmFeatures, featurise
+from gmmformer.media.films import DecodeError, find_films, fingerprint, path_text, printable
+from gmmformer.media.report import ExtractReport, ExtractStatus, FilmFailure, FilmRecord, read_film_records
+from gmmformer.media.text_data import check_annotations, write_text_data
 
 Source = Callable[..., Iterator[FilmFeatures | FilmEnd]]
 """Called like `featurise`: where films become features, here or on a cluster."""
@@ -53,7 +52,7 @@ def extract(
     collection: str,
     *,
     frames: FrameEncoder,
-    text: TextEncoder,
+    text: TextEncoder | None = None,
     annotations: Sequence[Annotation] = (),
     feature: str | None = None,
     decode: DecodeConfig = DecodeConfig(),
@@ -71,7 +70,7 @@ def extract(
         out: Folder of collections.
         collection: Name of the collection.
         frames: Turns frames into the features of the videos.
-        text: Turns sentences into token features.
+        text: Turns sentences into token features; needed where there are annotations.
         annotations: Sentences; those of films that cannot be read are left out.
         feature: Folder of the features under FeatureData; by default named after the encoder.
         decode: Frame rate, processes, limits.
@@ -84,8 +83,10 @@ def extract(
             written to, or the disk is full.
     """
     started = time.perf_counter()
+    if annotations and text is None:
+        raise InputError("sentences need a text encoder; name one, or leave the annotations out")
     if feature is None:
-        feature = re.sub(r"[^\w.-]|^\.", "_", frames.name.rstrip("/").rpartition("/")[2], flags=re.ASCII)
+        feature = re.sub(r"[^\w.-]|^\.", "_", re.split("[/:]", frames.name.rstrip("/"))[-1], flags=re.ASCII)
     folder = Path(out) / _checked("--collection", collection)
     target = folder / "FeatureData" / _checked("--feature", feature)
     settings = {"encoder": frames.identity, "name": frames.name, "fps": decode.fps, "dim": frames.dim}
@@ -99,7 +100,7 @@ def extract(
         status = _decode_missing(work, before, kept, frames, decode, source, progress)
         records = _assemble(target, work, before, kept, settings)
         report_text = None
-        if annotations and records:
+        if annotations and records and text is not None:
             report_text = write_text_data(folder, collection, annotations, records, target, text, seed)
         _write_failures(folder / "failures.jsonl", work.failures)
         kept.clear()

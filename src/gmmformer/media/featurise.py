@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from gmmformer.config import DecodeConfig
 from gmmformer.media.decoding.workers import GIB, FilmChunk, FilmEnd, decode_films
-from gmmformer.media.encoders.registry import FrameEncoder
+from gmmformer.media.encoders import FrameEncoder
 
 Image = UInt8[np.ndarray, "height width 3"]
 NO_FRAME = "no frame could be decoded"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 from gmmformer.search.engines.protocol import Found
 from gmmformer.search.hits import Background, Hit, background_of
 from gmmformer.search.moments import Timeline, moments_of, timeline

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gmmformer.media.decoding.films import DecodeError, find_films, path_text, printable, regular_file, stamp_of
+from gmmformer.media.films import DecodeError, find_films, path_text, printable, regular_file, stamp_of
 from gmmformer.search.schema import explained, open_database, rows_of, writable
 
 EXTEND = 2_000

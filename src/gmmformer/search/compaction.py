@@ -9,7 +9,7 @@ from jaxtyping import Int, UInt8
 
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 from gmmformer.search.mapped import MappedPart
 from gmmformer.search.parts import PATTERN, append, checksum, part_path
 from gmmformer.search.store import (

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gmmformer.data import l2_normalise, pool_segments, query_batch, video_batch
 from gmmformer.errors import InputError
-from gmmformer.media.encoders.registry import TextEncoder
+from gmmformer.media.encoders import TextEncoder
 from gmmformer.model import GMMFormer, QueryBatch
 
 LONGEST_SENTENCE = 10_000

@@ -12,12 +12,13 @@ from jaxtyping import Float, UInt8
 
 from gmmformer.config import ModelConfig, Running
 from gmmformer.errors import InputError
-from gmmformer.media.encoders.registry import (
+from gmmformer.media.encoders import (
     DualEncoder,
     FrameEncoder,
     TextEncoder,
     dual_encoder,
     frame_encoder,
+    recorded,
     text_encoder,
 )
 from gmmformer.model import GMMFormer, find_device, load_model
@@ -193,8 +194,8 @@ def choose_encoders(
     config = loaded.config
     recipe = Recipe(
         trained=True,
-        video_encoder=_agreed("--video-encoder", video_encoder, config.video_encoder),
-        text_encoder=_agreed("--text-encoder", text_encoder, config.text_encoder),
+        video_encoder=_agreed("--video-encoder", video_encoder, config.video_encoder, model, running),
+        text_encoder=_agreed("--text-encoder", text_encoder, config.text_encoder, model, running),
         dual_encoder=None if mix_in is None else _dual_name(mix_in, "--with"),
         mix=0.0 if mix_in is None else mix,
         fps=fps or config.fps or FPS,
@@ -208,6 +209,8 @@ def recall_encoders(folder: Path, recipe: Recipe, name: str, running: Running = 
     Raises:
         InputError: One is not there any more, or not what it was.
     """
+    for encoder in (recipe.video_encoder, recipe.text_encoder, recipe.dual_encoder):
+        recorded(encoder, str(folder), running.trust_encoder)
     model = None
     if recipe.trained:
         try:
@@ -233,7 +236,7 @@ def _dual_name(name: str, flag: str) -> str:
     return str(folder.resolve()) if folder.is_dir() else found
 
 
-def _agreed(flag: str, given: str | None, known: str | None) -> str | None:
+def _agreed(flag: str, given: str | None, known: str | None, model: str, running: Running) -> str | None:
     if given is not None and known is not None and given != known:
         raise InputError(f"{flag} {given}: the model was trained with {known}; leave the flag out")
-    return given or known
+    return given or recorded(known, model, running.trust_encoder)

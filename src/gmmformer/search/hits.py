@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from gmmformer.media.decoding.films import path_text
+from gmmformer.media.films import path_text
 from gmmformer.search.moments import Timeline
 
 Word = Literal["strong", "possible", "nothing here matches"]

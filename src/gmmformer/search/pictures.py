@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 
 from gmmformer.errors import InputError
 from gmmformer.media.cutting import Cut, cut_moment, moment_filename
-from gmmformer.media.decoding.decode import frame_at
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
+from gmmformer.media.frames import frame_at
 from gmmformer.media.sheet import Picture, SheetRow, draw_contact_sheet
 from gmmformer.search.hits import Hit, clock
 

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 
 DATABASE = "library.sqlite"
 FORMAT = 2

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 from gmmformer.names import composed
 from gmmformer.search.changes import Failure, failures_in, known_in
 from gmmformer.search.mapped import MappedPart

@@ -8,7 +8,7 @@ import numpy as np
 
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 from gmmformer.search.mapped import MappedPart
 from gmmformer.search.parts import checksum, file_checksum, part_path
 from gmmformer.search.schema import every_table, rows_of

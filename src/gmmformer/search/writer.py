@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gmmformer.errors import InputError
 from gmmformer.files import locked, swapped_whole, synced, unwritable
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 from gmmformer.model import GMMFormer
 from gmmformer.search.encoders import MODEL
 from gmmformer.search.parts import PATTERN, append, checksum, part_path, truncate

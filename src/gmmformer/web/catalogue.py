@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from gmmformer.media.decoding.films import path_text
+from gmmformer.media.films import path_text
 from gmmformer.names import folded
 from gmmformer.search import Film, Hit, Library
 from gmmformer.search.hits import Word

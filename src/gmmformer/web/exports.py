@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
 from gmmformer.search import Film
 from gmmformer.web.schemas import ExportFormat
 

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gmmformer.media.decoding.films import stamp_of
+from gmmformer.media.films import stamp_of
 from gmmformer.search import Film
 from gmmformer.web.problems import ProblemError
 

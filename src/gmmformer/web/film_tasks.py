@@ -44,7 +44,7 @@ def plays(path: str) -> Done:
 
 def frame_rate(path: str) -> Done:
     """Frames per second of a film; None if nobody knows."""
-    from gmmformer.media.decoding.decode import probe
+    from gmmformer.media.frames import probe
 
     return ended(lambda: probe(path).average_rate)
 

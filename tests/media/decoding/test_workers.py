@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import gmmformer.media.decoding.decode as decode
 import gmmformer.media.decoding.workers as workers
+import gmmformer.media.frames as decode
 from barcode_films import FILMS
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.decode import frame_at, sampled_frames
-from gmmformer.media.decoding.films import DecodeError
 from gmmformer.media.decoding.workers import FilmChunk, FilmEnd, decode_films
+from gmmformer.media.films import DecodeError
+from gmmformer.media.frames import frame_at, sampled_frames
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gmmformer.media.decoding.container import open_film
-from gmmformer.media.decoding.films import DecodeError, unreadable_reason
-from gmmformer.media.decoding.streams import COVER
+from gmmformer.media.container import open_film
+from gmmformer.media.films import DecodeError, unreadable_reason
+from gmmformer.media.streams import COVER
 
 MP4_PICTURES = frozenset(("av1", "h264", "vp9"))
 MP4_SOUND = frozenset(("aac", "mp3"))

@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 import av
 import numpy as np
 
+from gmmformer.media.container import ENCRYPTION, OpenFilm, open_film
 from gmmformer.media.cutting.encoding import MP4_OPTIONS, encoded_sound, mux_in_order
 from gmmformer.media.cutting.reading import Span, decoded_from, key_frame_before, packets_from, past_end
 from gmmformer.media.cutting.sound import ClockSpan, copied_packets, sound_of
-from gmmformer.media.decoding.container import ENCRYPTION, OpenFilm, open_film
-from gmmformer.media.decoding.skipping import REORDERING, UnskippableError, skippable
+from gmmformer.media.skipping import REORDERING, UnskippableError, skippable
 
 COPIED_CODECS = frozenset(("av1", "h264", "hevc", "mpeg4", "vp9"))
 """Pictures that may lie in mp4 and that players expect there."""

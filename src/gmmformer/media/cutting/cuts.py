@@ -17,8 +17,8 @@ from gmmformer.files import written_whole
 from gmmformer.media.cutting.copying import Copied, UncopyableError, copy
 from gmmformer.media.cutting.encoding import Encoded, Style, encode
 from gmmformer.media.cutting.reading import Span
-from gmmformer.media.decoding.films import DecodeError, printable, regular_file
-from gmmformer.media.decoding.skipping import UnskippableError
+from gmmformer.media.films import DecodeError, printable, regular_file
+from gmmformer.media.skipping import UnskippableError
 
 MOST_SECONDS = 600
 """The longest clip or preview."""

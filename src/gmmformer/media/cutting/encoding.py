@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import av
 
 from gmmformer.errors import InputError
+from gmmformer.media.container import UPRIGHT, OpenFilm, open_film
 from gmmformer.media.cutting.reading import Shown, Span, shown_between
 from gmmformer.media.cutting.sound import LAYOUTS, RATES, ClockSpan, Source, samples, sound_of
-from gmmformer.media.decoding.container import OpenFilm, open_film
-from gmmformer.media.decoding.orientation import UPRIGHT
-from gmmformer.media.decoding.pictures import (
+from gmmformer.media.pictures import (
     BT470BG,
     BT709,
     BT2020,

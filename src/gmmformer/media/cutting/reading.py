@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import av
 
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.container import OpenFilm
-from gmmformer.media.decoding.decode import SEEK_FROM
-from gmmformer.media.decoding.films import printable
-from gmmformer.media.decoding.packets import PacketReader
-from gmmformer.media.decoding.skipping import UnskippableError, skippable
-from gmmformer.media.decoding.timeline import LONGEST_GAP, RESTART, ROUNDING, Ticks, Timeline, end_of_film
+from gmmformer.media.container import OpenFilm
+from gmmformer.media.films import printable
+from gmmformer.media.frames import SEEK_FROM
+from gmmformer.media.packets import PacketReader
+from gmmformer.media.skipping import UnskippableError, skippable
+from gmmformer.media.timeline import LONGEST_GAP, RESTART, ROUNDING, Ticks, Timeline, end_of_film
 
 LOOK_BACK = (0, 2, 16, 128)
 """Seconds before a moment from which a key frame is looked for, one after the other, and then from the film's start."""

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from gmmformer.media.decoding.container import open_film
-from gmmformer.media.decoding.streams import demuxed
-from gmmformer.media.decoding.timeline import Clock
+from gmmformer.media.container import open_film
+from gmmformer.media.streams import demuxed
+from gmmformer.media.timeline import Clock
 
 RATES = (44100, 48000)
 LAYOUTS = frozenset(("mono", "stereo", "5.1", "7.1"))

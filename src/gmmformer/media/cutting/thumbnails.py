@@ -6,8 +6,8 @@ import os
 from PIL import Image
 
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.decode import frame_at
-from gmmformer.media.decoding.films import printable
+from gmmformer.media.films import printable
+from gmmformer.media.frames import frame_at
 
 LEAST_HEIGHT, MOST_HEIGHT = 32, 720
 MOST_WIDTH = 4096

@@ -17,9 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gmmformer.media.decoding.container import DecodeReport
-from gmmformer.media.decoding.decode import Frame, sampled_frames
-from gmmformer.media.decoding.films import DecodeError
+from gmmformer.media.films import DecodeError, DecodeReport
+from gmmformer.media.frames import Frame, sampled_frames
 
 CHUNK_FRAMES = 64
 CHUNK_BYTES = 32 << 20

@@ -21,7 +21,7 @@ from jaxtyping import Float64, UInt8
 
 import gmmformer
 from gmmformer.errors import InputError, MissingExtraError
-from gmmformer.media.decoding.timeline import requested_ticks
+from gmmformer.media.timeline import requested_ticks
 
 START_LIMIT = 120.0
 """Seconds in which a worker must have started."""
@@ -84,7 +84,7 @@ def decode_films(
 
     Args:
         paths: Films; taken one by one as workers become free.
-        fps: See gmmformer.media.decoding.decode.sampled_frames.
+        fps: See gmmformer.media.frames.sampled_frames.
         size: See there.
         workers: Films decoded at a time, each with one thread: what comes of a damaged film depends on the number of
             threads, and must not depend on the machine.

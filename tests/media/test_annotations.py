@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmmformer.errors import InputError
-from gmmformer.media.captions.annotations import Annotation, read_annotations
+from gmmformer.media.annotations import Annotation, read_annotations
 
 ACTIVITYNET = {
     "v_QOlSCBRmfWY": {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gmmformer.media.decoding.color import Transfer, to_screen
+from gmmformer.media.pictures import Transfer, to_screen
 
 TRANSFERS = list(Transfer)
 

@@ -1,4 +1,4 @@
-"""The built-in pair of encoders: no weights, no downloads, good enough to learn a small world, not the world."""
+"""The demo's pair of encoders: no weights, no downloads, made for its small world of shapes, not for the world."""
 
 import re
 import unicodedata
@@ -9,27 +9,30 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from gmmformer.media.encoders.descriptor import Scene, compare, describe
-from gmmformer.media.encoders.objects import Objects
+from gmmformer.config import Running
+from gmmformer.demo.descriptor import Described, compare, describe
+from gmmformer.demo.objects import Objects
 
 _CHUNK = 16
 """Frames described at once: what they need fits the processor's caches."""
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
-class BuiltinFrames:
+class ShapeFrames:
     """A fixed descriptor of colour, layout, texture, coloured objects and their movement.
 
-    Said honestly: good enough to learn a small world (plain shapes on patterned ground, as the demo renders them), not
-    the world; for real films take a pretrained encoder. A film of one frame per second moves far between frames, so
-    movement is read from matched objects, not from optical flow. The same frames give the same vectors on every
-    machine, but for rounding.
+    Good enough for plain shapes on patterned ground, as the demo renders them; for real films take a pretrained
+    encoder. A film of one frame per second moves far between frames, so movement is read from matched objects, not from
+    optical flow. The same frames give the same vectors on every machine, but for rounding.
     """
 
-    name = "builtin"
-    identity = "builtin:frames-v1"
+    name = "gmmformer.demo.encoders:ShapeFrames"
+    identity = "shape-frames-v1"
     size = 128
     needs_previous = True
+
+    def __init__(self, running: Running | None = None) -> None:
+        """Runs alike everywhere."""
 
     @property
     def dim(self) -> int:
@@ -57,25 +60,28 @@ class BuiltinFrames:
             if id(image) not in places:
                 places[id(image)] = len(distinct)
                 distinct.append(image)
-        scene = _joined([describe(distinct[at : at + _CHUNK]) for at in range(0, len(distinct), _CHUNK)])
+        seen = _joined([describe(distinct[at : at + _CHUNK]) for at in range(0, len(distinct), _CHUNK)])
         now = np.array([places[id(image)] for image in images])
         before = np.array([now[row] if image is None else places[id(image)] for row, image in enumerate(earlier)])
         first = np.array([image is None for image in earlier])
-        changes = compare(_rows(scene, now), _rows(scene, before), first)
-        return np.concatenate([scene.vector[now], changes], axis=1)
+        changes = compare(_rows(seen, now), _rows(seen, before), first)
+        return np.concatenate([seen.vector[now], changes], axis=1)
 
 
-class BuiltinText:
+class ShapeWords:
     """Hashed vectors of words and of the letters they are made of: one token per word.
 
-    Said honestly: words that share letters lie near each other ("square", "squares"), words that share a meaning do
-    not; good enough to learn a small world's words from its captions, not the world's. Text is put in Unicode normal
-    form (NFKC) and lower case; a sentence without a word is one token for the empty word.
+    Words that share letters lie near each other ("square", "squares"), words that share a meaning do not: good enough
+    to learn a small world's words from its captions. Text is put in Unicode normal form (NFKC) and lower case; a
+    sentence without a word is one token for the empty word.
     """
 
-    name = "builtin"
-    identity = "builtin:words-v1"
+    name = "gmmformer.demo.encoders:ShapeWords"
+    identity = "shape-words-v1"
     dim = 256
+
+    def __init__(self, running: Running | None = None) -> None:
+        """Runs alike everywhere."""
 
     def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         """One (tokens, dim) array of unit rows per sentence, in the order of its words."""
@@ -90,19 +96,19 @@ class BuiltinText:
 @lru_cache(maxsize=1)
 def _frame_dim() -> int:
     blank = np.zeros((1, 1, 3), np.uint8)
-    scene = describe([blank])
-    return int(scene.vector.shape[1] + compare(scene, scene, np.array([True])).shape[1])
+    seen = describe([blank])
+    return int(seen.vector.shape[1] + compare(seen, seen, np.array([True])).shape[1])
 
 
-def _joined(scenes: Sequence[Scene]) -> Scene:
-    objects = Objects(*(np.concatenate(fields) for fields in zip(*(scene.objects for scene in scenes), strict=True)))
-    vector, light, colours = (np.concatenate(fields) for fields in zip(*(scene[:3] for scene in scenes), strict=True))
-    return Scene(vector, light, colours, objects)
+def _joined(parts: Sequence[Described]) -> Described:
+    objects = Objects(*(np.concatenate(fields) for fields in zip(*(seen.objects for seen in parts), strict=True)))
+    vector, light, colours = (np.concatenate(fields) for fields in zip(*(seen[:3] for seen in parts), strict=True))
+    return Described(vector, light, colours, objects)
 
 
-def _rows(scene: Scene, rows: Int[np.ndarray, "rows"]) -> Scene:
-    objects = Objects(*(field[rows] for field in scene.objects))
-    return Scene(scene.vector[rows], scene.light[rows], scene.colours[rows], objects)
+def _rows(seen: Described, rows: Int[np.ndarray, "rows"]) -> Described:
+    objects = Objects(*(field[rows] for field in seen.objects))
+    return Described(seen.vector[rows], seen.light[rows], seen.colours[rows], objects)
 
 
 @lru_cache(maxsize=65536)

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gmmformer.errors import InputError
@@ -30,6 +31,37 @@ class DecodeError(InputError):
         super().__init__(f"{printable(path)}: {reason}")
         self.reason = reason
         """The reason alone, without the name of the film."""
+
+
+@dataclass
+class DecodeReport:
+    """What happened while a film was decoded; grows until the frames end."""
+
+    packet_errors: int = 0
+    """Damaged packets that were passed over. Packets that decoding could leave out are not counted."""
+    frames_decoded: int = 0
+    """Frames that the decoder gave out, wanted or not."""
+    packets: int = 0
+    """Compressed pictures read."""
+    seconds: float = 0.0
+    """Length of the film, from its first frame's time to the end of its last frame's."""
+    last_frame: float = 0.0
+    """Seconds from the film's first frame to its last."""
+    promised: float | None = None
+    """Seconds that the header claims."""
+    remarks: list[str] = field(default_factory=list)
+    """What is odd about the film though it can be decoded, each once."""
+    on_progress: Callable[[], None] | None = None
+    """Called at every packet."""
+
+    def remark(self, text: str) -> None:
+        """Add a remark, once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
+
+    def start_over(self) -> None:
+        """Forget what was counted: the film is decoded once more."""
+        self.packet_errors = self.frames_decoded = self.packets = 0
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -4,21 +4,19 @@ import heapq
 import math
 import os
 from bisect import bisect_right, insort
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
+import numpy as np
 
-from gmmformer.media.decoding.films import DecodeError, regular_file, stamp_of
-from gmmformer.media.decoding.orientation import UPRIGHT, Orientation, display_size, orientation_of
-from gmmformer.media.decoding.packets import PacketReader
-from gmmformer.media.decoding.streams import chosen_stream, demuxed, opened
-from gmmformer.media.decoding.timeline import LONGEST_GAP, Clock
+from gmmformer.media.films import DecodeError, DecodeReport, regular_file, stamp_of
+from gmmformer.media.packets import PacketReader
+from gmmformer.media.streams import chosen_stream, demuxed, opened
+from gmmformer.media.timeline import LONGEST_GAP, Clock
 
 ASPECT_LIMIT = 10
 """Samples more oblong than this are taken for an error and shown square."""
@@ -33,57 +31,49 @@ KNOWN_CLOCKS = 4096
 """Films of which the changes of the clock are remembered."""
 
 
-@dataclass
-class DecodeReport:
-    """What happened while a film was decoded; grows until the frames end."""
+class Orientation(NamedTuple):
+    """How a stored picture is turned to stand upright: transposed first, then mirrored."""
 
-    packet_errors: int = 0
-    """Damaged packets that were passed over. Packets that decoding could leave out are not counted."""
-    frames_decoded: int = 0
-    """Frames that the decoder gave out, wanted or not."""
-    packets: int = 0
-    """Compressed pictures read."""
-    seconds: float = 0.0
-    """Length of the film, from its first frame's time to the end of its last frame's."""
-    last_frame: float = 0.0
-    """Seconds from the film's first frame to its last."""
-    promised: float | None = None
-    """Seconds that the header claims."""
-    remarks: list[str] = field(default_factory=list)
-    """What is odd about the film though it can be decoded, each once."""
-    on_progress: Callable[[], None] | None = None
-    """Called at every packet."""
+    transpose: bool
+    mirror_x: bool
+    mirror_y: bool
 
-    def remark(self, text: str) -> None:
-        """Add a remark, once."""
-        if text not in self.remarks:
-            self.remarks.append(text)
-
-    def start_over(self) -> None:
-        """Forget what was counted: the film is decoded once more."""
-        self.packet_errors = self.frames_decoded = self.packets = 0
+    @property
+    def degrees(self) -> int:
+        """The turn alone, counter-clockwise: 0, 90, 180 or 270."""
+        if self.transpose:
+            return 270 if self.mirror_x else 90
+        return 180 if self.mirror_x and self.mirror_y else 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilmInfo:
-    """What a film's header and its first frame say."""
+UPRIGHT = Orientation(transpose=False, mirror_x=False, mirror_y=False)
 
-    path: Path
-    duration: float | None
-    """Seconds that the header claims; None where it does not say. Often a lie: decoding alone tells."""
-    width: int
-    """Pixels across as shown: upright, samples square."""
-    height: int
-    """Pixels down as shown."""
-    codec: str
-    pixel_format: str
-    """Of the stored frames, in ffmpeg's names."""
-    rotation: int
-    """Degrees counter-clockwise by which a stored frame is turned upright, mirroring aside: 0, 90, 180 or 270."""
-    average_rate: float | None
-    """Frames per second that the header claims."""
-    container: str
-    """The file format, in ffmpeg's names."""
+
+def display_size(width: int, height: int, sample_aspect: Fraction, orientation: Orientation) -> tuple[int, int]:
+    """Width and height of a stored picture once its samples are square and it stands upright."""
+    width = max(1, round(width * sample_aspect))
+    return (height, width) if orientation.transpose else (width, height)
+
+
+def orientation_of(frame: "av.VideoFrame") -> Orientation | None:
+    """What the frame's display matrix asks for; None where it has none.
+
+    A matrix that is no right-angled turn or mirroring asks for nothing.
+    """
+    for side_data in frame.side_data:
+        if side_data.type.name == "DISPLAYMATRIX":
+            return _orientation(np.frombuffer(bytes(side_data), dtype="=i4").astype(np.int64))
+    return None
+
+
+def _orientation(matrix: np.ndarray) -> Orientation:
+    # A stored point (x, y), y downwards, is shown at (a x + c y, b x + d y).
+    a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
+    if a and d and max(abs(b), abs(c)) * 100 < min(abs(a), abs(d)):
+        return Orientation(transpose=False, mirror_x=a < 0, mirror_y=d < 0)
+    if b and c and max(abs(a), abs(d)) * 100 < min(abs(b), abs(c)):
+        return Orientation(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
+    return UPRIGHT
 
 
 class _Governing:

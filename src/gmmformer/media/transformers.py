@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gmmformer.cores import usable_cores
-from gmmformer.errors import InputError
-from gmmformer.media.encoders.loading import Loading
+from gmmformer.errors import InputError, one_line
+from gmmformer.media.loading import WHOLE, Loading
 
 _PREPARED_AT_ONCE = 4
 """Frames that one thread prepares in one go."""
@@ -35,19 +35,21 @@ class PretrainedFrames:
             model: The model if it is loaded already.
             unit: Scale vectors to length 1.
         """
+        self._pillow = loading.pillow()
         self._processor = loading.fetch(loading.library().AutoImageProcessor.from_pretrained, backend="pil")
         self._model = loading.model(("pooler.",)) if model is None else model
         self._batch, self._unit = loading.running.batch_size, unit
         self._device, self._dtype = loading.device, loading.dtype
-        self._class_token = any(name.endswith("cls_token") for name, _ in self._model.named_parameters())
+        timm = self._model.config.model_type == "timm_wrapper"  # knows itself how it pools
+        self._class_token = not timm and any(name.endswith("cls_token") for name, _ in self._model.named_parameters())
         self.name, self.size = loading.name, _shorter_side(self._processor)
         self.identity = loading.identity(self._model.config) + (":unit" if unit else "")
         try:
             self.dim = self.encode([np.zeros((self.size, self.size, 3), np.uint8)]).shape[1]
         except (TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(
-                f"{loading.name}: {type(self._model).__name__} gives no vector per picture; take a CLIP, SigLIP, "
-                "DINOv2 or ViT model"
+                f"{loading.name}: {type(self._model).__name__} gives no vector per picture "
+                f"({one_line(error, WHOLE)}); take a CLIP, SigLIP, DINOv2 or ViT model"
             ) from error
 
     def encode(
@@ -66,7 +68,8 @@ class PretrainedFrames:
 
     def _prepared(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> dict[str, Tensor]:
         """What the model takes for some frames; runs in threads, while the model works on the batch before."""
-        return dict(self._processor(images=list(images), return_tensors="pt", input_data_format="channels_last"))
+        pictures = [self._pillow.fromarray(image) for image in images]  # whose colours are last, whatever their shape
+        return dict(self._processor(images=pictures, return_tensors="pt"))
 
     def _vectors(self, prepared: Sequence[dict[str, Tensor]]) -> Float[np.ndarray, "frames dim"]:
         inputs = {key: torch.cat([part[key] for part in prepared]).to(self._device) for key in prepared[0]}
@@ -129,8 +132,8 @@ class PretrainedText:
             self.dim = self.encode(["a"])[0].shape[1]
         except (TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
             raise InputError(
-                f"{loading.name}: {type(self._model).__name__} does not give vectors of words; take an encoder such as "
-                "RoBERTa, BERT or CLIP, and a layer it has"
+                f"{loading.name}: {type(self._model).__name__} does not give vectors of words "
+                f"({one_line(error, WHOLE)}); take an encoder such as RoBERTa, BERT or CLIP, and a layer it has"
             ) from error
 
     def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
@@ -240,6 +243,10 @@ def _at_least_one(
 
 def _shorter_side(processor: Any) -> int:
     """Pixels of the shorter side that a processor scales to."""
+    timm = getattr(processor, "data_config", None)
+    if timm:
+        side: int = round(max(timm["input_size"][1:]) / timm["crop_pct"])
+        return side
     size = dict(getattr(processor, "size", None) or {})
     sides = [size[key] for key in ("shortest_edge", "height", "width") if size.get(key)]
     if sides:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmmformer.errors import MissingExtraError
-from gmmformer.media.decoding.films import DecodeError, regular_file, unreadable_reason
+from gmmformer.media.films import DecodeError, regular_file, unreadable_reason
 
 try:
     import av

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmformer.errors import InputError
-from gmmformer.media.captions.annotations import Annotation
-from gmmformer.media.captions.assignment import draw_splits, match_films
+from gmmformer.media.annotations import Annotation
+from gmmformer.media.text_data import draw_splits, match_films
 
 NAMES = st.lists(st.text(min_size=1, max_size=6), unique=True, max_size=60)
 

@@ -6,12 +6,11 @@ import av
 import numpy as np
 import pytest
 
-import gmmformer.media.decoding.decode as decode
-import gmmformer.media.decoding.skipping as skipping
+import gmmformer.media.frames as decode
+import gmmformer.media.skipping as skipping
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.container import DecodeReport
-from gmmformer.media.decoding.decode import frame_at, probe, sampled_frames
-from gmmformer.media.decoding.films import DecodeError
+from gmmformer.media.films import DecodeError, DecodeReport
+from gmmformer.media.frames import frame_at, probe, sampled_frames
 
 STEADY = list(range(150))
 UNEVEN = sorted({round(25 * 0.02 * n**1.55) for n in range(60)})

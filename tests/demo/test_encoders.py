@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gmmformer.media.encoders.builtin import BuiltinFrames, BuiltinText
-from gmmformer.media.encoders.descriptor import describe
-from gmmformer.media.encoders.objects import COLOURS, SHAPES, find_objects
-from gmmformer.media.encoders.traits import EVENTS, colours_and_traits, movements
+from gmmformer.demo.descriptor import describe
+from gmmformer.demo.encoders import ShapeFrames, ShapeWords
+from gmmformer.demo.objects import BASIC_COLOURS, EVENTS, OUTLINES, colours_and_traits, find_objects, movements
 
 PAINT = {"red": (220, 40, 40), "green": (50, 170, 70), "blue": (50, 80, 210), "yellow": (245, 225, 60)}
 GROUNDS = ("plain", "stripes", "checks", "dots", "slope")
@@ -58,8 +57,8 @@ def test_objects_are_found_on_every_ground(kind: str, seed: int) -> None:
     image = _put(_put(image, "disc", "blue", 150, 80, 20), "triangle", "yellow", 110, 30, 14, 0.5)
     objects = describe([image]).objects
     there = objects.present[0] > 0
-    assert [COLOURS[colour] for colour in objects.colour[0][there]] == ["blue", "red", "yellow"]
-    assert [SHAPES[shape] for shape in objects.shape[0][there].argmax(1)] == ["disc", "square", "triangle"]
+    assert [BASIC_COLOURS[colour] for colour in objects.colour[0][there]] == ["blue", "red", "yellow"]
+    assert [OUTLINES[shape] for shape in objects.shape[0][there].argmax(1)] == ["disc", "square", "triangle"]
     places = np.array([[150 / 228, 80 / 128], [60 / 228, 50 / 128]])
     np.testing.assert_allclose(objects.place[0][there][:2], places, atol=0.02)
     assert abs(objects.radius[0, 0] - 20 / 128) < 0.02
@@ -69,7 +68,7 @@ def test_objects_are_found_on_every_ground(kind: str, seed: int) -> None:
 def test_shapes_keep_their_proportions_in_portrait() -> None:
     image = _put(_ground("plain", height=400, width=200), "disc", "red", 100, 200, 40)
     objects = describe([image]).objects
-    assert SHAPES[objects.shape[0, 0].argmax()] == "disc"
+    assert OUTLINES[objects.shape[0, 0].argmax()] == "disc"
     assert abs(objects.radius[0, 0] - 0.2) < 0.01
 
 
@@ -112,7 +111,7 @@ def _frames() -> list[np.ndarray]:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=24), st.data())
 def test_a_vector_depends_on_the_frame_and_the_one_before_alone(rows: list[int], data: st.DataObject) -> None:
-    images, encoder = _frames(), BuiltinFrames()
+    images, encoder = _frames(), ShapeFrames()
     before = [data.draw(st.none() | st.integers(0, 9)) for _ in rows]
     earlier = [None if row is None else images[row] for row in before]
     together = encoder.encode([images[row] for row in rows], earlier)
@@ -124,7 +123,7 @@ def test_a_vector_depends_on_the_frame_and_the_one_before_alone(rows: list[int],
 
 
 def test_a_film_in_chunks_is_the_film_whole() -> None:
-    encoder = BuiltinFrames()
+    encoder = ShapeFrames()
     film = [_put(_ground("dots"), "disc", "red", 40 + 5 * step, 60, 14) for step in range(20)]
     whole = encoder.encode(film, [None, *film[:-1]])
     parts = [encoder.encode(film[:7], [None, *film[:6]]), encoder.encode(film[7:], film[6:-1])]
@@ -134,10 +133,10 @@ def test_a_film_in_chunks_is_the_film_whole() -> None:
 
 def test_vectors_are_finite_and_say_something() -> None:
     images = [*_frames(), np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)]
-    vectors = BuiltinFrames().encode(images, [None, *images[:-1]])
+    vectors = ShapeFrames().encode(images, [None, *images[:-1]])
     assert np.isfinite(vectors).all()
     assert (np.linalg.norm(vectors, axis=1) > 1).all()
-    assert BuiltinFrames().encode([]).shape == (0, BuiltinFrames().dim)
+    assert ShapeFrames().encode([]).shape == (0, ShapeFrames().dim)
 
 
 def test_vectors_are_the_same_on_every_machine() -> None:
@@ -145,7 +144,7 @@ def test_vectors_are_the_same_on_every_machine() -> None:
         _put(_ground("checks"), "star", "green", 90, 60, 16),
         _put(_ground("stripes"), "disc", "blue", 120, 60, 20),
     ]
-    vectors = BuiltinFrames().encode(images, [None, images[0]]).astype(np.float64)
+    vectors = ShapeFrames().encode(images, [None, images[0]]).astype(np.float64)
     probe = np.cos(np.arange(vectors.shape[1]) * 0.37)
     np.testing.assert_allclose(vectors @ probe, [-4.31164292, -0.64558004], atol=2e-3)
 
@@ -160,8 +159,8 @@ def test_ground_and_object_can_be_read_linearly() -> None:
         images.append(_put(_ground(kind, number), shape, colour, *place))
         kinds.append(GROUNDS.index(kind))
         colours.append(list(PAINT).index(colour))
-        shapes.append(SHAPES.index(shape))
-    vectors = BuiltinFrames().encode(images).astype(np.float64)
+        shapes.append(OUTLINES.index(shape))
+    vectors = ShapeFrames().encode(images).astype(np.float64)
     vectors = np.c_[vectors - vectors[:140].mean(0), np.ones(200)]
     inner = vectors[:140] @ vectors[:140].T + 3 * np.eye(140)
     for known, least in ((kinds, 0.95), (colours, 0.95), (shapes, 0.85)):
@@ -184,7 +183,7 @@ def test_touching_runs_are_one_object_and_diagonal_ones_are_not() -> None:
 
 
 def test_words_are_tokens_of_length_one() -> None:
-    found = BuiltinText().encode(["A large, red square's edge!", "", "…", "ＲＥＤ"])
+    found = ShapeWords().encode(["A large, red square's edge!", "", "…", "ＲＥＤ"])
     assert [array.shape for array in found] == [(5, 256), (1, 256), (1, 256), (1, 256)]
     assert all(array.dtype == np.float32 for array in found)
     np.testing.assert_allclose(np.linalg.norm(np.concatenate(found), axis=1), 1, atol=1e-6)
@@ -193,7 +192,7 @@ def test_words_are_tokens_of_length_one() -> None:
 
 
 def test_words_of_like_letters_are_near() -> None:
-    square, squares, squared, triangle, red = BuiltinText().encode(["square squares squared triangle red"])[0]
+    square, squares, squared, triangle, red = ShapeWords().encode(["square squares squared triangle red"])[0]
     assert square @ squares > 0.3
     assert squared @ squares > 0.3
     assert abs(square @ triangle) < 0.25
@@ -201,13 +200,13 @@ def test_words_of_like_letters_are_near() -> None:
 
 
 def test_a_word_is_the_same_on_every_machine() -> None:
-    word = BuiltinText().encode(["square"])[0][0]
+    word = ShapeWords().encode(["square"])[0][0]
     np.testing.assert_allclose(word[:4], [0.05679816, -0.00967109, 0.00967109, -0.07614034], atol=1e-6)
 
 
 @given(st.lists(st.text(max_size=30), max_size=4))
 def test_any_text_is_encoded_by_itself(sentences: list[str]) -> None:
-    encoder = BuiltinText()
+    encoder = ShapeWords()
     found = encoder.encode(sentences)
     assert len(found) == len(sentences)
     for sentence, array in zip(sentences, found, strict=True):

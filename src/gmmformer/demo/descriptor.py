@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from gmmformer.media.encoders.objects import COLOURS, Objects, find_objects, foreground
-from gmmformer.media.encoders.traits import colours_and_traits, movements
+from gmmformer.demo.objects import BASIC_COLOURS, Objects, colours_and_traits, find_objects, foreground, movements
 
 GRID = (96, 128)
 """Rows and columns that every frame is averaged to; lengths are still measured in the frame's own proportions."""
@@ -17,7 +16,7 @@ CELLS = (3, 4)
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-class Scene(NamedTuple):
+class Described(NamedTuple):
     """What is known of each frame by itself."""
 
     vector: Float[np.ndarray, "frames traits"]
@@ -30,7 +29,7 @@ class Scene(NamedTuple):
     """The coloured objects."""
 
 
-def describe(images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> Scene:
+def describe(images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> Described:
     """What each frame shows by itself.
 
     Args:
@@ -56,10 +55,12 @@ def describe(images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> Scene:
         1.5 * colours_and_traits(objects),
     ]
     flat = [np.asarray(trait, dtype=np.float32).reshape(len(images), -1) for trait in traits]
-    return Scene(np.concatenate(flat, axis=1), light, colours, objects)
+    return Described(np.concatenate(flat, axis=1), light, colours, objects)
 
 
-def compare(now: Scene, before: Scene, first: Bool[np.ndarray, "frames"]) -> Float[np.ndarray, "frames changes"]:
+def compare(
+    now: Described, before: Described, first: Bool[np.ndarray, "frames"]
+) -> Float[np.ndarray, "frames changes"]:
     """What changed since the frame before; nothing where `first`, and nothing but the cut itself across a cut.
 
     Args:
@@ -104,7 +105,7 @@ def _averaging(size: int, cells: int) -> Float[np.ndarray, "cells size"]:
 
 @lru_cache(maxsize=1)
 def _palette() -> UInt8[np.ndarray, "codes"]:
-    """Index into COLOURS of every colour of 5 bits per channel."""
+    """Index into BASIC_COLOURS of every colour of 5 bits per channel."""
     code = np.arange(32**3)
     rgb = np.stack([code >> 10, code >> 5 & 31, code & 31], axis=-1) * (8 / 255) + 4 / 255
     low, value = rgb.min(-1), rgb.max(-1)
@@ -117,17 +118,17 @@ def _palette() -> UInt8[np.ndarray, "codes"]:
     )
     hue = 60 * sextant
     ends = [15, 45, 70, 165, 200, 255, 290, 345]
-    wheel = np.array([COLOURS.index(name) for name in (
+    wheel = np.array([BASIC_COLOURS.index(name) for name in (
         "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "red"
     )])  # fmt: skip
     named = wheel[np.searchsorted(ends, hue, side="right")]
     reddish = (hue < 15) | (hue >= 345)
-    named = np.where(reddish & (strength < 0.55) & (value > 0.6), COLOURS.index("pink"), named)
-    named = np.where((hue >= 10) & (hue < 45) & (value < 0.65), COLOURS.index("brown"), named)
+    named = np.where(reddish & (strength < 0.55) & (value > 0.6), BASIC_COLOURS.index("pink"), named)
+    named = np.where((hue >= 10) & (hue < 45) & (value < 0.65), BASIC_COLOURS.index("brown"), named)
     faint = (chroma < 0.1) | (strength < 0.15)
-    grey = np.where(value > 0.82, COLOURS.index("white"), COLOURS.index("grey"))
+    grey = np.where(value > 0.82, BASIC_COLOURS.index("white"), BASIC_COLOURS.index("grey"))
     named = np.where(faint, grey, named)
-    return np.asarray(np.where(value < 0.18, COLOURS.index("black"), named).astype(np.uint8))
+    return np.asarray(np.where(value < 0.18, BASIC_COLOURS.index("black"), named).astype(np.uint8))
 
 
 @lru_cache(maxsize=1)
@@ -151,8 +152,8 @@ def _shares(
 ) -> Float[np.ndarray, "frames bins"]:
     """Square root of the share of each basic colour in the background and in what stands before it."""
     frames, height, width = labels.shape
-    number = labels + len(COLOURS) * front + 2 * len(COLOURS) * np.arange(frames)[:, None, None]
-    counts = np.bincount(number.ravel(), minlength=2 * len(COLOURS) * frames)
+    number = labels + len(BASIC_COLOURS) * front + 2 * len(BASIC_COLOURS) * np.arange(frames)[:, None, None]
+    counts = np.bincount(number.ravel(), minlength=2 * len(BASIC_COLOURS) * frames)
     return np.asarray(3 * np.sqrt(counts.reshape(frames, -1) / (height * width)))
 
 
@@ -162,8 +163,8 @@ def _cell_colours(labels: UInt8[np.ndarray, "frames height width"]) -> Float[np.
     rows, columns = np.arange(height) * CELLS[0] // height, np.arange(width) * CELLS[1] // width
     cell = rows[:, None] * CELLS[1] + columns
     cells = CELLS[0] * CELLS[1]
-    number = labels + len(COLOURS) * (cell + cells * np.arange(frames)[:, None, None])
-    counts = np.bincount(number.ravel(), minlength=frames * cells * len(COLOURS))
+    number = labels + len(BASIC_COLOURS) * (cell + cells * np.arange(frames)[:, None, None])
+    counts = np.bincount(number.ravel(), minlength=frames * cells * len(BASIC_COLOURS))
     return np.asarray(counts.reshape(frames, -1) / (height * width))
 
 

@@ -1,9 +1,9 @@
 import pytest
 
 from barcode_films import FILMS
-from gmmformer.media.decoding.container import DecodeReport
-from gmmformer.media.decoding.decode import sampled_frames
-from gmmformer.media.decoding.packets import PacketReader, PacketRole
+from gmmformer.media.films import DecodeReport
+from gmmformer.media.frames import sampled_frames
+from gmmformer.media.packets import PacketReader, PacketRole
 
 START = b"\0\0\1"
 AVCC = b"\1\x64\0\x1e\xff\xe1"

@@ -1,10 +1,11 @@
 """Pretrained encoders against direct calls of transformers, on tiny random models saved as a user's would be."""
 
 import json
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ import torch
 
 from gmmformer.config import Running
 from gmmformer.errors import InputError, MissingExtraError
-from gmmformer.media.encoders.loading import Loading
-from gmmformer.media.encoders.registry import dual_encoder, frame_encoder, text_encoder
+from gmmformer.media.encoders import dual_encoder, frame_encoder, text_encoder
+from gmmformer.media.loading import Loading
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -366,11 +367,50 @@ def test_identity_follows_the_weights_not_the_place(tmp_path: Path) -> None:
     assert Path(moved.name).is_absolute()
 
 
-def test_the_builtin_pair_by_name() -> None:
-    assert frame_encoder().identity == "builtin:frames-v1"
-    assert text_encoder("builtin").identity == "builtin:words-v1"
-    with pytest.raises(InputError, match="CLIP or SigLIP"):
-        dual_encoder("builtin")
+class TimmProcessor:
+    """Takes what that of timm models takes in `transformers`, which needs torchvision."""
+
+    data_config: ClassVar = {"input_size": (3, 32, 32), "crop_pct": 0.8}
+
+    def __call__(self, images: Any, return_tensors: str) -> dict[str, Any]:
+        pictures = [np.asarray(image.resize((32, 32)), dtype=np.float32) / 255 for image in images]
+        assert return_tensors == "pt"
+        return {"pixel_values": torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)}
+
+
+@pytest.mark.parametrize("family", ["vit", "resnet"])
+def test_a_processor_that_takes_pictures_alone(
+    saved: Callable[[str], Path], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", lambda *_, **__: TimmProcessor())
+    encoder = frame_encoder(str(saved(family)))
+    assert encoder.size == 40
+    images = [np.full((height, 48, 3), 90, np.uint8) for height in (3, 32, 48)]  # the first could be of 3 colours
+    assert np.isfinite(encoder.encode(images)).all()
+    np.testing.assert_allclose(encoder.encode(images)[0], encoder.encode(images)[1], atol=1e-5)
+
+
+def test_what_a_library_says_of_a_failure_is_shown_whole(
+    saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last word of a long message is the one that tells; a package that is missing is named, not ours."""
+
+    def fail(error: Exception) -> Callable[..., Any]:
+        def raised(*_: object, **__: object) -> Any:
+            raise error
+
+        return raised
+
+    long = "\n".join(f"reason {number}" for number in range(200))
+    missing = "TimmWrapperImageProcessor requires the timm library but it was not found: `pip install timm`"
+    for error, said in ((ValueError(long), "reason 198 reason 199"), (ImportError(missing), missing)):
+        monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", fail(error))
+        with pytest.raises(InputError, match=re.escape(said)):
+            frame_encoder(str(saved("vit")))
+    monkeypatch.undo()
+    monkeypatch.setattr(transformers.ViTModel, "forward", fail(RuntimeError(long)))
+    with pytest.raises(InputError, match=r"gives no vector per picture \(reason 0 reason 1 .* reason 199\)"):
+        frame_encoder(str(saved("vit")))
 
 
 @pytest.mark.parametrize("make", [frame_encoder, text_encoder, dual_encoder])

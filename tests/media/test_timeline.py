@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmmformer.media.decoding.timeline import Clock, Ticks, Timeline, end_of_film
+from gmmformer.media.timeline import Clock, Ticks, Timeline, end_of_film
 
 MILLISECOND = Fraction(1, 1000)
 

@@ -9,11 +9,11 @@ import pytest
 
 from gmmformer.data import Collection, check_collection
 from gmmformer.data.writing import write_row_names
+from gmmformer.demo.encoders import ShapeWords
 from gmmformer.errors import InputError
-from gmmformer.media.captions.annotations import Annotation, read_captions_files
-from gmmformer.media.captions.text_data import check_annotations, write_text_data
-from gmmformer.media.catalogue import FilmRecord
-from gmmformer.media.encoders.builtin import BuiltinText
+from gmmformer.media.annotations import Annotation, read_captions_files
+from gmmformer.media.report import FilmRecord
+from gmmformer.media.text_data import check_annotations, write_text_data
 
 ROWS = {"first": 10, "second": 6, "trip/third": 4}
 
@@ -39,7 +39,7 @@ def write(tmp_path: Path, collection: tuple[Path, list[FilmRecord]]) -> Any:
 
     def written(annotations: list[Annotation], seed: int = 1, records: list[FilmRecord] = records) -> Any:
         folder = tmp_path / "root/mine"
-        return write_text_data(folder, "mine", annotations, records, features, BuiltinText(), seed)
+        return write_text_data(folder, "mine", annotations, records, features, ShapeWords(), seed)
 
     return written
 
@@ -83,7 +83,7 @@ def test_each_published_format_to_a_collection(tmp_path, write, format, told):  
     assert train.sentences == ("a cat", "a dog")
     assert found.captions("test").sentences == ("a bird sings",)
     for sentence, name in zip(train.sentences, train.caption_ids, strict=True):
-        np.testing.assert_array_equal(found.text.tokens_of(name), BuiltinText().encode([sentence])[0])
+        np.testing.assert_array_equal(found.text.tokens_of(name), ShapeWords().encode([sentence])[0])
     moments = (tmp_path / "root/mine/TextData/moments.tsv").read_text().splitlines()
     # Rows are at 0, 0.5, 1, ... s: 1 s to 2.4 s are rows 2 to 4, and a moment longer than its film is all of it.
     assert moments == ["first#enc#0\t2\t5\t10", "trip/third#enc#0\t0\t4\t4"][: MOMENTS[format]]

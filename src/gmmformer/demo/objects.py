@@ -1,4 +1,4 @@
-"""Coloured objects in small frames: where they stand, how large they are, and what their outline is like."""
+"""Coloured objects in small frames: where they stand, how large they are, what their outline is like, what they did."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -6,16 +6,22 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int, UInt8
 
-COLOURS = (
+BASIC_COLOURS = (
     "black", "white", "grey", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown",
 )  # fmt: skip
 """The basic colours that pixels are sorted into; a frame's label map holds index + 1, and 0 for the background."""
-SHAPES = ("disc", "square", "triangle", "star", "hexagon", "ring", "cross", "bar")
+OUTLINES = ("disc", "square", "triangle", "star", "hexagon", "ring", "cross", "bar")
 """The outlines that an object is compared with, whatever its place, size and turn."""
 MOST = 12
 """Objects kept per frame: the largest."""
 ORDERS = range(2, 7)
 """Orders of the outline's angular harmonics: a triangle shows in the third, a square in the fourth, and so on."""
+EVENTS = ("left", "right", "up", "down", "grow", "shrink", "turn", "still")
+"""What a matched object can have done since the frame before."""
+SIZES = (0.05, 0.1, 0.2)
+"""Radii, in shorter sides of the frame, that an object's size is read against."""
+PLACES = (0.2, 0.5, 0.8)
+"""Places along an axis, in shares of the frame, that an object's centre is read against."""
 
 _LEAST_AREA = 12
 _SIDE_SHARE = 0.02
@@ -28,7 +34,7 @@ class Objects(NamedTuple):
     present: Float[np.ndarray, "frames objects"]
     """1 where there is an object."""
     colour: Int[np.ndarray, "frames objects"]
-    """Index into COLOURS."""
+    """Index into BASIC_COLOURS."""
     centre: Complex[np.ndarray, "frames objects"]
     """x + iy, y downwards."""
     place: Float[np.ndarray, "frames objects axes"]
@@ -41,7 +47,7 @@ class Objects(NamedTuple):
     """Mean of (z / radius)^k for k in ORDERS: the size of k-fold corners and, in the phase, k times their direction
     (complex moments, Flusser 2000)."""
     shape: Float[np.ndarray, "frames objects shapes"]
-    """How likely each of SHAPES is; sums to 1."""
+    """How likely each of OUTLINES is; sums to 1."""
 
 
 def foreground(codes: Int[np.ndarray, "frames height width"]) -> Bool[np.ndarray, "frames height width"]:
@@ -74,7 +80,7 @@ def find_objects(labels: UInt8[np.ndarray, "frames height width"], aspect: Float
     """The connected areas of one colour, with their outlines' moments.
 
     Args:
-        labels: Index into COLOURS plus 1, and 0 where there is background.
+        labels: Index into BASIC_COLOURS plus 1, and 0 where there is background.
         aspect: Width and height of a pixel of each frame, in shorter sides of that frame.
     """
     found = _moments(labels, aspect)
@@ -87,7 +93,7 @@ def find_objects(labels: UInt8[np.ndarray, "frames height width"], aspect: Float
 
 
 def _moments(labels: UInt8[np.ndarray, "frames height width"], aspect: Float[np.ndarray, "frames axes"]) -> Objects:
-    """The kept objects of each frame, without their likeness to SHAPES."""
+    """The kept objects of each frame, without their likeness to OUTLINES."""
     frames, height, width = labels.shape
     owner, row, areas, frame_of = _components(labels)
     order = np.lexsort((-areas, frame_of))
@@ -126,7 +132,7 @@ def _moments(labels: UInt8[np.ndarray, "frames height width"], aspect: Float[np.
         (radius * present).reshape(table),
         np.stack([mean(spread), mean(spread**2)], axis=-1).reshape(*table, 2),
         np.stack(harmonics, axis=-1).reshape(*table, -1),
-        np.zeros((*table, len(SHAPES))),
+        np.zeros((*table, len(OUTLINES))),
     )
 
 
@@ -180,11 +186,11 @@ def _join(count: int, one: Int[np.ndarray, "links"], other: Int[np.ndarray, "lin
 
 @lru_cache(maxsize=1)
 def _outlines() -> tuple[Float[np.ndarray, "shapes moments"], Float[np.ndarray, "shapes moments"]]:
-    """Mean and deviation of the moments of SHAPES, drawn at several sizes and turns on the pixel grid."""
+    """Mean and deviation of the moments of OUTLINES, drawn at several sizes and turns on the pixel grid."""
     radii, turns = (7.0, 10.0, 14.0, 20.0), np.arange(8) / 8
     y, x = np.mgrid[:64, :64] + 0.5
     means, deviations = [], []
-    for name in SHAPES:
+    for name in OUTLINES:
         drawn = []
         for radius in radii:
             for turn in turns:
@@ -231,3 +237,95 @@ def _three_sum(cube: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "
     put[..., 1:] += move[..., :-1]
     put[..., :-1] += move[..., 1:]
     return total
+
+
+def colours_and_traits(objects: Objects) -> Float[np.ndarray, "frames traits"]:
+    """What objects a frame shows: counts, colour with shape, size and place, shape with size."""
+    frames = len(objects.present)
+    colour = _colour(objects)
+    size = _near(np.log2(np.maximum(objects.radius, 1e-6)), np.log2(SIZES)) * objects.present[:, :, None]
+    across = _near(objects.place[:, :, 0], PLACES)
+    down = _near(objects.place[:, :, 1], PLACES) * objects.present[:, :, None]
+    place = (across[:, :, :, None] * down[:, :, None, :]).reshape(*colour.shape[:2], -1)
+    count = objects.present.sum(1)
+    parts = [
+        np.maximum(0, 1 - np.abs(count[:, None] - np.arange(8))),
+        colour.sum(1),
+        objects.shape.sum(1),
+        size.sum(1),
+        _pairs(colour, objects.shape),
+        _pairs(colour, size),
+        _pairs(objects.shape, size),
+        _pairs(colour, place),
+    ]
+    return np.concatenate([part.reshape(frames, -1) for part in parts], axis=1)
+
+
+def movements(now: Objects, before: Objects, steady: Float[np.ndarray, "frames"]) -> Float[np.ndarray, "frames events"]:
+    """What the objects did since the frame before, by colour and by shape.
+
+    Objects are matched with the nearest one of the same colour, size and outline, both ways; what finds no match has
+    appeared or vanished.
+
+    Args:
+        now: Objects of each frame.
+        before: Objects of the frame before each of them.
+        steady: 1 where the two frames are of one scene, 0 where there is no frame before or a cut between them.
+    """
+    frames = len(now.present)
+    matched, partner = _match(now, before)
+    pick = (np.arange(frames)[:, None], partner)
+    moved = now.centre - before.centre[pick]
+    grown = np.log(np.maximum(now.radius, 1e-6) / np.maximum(before.radius[pick], 1e-6))
+    swung = now.harmonics * before.harmonics[pick].conj()
+    strength = np.abs(swung)
+    turn = (strength - swung.real).sum(-1) / (strength.sum(-1) + 2e-3)
+    signs = [-moved.real / 0.08, moved.real / 0.08, -moved.imag / 0.08, moved.imag / 0.08, grown / 0.15, -grown / 0.15]
+    happened = [np.clip(sign, 0, 1) for sign in signs] + [np.clip(turn, 0, 1)]
+    still = np.clip(1 - np.abs(moved) / 0.03, 0, 1) * np.clip(1 - np.abs(grown) / 0.05, 0, 1) * (1 - happened[-1])
+    events = np.stack([*happened, still], axis=-1) * matched[:, :, None]
+    kept = np.zeros_like(matched)
+    np.maximum.at(kept, pick, matched)
+    events = np.concatenate([events, (now.present - matched)[:, :, None]], axis=-1)
+    gone = (before.present - kept)[:, :, None]
+    colour, parts = _colour(now), []
+    for trait, trait_before in ((colour, _colour(before)), (now.shape, before.shape)):
+        parts += [_pairs(trait, events), _pairs(trait_before, gone)]
+    parts += [events.sum(1), gone.sum(1)]
+    return np.asarray(np.concatenate([part.reshape(frames, -1) for part in parts], axis=1) * steady[:, None])
+
+
+def _match(
+    now: Objects, before: Objects
+) -> tuple[Float[np.ndarray, "frames objects"], Int[np.ndarray, "frames objects"]]:
+    """1 for each object that has a partner in the frame before, and that partner's row."""
+    away = np.abs(now.centre[:, :, None] - before.centre[:, None, :])
+    radii = np.log(np.maximum(now.radius, 1e-6))[:, :, None] - np.log(np.maximum(before.radius, 1e-6))[:, None, :]
+    outline = np.abs(now.shape[:, :, None] - before.shape[:, None, :]).sum(-1)
+    cost = away + 0.5 * np.abs(radii) + 0.2 * outline
+    both = now.present[:, :, None] * before.present[:, None, :] > 0
+    cost[~both | (now.colour[:, :, None] != before.colour[:, None, :]) | (cost > 1.2)] = np.inf
+    partner = cost.argmin(2)
+    back = cost.argmin(1)
+    mutual = np.take_along_axis(back, partner, 1) == np.arange(MOST)
+    possible = np.isfinite(np.take_along_axis(cost, partner[:, :, None], 2)[:, :, 0])
+    return (mutual & possible).astype(np.float64), partner
+
+
+def _colour(objects: Objects) -> Float[np.ndarray, "frames objects colours"]:
+    return np.asarray((objects.colour[:, :, None] == np.arange(len(BASIC_COLOURS))) * objects.present[:, :, None])
+
+
+def _near(value: Float[np.ndarray, "frames objects"], anchors: object) -> Float[np.ndarray, "frames objects anchors"]:
+    """How near a value is to each of evenly spaced anchors, the outer ones open; sums to 1."""
+    points = np.asarray(anchors, dtype=np.float64)
+    step = points[1] - points[0]
+    inside = np.clip(value, points[0], points[-1])
+    return np.asarray(np.maximum(0, 1 - np.abs(inside[:, :, None] - points) / step))
+
+
+def _pairs(
+    one: Float[np.ndarray, "frames objects left"], other: Float[np.ndarray, "frames objects right"]
+) -> Float[np.ndarray, "frames left right"]:
+    """How often two traits occur in the same object."""
+    return np.asarray(one.swapaxes(1, 2) @ other)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import av
 
-from gmmformer.media.decoding.container import OpenFilm
-from gmmformer.media.decoding.packets import INTRA_CODECS, SKIPPABLE_CODECS, PacketReader, PacketRole
-from gmmformer.media.decoding.timeline import LONGEST_GAP, Ticks, end_of_film
+from gmmformer.media.container import OpenFilm
+from gmmformer.media.packets import INTRA_CODECS, SKIPPABLE_CODECS, PacketReader, PacketRole
+from gmmformer.media.timeline import LONGEST_GAP, Ticks, end_of_film
 
 TIMED_FORMATS = frozenset(("flv", "gxf", "ivf", "matroska", "mov", "mpegts", "mxf", "nut", "webm"))
 """Containers that keep presentation times; in the others they are guessed."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from gmmformer.errors import InputError, one_line, shown, suggest
 from gmmformer.files import parsed_json, read_text
-from gmmformer.media.captions.records import (
+from gmmformer.media.records import (
     SPLITS,
     Annotation,
     BrokenRecordError,

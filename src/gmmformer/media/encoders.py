@@ -1,17 +1,23 @@
 """What turns frames and sentences into vectors: the protocols, and the encoder of a given name."""
 
+import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from gmmformer.config import Running
-from gmmformer.errors import InputError
+from gmmformer.errors import InputError, one_line
 
-BUILTIN = "builtin"
-"""The name of the encoders that need no weights."""
+CODE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
+"""The name of an encoder that is Python code: package.module:factory."""
+OURS = frozenset(("gmmformer.demo.encoders:ShapeFrames", "gmmformer.demo.encoders:ShapeWords"))
+"""Code of this package, which a file may name."""
+
+Made = TypeVar("Made")
 
 
 @runtime_checkable
@@ -20,7 +26,7 @@ class FrameEncoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What `frame_encoder` takes to make it again: "builtin", a hub id, or a folder's absolute path."""
+        """What `frame_encoder` takes to make it again: a hub id, a folder's absolute path, package.module:factory."""
         ...
 
     @property
@@ -64,7 +70,7 @@ class TextEncoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What `text_encoder` takes to make it again: "builtin", a hub id, or a folder's absolute path."""
+        """What `text_encoder` takes to make it again: a hub id, a folder's absolute path, package.module:factory."""
         ...
 
     @property
@@ -100,30 +106,29 @@ class DualEncoder:
         return self.frames.dim
 
 
-def frame_encoder(name: str = BUILTIN, running: Running = Running()) -> FrameEncoder:
+def frame_encoder(name: str, running: Running = Running()) -> FrameEncoder:
     """The frame encoder of that name.
 
     Args:
-        name: "builtin", or the hub id or folder of a model that `transformers` knows: CLIP and SigLIP give their
-            projected image features, DINOv2 and other ViTs the class token, others their pooled output.
+        name: The hub id or folder of a model that `transformers` knows: CLIP and SigLIP give their projected image
+            features, DINOv2 and other ViTs the class token, others their pooled output. Or package.module:factory,
+            which is imported and called: factory(running).
         running: Device ("auto" takes CUDA, then MPS, then the CPU), precision, batch and downloads.
 
     Raises:
         InputError: There is no such model here, or it does not encode pictures.
         MissingExtraError: `transformers` or Pillow is not installed.
     """
-    if name == BUILTIN:
-        from gmmformer.media.encoders.builtin import BuiltinFrames
-
-        return BuiltinFrames()
-    from gmmformer.media.encoders.loading import Loading
-    from gmmformer.media.encoders.pretrained import PretrainedFrames
+    if CODE.fullmatch(name):
+        return _made(name, FrameEncoder, running)  # type: ignore[type-abstract]
+    from gmmformer.media.loading import Loading
+    from gmmformer.media.transformers import PretrainedFrames
 
     return PretrainedFrames(Loading(name, running))
 
 
 def text_encoder(
-    name: str = BUILTIN,
+    name: str,
     running: Running = Running(),
     *,
     layer: int = -1,
@@ -131,10 +136,10 @@ def text_encoder(
     """The text encoder of that name.
 
     Args:
-        name: "builtin", or the hub id or folder of a model that `transformers` knows. BERT, RoBERTa and the like give
-            the hidden states of the words, without special tokens, as TVR's and MS-SL's features do; CLIP and SigLIP
-            the projected states of the words (CLIP's end token too, which is its sentence vector); models of
-            sentence-transformers (they have a modules.json) one pooled vector.
+        name: The hub id or folder of a model that `transformers` knows. BERT, RoBERTa and the like give the hidden
+            states of the words, without special tokens, as TVR's and MS-SL's features do; CLIP and SigLIP the projected
+            states of the words (CLIP's end token too, which is its sentence vector); models of sentence-transformers
+            (they have a modules.json) one pooled vector. Or package.module:factory, imported and called.
         running: Device ("auto" takes CUDA, then MPS, then the CPU), precision, batch and downloads.
         layer: Which hidden states of BERT, RoBERTa and the like: -1 the last; TVR's released features are from -2.
 
@@ -142,12 +147,10 @@ def text_encoder(
         InputError: There is no such model here, or it does not encode text.
         MissingExtraError: `transformers` is not installed.
     """
-    if name == BUILTIN:
-        from gmmformer.media.encoders.builtin import BuiltinText
-
-        return BuiltinText()
-    from gmmformer.media.encoders.loading import Loading
-    from gmmformer.media.encoders.pretrained import PretrainedText
+    if CODE.fullmatch(name):
+        return _made(name, TextEncoder, running)  # type: ignore[type-abstract]
+    from gmmformer.media.loading import Loading
+    from gmmformer.media.transformers import PretrainedText
 
     return PretrainedText(Loading(name, running), layer=layer)
 
@@ -159,13 +162,50 @@ def dual_encoder(name: str, running: Running = Running()) -> DualEncoder:
         InputError: There is no such model here, or it has no shared space.
         MissingExtraError: `transformers` or Pillow is not installed.
     """
-    if name == BUILTIN:
-        raise InputError(
-            f"{name}: the built-in pair has no space that frames and sentences share; give a CLIP or SigLIP model, "
-            "such as openai/clip-vit-large-patch14"
-        )
-    from gmmformer.media.encoders.loading import Loading
-    from gmmformer.media.encoders.pretrained import pretrained_pair
+    if CODE.fullmatch(name):
+        return _made(name, DualEncoder, running)
+    from gmmformer.media.loading import Loading
+    from gmmformer.media.transformers import pretrained_pair
 
     frames, text = pretrained_pair(Loading(name, running))
     return DualEncoder(frames=frames, text=text)
+
+
+def recorded(name: str | None, where: str, trusted: bool) -> str | None:
+    """The name of an encoder that a file gave: code is imported by the word of whoever runs it, never by a file's.
+
+    Args:
+        name: As the file has it.
+        where: The file, or what it belongs to.
+        trusted: Whether the user gave that word.
+
+    Raises:
+        InputError: It is code, and nobody gave it.
+    """
+    if name is not None and CODE.fullmatch(name) and name not in OURS and not trusted:
+        raise InputError(
+            f"{where}: its encoder {name} is Python code, which a file alone does not get run; add --trust-encoder "
+            "(Running.trust_encoder in Python) if you know that code and want it"
+        )
+    return name
+
+
+def _made(name: str, kind: type[Made], running: Running) -> Made:
+    """Import package.module and call factory(running)."""
+    module, _, factory = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{name}: {module} cannot be imported ({one_line(error)}); install it, or put its folder on PYTHONPATH"
+        ) from error
+    if not callable(make := getattr(found, factory, None)):
+        raise InputError(f"{name}: {module} has nothing to call of the name {factory!r}; mend the name")
+    made = make(running)
+    if not isinstance(made, kind):
+        wanted = sorted({*vars(kind), *kind.__annotations__})
+        missing = [each for each in wanted if not each.startswith("_") and not hasattr(made, each)]
+        raise InputError(f"{name}: what it returns is no {kind.__name__}; it lacks {', '.join(missing)}")
+    if (own := getattr(made, "name", name)) != name:
+        raise InputError(f"{name}: the encoder's own name is {own!r}; it must be what makes it again, {name!r}")
+    return made

@@ -4,9 +4,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gmmformer.media.captions.text_data import TextReport
-from gmmformer.media.catalogue import FilmRecord
-from gmmformer.media.decoding.films import printable
+from gmmformer.errors import InputError, one_line
+from gmmformer.files import parsed_json, read_bounded
+from gmmformer.media.films import printable
+
+_MOST_BYTES = 2**30
+
+
+class FilmRecord(NamedTuple):
+    """A film in the collection."""
+
+    video: str
+    """Its id in the collection."""
+    film: Path
+    fingerprint: str
+    rows: int
+    duration: float
+    """Length in seconds."""
 
 
 class FilmFailure(NamedTuple):
@@ -26,6 +40,18 @@ class ExtractStatus:
     done: int = 0
     failed: int = 0
     frames: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextReport:
+    """What became of the sentences."""
+
+    sentences: dict[str, int]
+    """Sentences in each split."""
+    without_film: tuple[str, ...]
+    """Videos of the annotations that are not among the films that could be read."""
+    remarks: tuple[str, ...] = ()
+    """What does not fit between sentences and films, a sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,3 +117,21 @@ class ExtractReport:
         if self.failures:
             lines.append(f"all failures: {self.folder / 'failures.jsonl'}")
         return "\n".join(lines)
+
+
+def read_film_records(folder: Path) -> list[FilmRecord]:
+    """The films behind the features in `folder` (ROOT/COLLECTION/FeatureData/FEATURE), as `extract` noted them.
+
+    Raises:
+        InputError: They did not come from `extract`.
+    """
+    try:
+        lines = read_bounded(folder / "films.jsonl", _MOST_BYTES).splitlines()
+        saved = [parsed_json(line) for line in lines]
+        return [FilmRecord(**{**record, "film": Path(record["film"])}) for record in saved]
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: has no films.jsonl, so its films are not known; extract it again") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{folder / 'films.jsonl'}: damaged ({one_line(error)}); remove the folder and extract again"
+        ) from error

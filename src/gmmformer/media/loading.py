@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from gmmformer.config import Running
-from gmmformer.errors import InputError, MissingExtraError
+from gmmformer.errors import InputError, MissingExtraError, one_line
 from gmmformer.files import read_json
 from gmmformer.model import find_device, tell_cost
 
+WHOLE = 4000
+"""Letters of what a library says of a failure, which is shown whole."""
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -61,7 +63,7 @@ class Loading:
         try:
             return what(self.name, local_files_only=not self.running.allow_download, trust_remote_code=False, **more)
         except ImportError as error:
-            raise MissingExtraError(f"{self.name}", "films") from error
+            raise InputError(f"{self.name}: needs what is not installed: {one_line(error, WHOLE)}") from error
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             raise InputError(self._reason(error)) from error
         finally:
@@ -70,7 +72,7 @@ class Loading:
                 logging.enable_progress_bar()
 
     def _reason(self, error: Exception) -> str:
-        said = " ".join(str(error).split())[:200]
+        said = one_line(error, WHOLE)
         if Path(self.name).is_dir():
             return (
                 f"{self.name}: not a complete model for this ({said}); save one there with save_pretrained, weights "
@@ -82,6 +84,18 @@ class Loading:
                 "the folder that it was saved to"
             )
         return f"{self.name}: cannot be loaded ({said}); check the name, and the connection if it is to be downloaded"
+
+    def pillow(self) -> Any:
+        """The module `PIL.Image`.
+
+        Raises:
+            MissingExtraError: It is not installed.
+        """
+        try:
+            from PIL import Image
+        except ImportError as error:
+            raise MissingExtraError(f"the encoder {self.name}", "films") from error
+        return Image
 
     def library(self) -> Any:
         """The module `transformers`.

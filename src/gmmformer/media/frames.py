@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,16 +10,38 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.container import DecodeReport, FilmInfo, OpenFilm, open_film
-from gmmformer.media.decoding.films import DecodeError, regular_file
-from gmmformer.media.decoding.pictures import PictureMaker
-from gmmformer.media.decoding.skipping import UnskippableError, picked_by_skipping, skippable
-from gmmformer.media.decoding.timeline import LONGEST_GAP, Ticks, Timeline, end_of_film, requested_ticks
+from gmmformer.media.container import OpenFilm, open_film
+from gmmformer.media.films import DecodeError, DecodeReport, regular_file
+from gmmformer.media.pictures import PictureMaker
+from gmmformer.media.skipping import UnskippableError, picked_by_skipping, skippable
+from gmmformer.media.timeline import LONGEST_GAP, Ticks, Timeline, end_of_film, requested_ticks
 
 SEEK_FROM = 2
 """Seconds into a film from which jumping there is worth the trouble."""
 STILL_SECONDS = 100
 """A film is sampled for a day, and this much longer for each picture in it: what its clock claims beyond is no film."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmInfo:
+    """What a film's header and its first frame say."""
+
+    path: Path
+    duration: float | None
+    """Seconds that the header claims; None where it does not say. Often a lie: decoding alone tells."""
+    width: int
+    """Pixels across as shown: upright, samples square."""
+    height: int
+    """Pixels down as shown."""
+    codec: str
+    pixel_format: str
+    """Of the stored frames, in ffmpeg's names."""
+    rotation: int
+    """Degrees counter-clockwise by which a stored frame is turned upright, mirroring aside: 0, 90, 180 or 270."""
+    average_rate: float | None
+    """Frames per second that the header claims."""
+    container: str
+    """The file format, in ffmpeg's names."""
 
 
 class Frame(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.films import DecodeError, find_films, fingerprint, printable
+from gmmformer.media.films import DecodeError, find_films, fingerprint, printable
 
 
 def test_a_folder_gives_its_films_and_nothing_else(tmp_path, monkeypatch):

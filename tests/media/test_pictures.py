@@ -5,9 +5,9 @@ import av
 import numpy as np
 import pytest
 
-from gmmformer.media.decoding.decode import frame_at, probe, sampled_frames
-from gmmformer.media.decoding.orientation import UPRIGHT, display_size
-from gmmformer.media.decoding.pictures import PictureMaker
+from gmmformer.media.container import UPRIGHT, display_size
+from gmmformer.media.frames import frame_at, probe, sampled_frames
+from gmmformer.media.pictures import PictureMaker
 
 LEFT_RED, RIGHT_BLUE = (200, 30, 30), (30, 30, 200)
 
