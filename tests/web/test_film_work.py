@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,9 +44,7 @@ def test_one_bad_film_costs_one_request(
         bad, good = await asyncio.gather(lane.do(task), lane.do(tasks.fine, 3), return_exceptions=True)
         return bad, good  # type: ignore[return-value]
 
-    began = time.monotonic()
     bad, good = asyncio.run(ask())
-    assert time.monotonic() - began < 20
     assert (bad.status, bad.detail) == (422, told)
     assert good[0] == 3
     assert ("UnpicklableError" in caplog.text) is (task is tasks.fail)

@@ -3,7 +3,6 @@
 import os
 import sys
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 
@@ -22,7 +21,7 @@ def serve(
     token: str | None = None,
     allow_host: tuple[str, ...] = (),
     proxy: tuple[str, ...] = (),
-    engine: Literal["auto", "exact", "ann"] = "auto",
+    engine: str = "auto",
     device: str = "auto",
     trust_encoder: bool = False,
 ) -> int:
@@ -39,7 +38,8 @@ def serve(
             this machine cannot see, else none.
         allow_host: Names by which the server may be called beside localhost and --host.
         proxy: Addresses of reverse proxies, such as 127.0.0.1, whose X-Forwarded-For and -Proto are believed.
-        engine: What searches: auto, exact or ann.
+        engine: What searches: "auto", "exact", "ann", or the address of a Milvus server, http://host:port or https://...,
+            that was filled by `index` with the same --engine; GMMFORMER_MILVUS_TOKEN holds what it wants to be shown.
         device: "auto", "cpu", "cuda" or "mps": where sentences are embedded.
         trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
             library names it.

@@ -168,7 +168,7 @@ class LibraryOut(Model):
     failures: list[FailureOut] = Field(description="Films that could not be taken in, at most the first 1,000.")
     folders: list[str] = Field(description="Folders that films lie in, sorted, at most the first 1,000.")
     model: str = Field(description="Name of the model that the library belongs to.")
-    engine: str = Field(description="What searches it: exact or ann.")
+    engine: str = Field(description="What searches it: exact, ann, or the address of a Milvus server.")
     bytes: int = Field(description="Bytes of the library on disk, films not included.")
     activity: ActivityOut | None = Field(description="What is being done to it now; null if nothing is.")
     locked: bool = Field(description="Whether the server wants a token, so that a browser can log out.")
