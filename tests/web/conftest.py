@@ -18,7 +18,7 @@ from tiny_models import untrained
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tests_web_helpers import FILMS, MARKED_UP, OLD_FILM, TOKEN, served, write_old_film
+from tests_web_helpers import FILMS, MARKED_UP, OLD_FILM, TOKEN, patient, served, write_old_film
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def server_url(library: Library) -> Iterator[str]:
 @pytest.fixture
 def client(server_url: str) -> Iterator[httpx.Client]:
     """A client of it."""
-    with httpx.Client(base_url=server_url, timeout=30) as opened:
+    with patient.Client(base_url=server_url) as opened:
         yield opened
 
 

@@ -36,6 +36,19 @@ class Counting:
         return self.library.search_vectors(queries, k, **options)
 
 
+class Held(Counting):
+    """One that says when it is at work, and then waits until it may go on."""
+
+    def __init__(self, library: Library) -> None:
+        super().__init__(library, 0)
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def embed(self, sentences: Sequence[str]) -> Any:
+        self.began.set()
+        assert self.go_on.wait(60)
+        return super().embed(sentences)
+
+
 async def ask_all(counting: Counting, asked: Sequence[tuple[str, SearchOptions | None]]) -> list[Any]:
     batcher = Batcher(counting)
     batcher.start()
@@ -106,14 +119,14 @@ def test_stopping_answers_everybody(library: Library, monkeypatch: pytest.Monkey
     monkeypatch.setattr(batching, "TOGETHER", 1)
 
     async def stop_in_the_middle() -> list[Any]:
-        counting = Counting(library, 0.2)
+        counting = Held(library)
         batcher = Batcher(counting)
         batcher.start()
         asking = [asyncio.create_task(batcher.ask([f"s {number}"], None)) for number in range(5)]
-        while not counting.embedded:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(counting.began.wait)
+        asyncio.get_running_loop().call_soon(counting.go_on.set)  # once `stop` waits for what is under way
         await batcher.stop()
-        return await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 5)
+        return await asyncio.gather(*asking, return_exceptions=True)
 
     answers = asyncio.run(stop_in_the_middle())
     assert [getattr(one, "status", None) for one in answers] == [503] * 5
@@ -123,19 +136,21 @@ def test_who_has_gone_is_not_searched_for(library: Library, monkeypatch: pytest.
     monkeypatch.setattr(batching, "TOGETHER", 1)
 
     async def leave() -> Counting:
-        counting = Counting(library, 0.1)
+        counting = Held(library)
         batcher = Batcher(counting)
         batcher.start()
         asking = [asyncio.create_task(batcher.ask([f"s {number}"], None)) for number in range(5)]
-        await asyncio.sleep(0.03)
+        await asyncio.to_thread(counting.began.wait)
         for one in asking[1:]:
             one.cancel()
-        await asking[0]
-        await asyncio.sleep(0.05)
+        await asyncio.gather(*asking[1:], return_exceptions=True)
+        last = asyncio.create_task(batcher.ask(["the last"], None))
+        counting.go_on.set()
+        await asyncio.gather(asking[0], last)
         await batcher.stop()
         return counting
 
-    assert asyncio.run(leave()).embedded == [["s 0"]]
+    assert asyncio.run(leave()).embedded == [["s 0"], ["the last"]]
 
 
 @pytest.mark.parametrize("threads", [1, 3])

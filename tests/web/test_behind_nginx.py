@@ -7,15 +7,17 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
-from tests_web_helpers import BEARER, TOKEN, of_a_big_film, opened, raw, running, until
+from tests_web_helpers import BEARER, TOKEN, of_a_big_film, opened, patient, raw, running, until
 
 from gmmformer.search import Library
-from gmmformer.web import ServeConfig, Server
+from gmmformer.web import ServeConfig, Server, app
+from gmmformer.web.guard import Tokens
 
 PAGE = Path(__file__).parents[2] / "docs" / "serve.md"
 NAME = {"host": "films.example.org"}
@@ -68,7 +70,7 @@ def nginx(folder: Path, server: str, address: str) -> Iterator[str]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, headers=NAME).status_code == 200
+        return patient.get(url, headers=NAME).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -94,7 +96,7 @@ def with_path(server: str) -> str:
 
 @pytest.mark.parametrize("base", ["", "/films"])
 def test_page_search_and_files(proxied: str, base: str) -> None:
-    with httpx.Client(base_url=f"{proxied}{base}/", headers={**NAME, **BEARER}, timeout=30) as client:
+    with patient.Client(base_url=f"{proxied}{base}/", headers={**NAME, **BEARER}) as client:
         page = client.get("")
         assert page.status_code == 200
         for address in re.findall(r'(?:href|src)="([^":]+)"', page.text):
@@ -110,7 +112,7 @@ def test_page_search_and_files(proxied: str, base: str) -> None:
 
 @pytest.mark.parametrize("base", ["", "/films"])
 def test_login_by_a_link_leaves_no_token_in_the_address_or_the_log(proxied: str, base: str, folder: Path) -> None:
-    with httpx.Client(headers={**NAME, "x-forwarded-proto": "https"}, timeout=30) as client:
+    with patient.Client(headers={**NAME, "x-forwarded-proto": "https"}) as client:
         answer = client.get(f"{proxied}{base}/?token={TOKEN.replace(' ', '+')}&q=sentence", follow_redirects=True)
         assert str(answer.url) == f"{proxied}{base}/?q=sentence"
         assert client.get(f"{proxied}{base}/api/library").json()["locked"]
@@ -125,7 +127,7 @@ def test_login_by_a_link_leaves_no_token_in_the_address_or_the_log(proxied: str,
 
 @pytest.mark.parametrize("base", ["", "/films"])
 def test_events_come_as_they_happen(proxied: str, base: str) -> None:
-    with httpx.stream("GET", f"{proxied}{base}/api/events", headers={**NAME, **BEARER}, timeout=30) as stream:
+    with patient.stream("GET", f"{proxied}{base}/api/events", headers={**NAME, **BEARER}) as stream:
         seen = ""
         for text in stream.iter_text():
             seen += text
@@ -137,7 +139,7 @@ def test_events_come_as_they_happen(proxied: str, base: str) -> None:
 
 @pytest.mark.parametrize("base", ["", "/films"])
 def test_ranges_and_downloads_that_are_cut_off(proxied: str, base: str) -> None:
-    with httpx.Client(base_url=f"{proxied}{base}/", headers={**NAME, **BEARER}, timeout=30) as client:
+    with patient.Client(base_url=f"{proxied}{base}/", headers={**NAME, **BEARER}) as client:
         whole = client.get("media/1")
         part = client.get("media/1", headers={"range": "bytes=1000-1999"})
         assert (part.status_code, part.content) == (206, whole.content[1000:2000])
@@ -151,33 +153,34 @@ def test_ranges_and_downloads_that_are_cut_off(proxied: str, base: str) -> None:
 
 def test_bodies_are_bounded_and_refusals_pass_through(proxied: str) -> None:
     kind = {**NAME, **BEARER, "content-type": "application/json"}
-    assert httpx.post(f"{proxied}/api/search", content=b" " * 1_200_000, headers=kind, timeout=30).status_code == 413
+    assert patient.post(f"{proxied}/api/search", content=b" " * 1_200_000, headers=kind).status_code == 413
     large = b'{"queries": ["a"]}' + b" " * 900_000
-    assert httpx.post(f"{proxied}/api/search", content=large, headers=kind, timeout=30).status_code == 200
+    assert patient.post(f"{proxied}/api/search", content=large, headers=kind).status_code == 200
     del kind["authorization"]
-    assert httpx.post(f"{proxied}/api/search", content=large, headers=kind, timeout=30).status_code == 401
-    assert httpx.post(f"{proxied}/healthz", content=b"x", headers=NAME, timeout=30).status_code == 413
-    assert httpx.get(f"{proxied}/healthz", headers={"host": "evil.example"}, timeout=30).status_code == 421
+    assert patient.post(f"{proxied}/api/search", content=large, headers=kind).status_code == 401
+    assert patient.post(f"{proxied}/healthz", content=b"x", headers=NAME).status_code == 413
+    assert patient.get(f"{proxied}/healthz", headers={"host": "evil.example"}).status_code == 421
 
 
 def test_who_asks_is_who_the_proxy_says_and_nobody_else(
-    library: Library, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    library: Library, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a client says of itself is overwritten by nginx, and not believed where no proxy is named."""
+    monkeypatch.setattr(app, "Tokens", partial(Tokens, clock=lambda: 1_000.0))
     config = ServeConfig(port=0, token=TOKEN, allow_hosts=("films.example.org",), proxies=("127.0.0.1",))
     claim = {**NAME, "x-forwarded-for": "203.0.113.9"}
     server = snippet("nginx").replace("X-Forwarded-For $remote_addr", "X-Forwarded-For 198.51.100.7")
     with running(library, config) as (_, url), nginx(tmp_path, server, url) as address:
         for _ in range(8):
-            httpx.post(f"{address}/login", json={"token": "a guess"}, headers=claim, timeout=30)
-        assert httpx.post(f"{address}/login", json={"token": TOKEN}, headers=claim, timeout=30).status_code == 429
-        assert httpx.post(f"{url}/login", json={"token": TOKEN}, timeout=30).status_code == 204
+            patient.post(f"{address}/login", json={"token": "a guess"}, headers=claim)
+        assert patient.post(f"{address}/login", json={"token": TOKEN}, headers=claim).status_code == 429
+        assert patient.post(f"{url}/login", json={"token": TOKEN}).status_code == 204
     assert {record.getMessage().split()[3] for record in caplog.records} == {"198.51.100.7:"}
     caplog.clear()
     with running(library, ServeConfig(port=0, token=TOKEN)) as (_, url):
         forged = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
-        assert httpx.post(f"{url}/login", json={"token": "a guess"}, headers=forged).status_code == 401
-        cookie = httpx.post(f"{url}/login", json={"token": TOKEN}, headers=forged).headers["set-cookie"]
+        assert patient.post(f"{url}/login", json={"token": "a guess"}, headers=forged).status_code == 401
+        cookie = patient.post(f"{url}/login", json={"token": TOKEN}, headers=forged).headers["set-cookie"]
     assert "Secure" not in cookie
     assert {record.getMessage().split()[3] for record in caplog.records} == {"127.0.0.1:"}
 
@@ -212,7 +215,7 @@ def test_slow_and_idle_clients_do_not_hinder_who_has_the_token(big: tuple[Server
             with contextlib.suppress(BlockingIOError, ConnectionError):
                 client.sendall(said)
         other = httpx.HTTPTransport(local_address="127.0.0.2")
-        with httpx.Client(transport=other, base_url=address, headers={**NAME, **BEARER}, timeout=60) as client:
+        with patient.Client(transport=other, base_url=address, headers={**NAME, **BEARER}) as client:
             for _ in range(3):
                 assert client.get("/api/search?q=a&k=1").status_code == 200
                 assert client.get("/").status_code == 200

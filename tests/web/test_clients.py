@@ -10,9 +10,8 @@ import socket
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
 import pytest
-from tests_web_helpers import BEARER, BIG, TOKEN, of_a_big_film, opened, raw, served, until
+from tests_web_helpers import BEARER, BIG, TOKEN, of_a_big_film, opened, patient, raw, served, until
 
 from gmmformer.search import Library
 from gmmformer.web import ServeConfig, files, guard, server
@@ -24,10 +23,10 @@ GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 def test_bodies_that_are_too_large(locked_url: str) -> None:
     big = json.dumps({"queries": ["x" * 1_000_000]}).encode()
     kind = {"content-type": "application/json", **BEARER}
-    told = httpx.post(f"{locked_url}/api/search", content=big, headers=kind)
+    told = patient.post(f"{locked_url}/api/search", content=big, headers=kind)
     assert (told.status_code, told.headers["content-type"]) == (413, "application/problem+json")
-    assert httpx.post(f"{locked_url}/login", content=b" " * 8_193, headers=kind).status_code == 413
-    chunked = httpx.post(f"{locked_url}/login", content=iter([b" " * 5_000] * 2), headers=kind)
+    assert patient.post(f"{locked_url}/login", content=b" " * 8_193, headers=kind).status_code == 413
+    chunked = patient.post(f"{locked_url}/login", content=iter([b" " * 5_000] * 2), headers=kind)
     assert chunked.status_code == 413
     head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     for lie in (b"Content-Length: 99999999999999999999\r\n", b"Content-Length: 9000\r\n"):
@@ -44,7 +43,7 @@ def test_an_endless_body_is_cut_off_while_it_comes(locked_url: str) -> None:
     head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"1400\r\n" + b" " * 0x1400 + b"\r\n"
     assert raw(locked_url, head, chunk, chunk).split()[1] == b"413"
-    with socket.create_connection(("127.0.0.1", int(locked_url.rpartition(":")[2])), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", int(locked_url.rpartition(":")[2]))) as connection:
         connection.sendall(head)
         with pytest.raises(ConnectionError):
             connection.sendall(chunk * 100_000)
@@ -64,7 +63,7 @@ def test_a_client_that_reads_nothing_of_a_film_gives_its_place_up(
     with of_a_big_film(library, tmp_path) as ours, served(ours, ServeConfig(port=0)) as url, opened(url) as client:
         client.sendall(GET % b"/media/1")
         until(lambda: "stopped reading" in caplog.text)
-        until(lambda: "in_progress 1.0\n" in httpx.get(f"{url}/metrics").text)  # the one that asks
+        until(lambda: "in_progress 1.0\n" in patient.get(f"{url}/metrics").text)  # the one that asks
 
 
 def test_more_requests_than_allowed_are_turned_away(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,12 +71,12 @@ def test_more_requests_than_allowed_are_turned_away(library: Library, monkeypatc
     with served(library, ServeConfig(port=0)) as url:
         with contextlib.ExitStack() as stack:
             for _ in range(2):
-                stream = stack.enter_context(httpx.stream("GET", f"{url}/api/events", timeout=30))
+                stream = stack.enter_context(patient.stream("GET", f"{url}/api/events"))
                 assert stream.status_code == 200
-            refused = httpx.get(f"{url}/api/films")
+            refused = patient.get(f"{url}/api/films")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
-            assert httpx.get(f"{url}/healthz").status_code == 200  # it is there; the page says what is the matter
-        until(lambda: httpx.get(f"{url}/api/films").status_code == 200)
+            assert patient.get(f"{url}/healthz").status_code == 200  # it is there; the page says what is the matter
+        until(lambda: patient.get(f"{url}/api/films").status_code == 200)
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: loc", POST % b"/login"])
@@ -98,7 +97,7 @@ def test_up_to_its_connections_it_answers_beyond_them_it_says_so_and_recovers(
 
 
 def status_of(url: str) -> int:
-    return httpx.get(f"{url}/api/search?q=a&k=1", headers=BEARER, timeout=30).status_code
+    return patient.get(f"{url}/api/search?q=a&k=1", headers=BEARER).status_code
 
 
 def test_who_shows_no_token_takes_no_place_of_those_who_do(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +110,8 @@ def test_who_shows_no_token_takes_no_place_of_those_who_do(library: Library, mon
             with contextlib.suppress(BlockingIOError, ConnectionError):
                 client.sendall(said)
         for path in ("/api/search?q=a&k=1", "/api/films"):
-            assert httpx.get(url + path, headers=BEARER, timeout=30).status_code == 200
-        assert httpx.post(f"{url}/login", json={"token": TOKEN}, timeout=30).status_code == 204
+            assert patient.get(url + path, headers=BEARER).status_code == 200
+        assert patient.post(f"{url}/login", json={"token": TOKEN}).status_code == 204
 
 
 def test_a_refusal_is_heard_though_a_body_comes_after_it(locked_url: str) -> None:
@@ -138,7 +137,7 @@ def test_what_stops_being_http_while_it_is_answered_is_no_error_of_ours(
         with contextlib.suppress(ConnectionError):
             while client.recv(1 << 16):
                 pass
-    assert httpx.get(f"{locked_url}/healthz").status_code == 200
+    assert patient.get(f"{locked_url}/healthz").status_code == 200
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -175,5 +174,5 @@ def test_a_client_that_leaves_is_not_read_to(library: Library, tmp_path: Path, m
         with opened(url) as client:
             client.sendall(GET % b"/media/1")
             assert client.recv(1_000)
-        until(lambda: httpx.get(f"{url}/metrics").text.count("in_progress 1.0\n"))
+        until(lambda: patient.get(f"{url}/metrics").text.count("in_progress 1.0\n"))
     assert len(read) < BIG / files._CHUNK / 2

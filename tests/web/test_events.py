@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from tests_web_helpers import served
+from tests_web_helpers import patient, served
 
 from gmmformer.search import Library, choose_encoders
 from gmmformer.search.activity import Activity
@@ -35,7 +34,7 @@ def own(library: Library, tmp_path: Path) -> Iterator[Library]:
 
 def test_changes_are_told_as_they_come(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.ones((20, own.settings.feature_dim), dtype=np.float32)
-    with served(own, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+    with served(own, ServeConfig(port=0)) as url, patient.stream("GET", f"{url}/api/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["x-accel-buffering"] == "no"
         events = told(answer.iter_lines())
@@ -46,21 +45,21 @@ def test_changes_are_told_as_they_come(own: Library, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(own, "activity", lambda: Activity("indexing", 3, 9, 1, 12.5))
         activity = {"what": "indexing", "done": 3, "total": 9, "failed": 1, "seconds_left": 12.5}
         assert next(events) == ("activity", activity)
-        assert httpx.get(f"{url}/api/library").json()["activity"] == activity
+        assert patient.get(f"{url}/api/library").json()["activity"] == activity
         monkeypatch.undo()
         assert next(events) == ("activity", None)
 
 
 def test_a_quiet_stream_shows_that_it_lives(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "QUIET", 0.05)
-    with served(own, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+    with served(own, ServeConfig(port=0)) as url, patient.stream("GET", f"{url}/api/events") as answer:
         events = told(answer.iter_lines())
         assert [next(events)[0] for _ in range(4)] == ["library", "activity", "comment", "comment"]
 
 
 def test_a_library_that_cannot_be_looked_at_is_looked_at_again(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "EVERY", 0.02)
-    with served(own, ServeConfig(port=0)) as url, httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+    with served(own, ServeConfig(port=0)) as url, patient.stream("GET", f"{url}/api/events") as answer:
         events = told(answer.iter_lines())
         next(events)
         next(events)
@@ -81,12 +80,12 @@ def test_a_library_that_cannot_be_looked_at_is_looked_at_again(own: Library, mon
 def test_more_listeners_than_allowed_are_turned_away(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "STREAMS", 1)
     with served(own, ServeConfig(port=0)) as url:
-        with httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+        with patient.stream("GET", f"{url}/api/events") as answer:
             assert answer.status_code == 200
             lines = answer.iter_lines()
             next(lines)
-            assert httpx.get(f"{url}/api/events").status_code == 503
+            assert patient.get(f"{url}/api/events").status_code == 503
         while True:
-            with httpx.stream("GET", f"{url}/api/events", timeout=20) as answer:
+            with patient.stream("GET", f"{url}/api/events") as answer:
                 if answer.status_code == 200:
                     break

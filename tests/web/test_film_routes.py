@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tests_web_helpers import MARKED_UP, OLD_FILM, of_a_big_film, served
+from tests_web_helpers import MARKED_UP, OLD_FILM, of_a_big_film, patient, served
 
 from gmmformer.config import DecodeLimits
 from gmmformer.media.frames import frame_at
@@ -188,7 +188,7 @@ def test_spans_that_make_no_sense(client: httpx.Client, plain: Film, start: obje
 
 
 def test_the_same_work_is_done_once_and_too_much_of_it_is_refused(library: Library, plain: Film) -> None:
-    with served(library, ServeConfig(port=0, cutters=1)) as url, httpx.Client(base_url=url, timeout=60) as asking:
+    with served(library, ServeConfig(port=0, cutters=1)) as url, patient.Client(base_url=url) as asking:
 
         def ask_together(ends: Sequence[float]) -> list[httpx.Response]:
             where = f"/api/films/{plain.id}/preview?start=0&end="
@@ -221,15 +221,15 @@ def passing(tmp_path: Path, plain: Film, library: Library) -> Iterator[tuple[Pat
 def test_a_film_that_is_replaced_or_removed_while_it_plays(passing: tuple[Path, str]) -> None:
     path, url = passing
     content = path.read_bytes()
-    assert httpx.get(f"{url}/media/1", headers={"range": "bytes=0-99"}).content == content[:100]
+    assert patient.get(f"{url}/media/1", headers={"range": "bytes=0-99"}).content == content[:100]
     other = path.with_suffix(".new")
     other.write_bytes(content[::-1])
     other.replace(path)
     asked = (
-        httpx.get(f"{url}/media/1", headers={"range": "bytes=100-199"}),
-        httpx.get(f"{url}/api/films/1/thumbnail?t=1"),
-        httpx.get(f"{url}/api/films/1/preview?start=0&end=1"),
-        httpx.post(f"{url}/api/cut", json={"id": 1, "start": 0, "end": 1}),
+        patient.get(f"{url}/media/1", headers={"range": "bytes=100-199"}),
+        patient.get(f"{url}/api/films/1/thumbnail?t=1"),
+        patient.get(f"{url}/api/films/1/preview?start=0&end=1"),
+        patient.post(f"{url}/api/cut", json={"id": 1, "start": 0, "end": 1}),
     )
     for answer in asked:
         assert answer.status_code == 409
@@ -238,10 +238,10 @@ def test_a_film_that_is_replaced_or_removed_while_it_plays(passing: tuple[Path, 
             == "The film's file has changed since it was indexed, or cannot be read; index it again."
         )
     path.unlink()
-    gone = httpx.get(f"{url}/media/1")
+    gone = patient.get(f"{url}/media/1")
     assert gone.status_code == 410
     assert str(path.parent) not in gone.text
-    (hit,) = httpx.get(f"{url}/api/search?q=a").json()["hits"]
+    (hit,) = patient.get(f"{url}/api/search?q=a").json()["hits"]
     assert (hit["available"], hit["playable"]) == (False, False)
     assert hit["reason"] == gone.json()["detail"]
 
@@ -250,7 +250,7 @@ def test_a_film_that_is_written_to_while_it_is_sent_is_not_sent_as_whole(tmp_pat
     with (
         of_a_big_film(library, tmp_path) as ours,
         served(ours, ServeConfig(port=0)) as url,
-        httpx.stream("GET", f"{url}/media/1") as answer,
+        patient.stream("GET", f"{url}/media/1") as answer,
     ):
         parts = answer.iter_raw(1 << 16)
         next(parts)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests_web_helpers import until
+from tests_web_helpers import patient, until
 
 from gmmformer.cli.serving import serve
 from gmmformer.errors import InputError
@@ -130,7 +130,7 @@ def served(folder: Path, engine: str, environment: dict[str, str]) -> Iterator[h
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith("serving at "), line
-            with httpx.Client(base_url=line.split()[2], timeout=120) as client:
+            with patient.Client(base_url=line.split()[2]) as client:
                 yield client
         finally:
             process.terminate()

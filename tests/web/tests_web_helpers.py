@@ -5,14 +5,23 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
+import httpx
 import numpy as np
 
 from gmmformer.search import Library, choose_encoders
 from gmmformer.web import ServeConfig, Server, create_app
 
+PATIENCE = 120.0
+"""Seconds that any answer may take, on a machine that has other work too."""
+patient = SimpleNamespace(
+    **{name: partial(getattr(httpx, name), timeout=PATIENCE) for name in ("get", "post", "stream", "Client")}
+)
+"""httpx with that patience instead of 5 seconds."""
 FILMS = 8
 TOKEN = "open sesame, open sesame"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -57,7 +66,7 @@ def running(library: Library, config: ServeConfig) -> Iterator[tuple[Server, str
     server = Server(create_app(library, config), config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while not (server.started and server.servers):
         assert thread.is_alive(), "the server has ended"
         assert time.monotonic() < until, "the server has not begun"
@@ -67,7 +76,7 @@ def running(library: Library, config: ServeConfig) -> Iterator[tuple[Server, str
         yield server, f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "the server has not ended"
 
 
@@ -78,7 +87,7 @@ def served(library: Library, config: ServeConfig) -> Iterator[str]:
         yield url
 
 
-def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+def until(what: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until something holds; fail if it does not."""
     end = time.monotonic() + seconds
     while not what():
@@ -86,7 +95,7 @@ def until(what: Callable[[], object], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def raw(url: str, *parts: bytes, pause: float = 0.0, timeout: float = 20.0) -> bytes:
+def raw(url: str, *parts: bytes, pause: float = 0.0, timeout: float = PATIENCE) -> bytes:
     """All that a server says to these bytes, sent with a pause after each part."""
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=timeout) as connection:
@@ -105,7 +114,7 @@ def opened(url: str, source: str = "127.0.0.1") -> socket.socket:
     """A connection to a server from one of this machine's addresses, with room for little that is not read."""
     host, _, port = url.removeprefix("http://").partition(":")
     connection = socket.socket()
-    connection.settimeout(30)
+    connection.settimeout(PATIENCE)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     connection.bind((source, 0))
     connection.connect((host, int(port)))
