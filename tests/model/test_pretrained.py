@@ -296,3 +296,13 @@ GMMFormer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])
 """
     done = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_loading_a_model_does_not_load_torch_s_compiler(saved: Path) -> None:
+    """Which takes as long as all else together."""
+    program = (
+        "import sys; from gmmformer.model import GMMFormer; "
+        "assert all(weight.isfinite().all() for weight in GMMFormer.from_pretrained(sys.argv[1]).parameters()); "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(saved)], check=True)

@@ -1,7 +1,8 @@
 """Models on disk and on the Hugging Face Hub: config.json, model.safetensors and a model card, in one folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gmmformer.config import ModelConfig, config_from
 from gmmformer.errors import InputError, one_line
@@ -120,13 +122,31 @@ class PretrainedModel(
         hub = {name: options.pop(name) for name in _HUB_OPTIONS if name in options}
         config_file, weights_file = (_file(source, name, hub) for name in (CONFIG, WEIGHTS))
         config = _config(config_file, options)
-        with torch.device("meta"):
+        with shapes_alone():
             expected = {name: tuple(weight.shape) for name, weight in cls(config).state_dict().items()}
         weights = _weights(weights_file, expected)  # no memory is taken before the file is seen to hold as much
         model = cls(config)
         model.load_state_dict(weights, strict=True)
         see_finite(model.state_dict(), weights_file)
         return model.to(torch.device(device)).eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") == "normal_":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Models that are made within have weights without numbers: they take no memory, and none are drawn for them.
+
+    To draw some of no memory costs torch seconds, in which it loads its compiler.
+    """
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 _HUB_OPTIONS = ("force_download", "token", "cache_dir", "local_files_only", "revision")

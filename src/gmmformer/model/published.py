@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gmmformer.config import ModelConfig, config_from
 from gmmformer.errors import InputError, one_line
 from gmmformer.model.network import GMMFormer
-from gmmformer.model.pretrained import see_finite
+from gmmformer.model.pretrained import see_finite, shapes_alone
 from gmmformer.model.torch_files import read_torch_file
 
 _CONFIG_KEYS = {
@@ -121,7 +120,7 @@ def published_name(name: str) -> str | None:
 
 
 def _renamed(path: Path, weights: dict[Any, Any], config: ModelConfig) -> dict[str, Tensor]:
-    with torch.device("meta"):
+    with shapes_alone():
         expected = GMMFormer(config).state_dict()
     needed, there = sum(weight.numel() for weight in expected.values()), path.stat().st_size
     if 2 * needed > there:  # before weights that share a storage are made ones of their own
