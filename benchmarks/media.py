@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from gmmformer.media.container import open_film
-from gmmformer.media.decoding.workers import FilmEnd, decode_films
+from gmmformer.media.decoding import FilmEnd, decode_films
 from gmmformer.media.films import DecodeReport
 from gmmformer.media.frames import sampled_frames
 from gmmformer.media.pictures import PictureMaker

@@ -20,7 +20,7 @@ from gmmformer.config import DecodeConfig
 from gmmformer.demo.encoders import ShapeFrames
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.media.cluster import featurise_on
-from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'gmmformer[ray]'")

@@ -21,7 +21,7 @@ from gmmformer.demo.encoders import ShapeWords
 from gmmformer.errors import InputError
 from gmmformer.files import locked
 from gmmformer.media.annotations import Annotation
-from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.extract import ExtractReport, extract
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.media.report import read_film_records

@@ -9,7 +9,7 @@ import pytest
 import gmmformer.media.featurise as featurising
 from gmmformer.config import DecodeConfig
 from gmmformer.demo.encoders import ShapeFrames
-from gmmformer.media.decoding.workers import FilmChunk, FilmEnd
+from gmmformer.media.decoding import FilmChunk, FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
 from gmmformer.media.frames import sampled_frames
 

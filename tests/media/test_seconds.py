@@ -14,7 +14,7 @@ from barcodes import BLUE, GREEN, RED, read
 from film_recipes import FRAME
 from gmmformer.errors import InputError
 from gmmformer.media.cutting import browser_plays, browser_preview, cut_moment, thumbnail
-from gmmformer.media.decoding.workers import FilmChunk, FilmEnd, decode_films
+from gmmformer.media.decoding import FilmChunk, FilmEnd, decode_films
 from gmmformer.media.films import DecodeReport
 from gmmformer.media.frames import frame_at, sampled_frames
 

@@ -10,7 +10,7 @@ from tests_search_helpers import Plain, clustered
 
 from gmmformer.data import Collection
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.search import Library, ModelEmbedder, Unchanged, index_collection, index_films, unchanged
 

@@ -15,7 +15,6 @@ from prometheus_client import generate_latest
 
 from gmmformer.search import Library
 from gmmformer.web import ServeConfig
-from gmmformer.web.film_tasks import Done
 from gmmformer.web.film_work import FilmWork, Lane
 from gmmformer.web.problems import ProblemError
 from gmmformer.web.server import Counters
@@ -38,10 +37,10 @@ def lane() -> Iterator[Lane]:
     ],
 )
 def test_one_bad_film_costs_one_request(
-    lane: Lane, task: Callable[[], Done], told: str, caplog: pytest.LogCaptureFixture
+    lane: Lane, task: Callable[[], Any], told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def ask() -> tuple[ProblemError, Any]:
-        bad, good = await asyncio.gather(lane.do(task), lane.do(tasks.fine, 3), return_exceptions=True)
+        bad, good = await asyncio.gather(lane.do("task", task), lane.do("fine", tasks.fine, 3), return_exceptions=True)
         return bad, good  # type: ignore[return-value]
 
     bad, good = asyncio.run(ask())
@@ -53,11 +52,28 @@ def test_one_bad_film_costs_one_request(
 
 def test_more_than_may_wait_are_turned_away(lane: Lane) -> None:
     async def ask() -> list[Any]:
-        return await asyncio.gather(*(lane.do(tasks.fine, number) for number in range(5)), return_exceptions=True)
+        return await asyncio.gather(
+            *(lane.do("fine", tasks.fine, number) for number in range(5)), return_exceptions=True
+        )
 
     answers = asyncio.run(ask())
     assert [answer[0] for answer in answers[:3]] == [0, 1, 2]
     assert [answer.status for answer in answers[3:]] == [429, 429]
+
+
+def test_who_leaves_alone_frees_the_process(lane: Lane) -> None:
+    async def ask() -> Any:
+        asked = asyncio.create_task(lane.do("hang", tasks.hang))
+        waiting = asyncio.create_task(lane.do("hang", tasks.hang))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        asked.cancel()
+        return [*await asyncio.gather(asked, waiting, return_exceptions=True), await lane.do("fine", tasks.fine, 5)]
+
+    *left, good = asyncio.run(ask())
+    assert all(isinstance(gone, asyncio.CancelledError) for gone in left)
+    assert good[0] == 5
+    assert lane.idle
 
 
 def test_who_leaves_does_not_stop_the_work_for_others(library: Library) -> None:

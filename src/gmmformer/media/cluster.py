@@ -16,9 +16,10 @@ from jaxtyping import Float
 
 from gmmformer.config import DecodeConfig
 from gmmformer.errors import InputError, MissingExtraError
-from gmmformer.media.decoding.workers import GIB, FilmChunk, FilmEnd, decode_films
+from gmmformer.media.decoding import FilmChunk, FilmEnd, decode_films
 from gmmformer.media.encoders import FrameEncoder
 from gmmformer.media.featurise import NO_FRAME, FilmFeatures, Image
+from gmmformer.media.pool import GIB
 
 if TYPE_CHECKING:
     import pyarrow as pa

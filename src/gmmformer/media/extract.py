@@ -25,7 +25,7 @@ from gmmformer.data.writing import video_id, write_row_names
 from gmmformer.errors import InputError, one_line
 from gmmformer.files import locked, read_json, recover, swapped_whole, write_text, written_whole
 from gmmformer.media.annotations import Annotation
-from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.encoders import FrameEncoder, TextEncoder
 from gmmformer.media.featurise import FilmFeatures, featurise
 from gmmformer.media.films import DecodeError, find_films, fingerprint, path_text, printable

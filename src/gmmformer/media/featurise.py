@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from gmmformer.config import DecodeConfig
-from gmmformer.media.decoding.workers import GIB, FilmChunk, FilmEnd, decode_films
+from gmmformer.media.decoding import FilmChunk, FilmEnd, decode_films
 from gmmformer.media.encoders import FrameEncoder
+from gmmformer.media.pool import GIB
 
 Image = UInt8[np.ndarray, "height width 3"]
 NO_FRAME = "no frame could be decoded"

@@ -17,7 +17,7 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
 from gmmformer.evaluation import VIDEO_BATCH, check_widths
-from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.media.films import DecodeError, fingerprint
 from gmmformer.search.activity import shown

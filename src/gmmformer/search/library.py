@@ -15,7 +15,7 @@ from jaxtyping import Float
 from gmmformer.config import DecodeConfig, DecodeLimits, Running
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.workers import FilmEnd
+from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
 from gmmformer.search.activity import Activity, activity_in
 from gmmformer.search.answers import hits_of, timeline_of

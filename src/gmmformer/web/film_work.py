@@ -2,21 +2,22 @@
 
 import asyncio
 import fcntl
-import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from concurrent.futures import TimeoutError as TaskTimeoutError
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from pebble import ProcessExpired, ProcessPool
-
+from gmmformer.media import cutting
+from gmmformer.media.frames import FilmInfo, probe
+from gmmformer.media.pool import GIB, Done, LostError, Pool, TooLongError, Worker
 from gmmformer.search import Film
-from gmmformer.web import film_tasks
 from gmmformer.web.files import OpenFile, open_regular, state_of
 from gmmformer.web.problems import LOG, ProblemError, busy
 from gmmformer.web.server import Counters, ServeConfig
@@ -26,36 +27,28 @@ LOOKERS = 2
 _MOST_WAITING_LOOKS = 200
 _WAITING_CUTS = 8
 """For each cut in progress."""
-_RENEW_AFTER = 500
-"""Tasks after which a process is replaced, so that what libraries leak does not add up."""
 _MOST_KNOWN = 200_000
 """Films whose nature is remembered."""
-_MODULE = "gmmformer.media.cutting"
+_NICE = 5
+"""How far work on films stands back for answers to queries."""
 _PREFIX, _LOCK = "gmmformer-serve-", ".lock"
 
 
 class Lane:
-    """A pool of processes for tasks of one kind."""
+    """Tasks of one kind, each done by a worker."""
 
     def __init__(self, *, workers: int, most: int, seconds: float, memory: float, counters: Counters) -> None:
-        """At most `most` tasks wait or run; each may take `seconds`, and its process `memory` GiB."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([_MODULE])
-        self._pool = ProcessPool(
-            max_workers=workers,
-            max_tasks=_RENEW_AFTER,
-            initializer=film_tasks.start,
-            initargs=[int(memory * 2**30)],
-            context=context,
-        )
+        """At most `most` tasks wait or run; each may take `seconds`, and its worker `memory` GiB."""
+        self._pool, self._threads = Pool(workers, int(memory * GIB), _NICE), ThreadPoolExecutor(workers)
         self._most, self._seconds, self._counters, self._tasks = most, seconds, counters, 0
+        self._leaving = threading.Lock()
 
     @property
     def idle(self) -> bool:
         """Whether nothing is to be done."""
         return not self._tasks
 
-    async def do(self, task: Callable[..., film_tasks.Done], *args: Any) -> Any:
+    async def do(self, kind: str, task: Callable[..., Any], *args: Any) -> Any:
         """What the task gives.
 
         Raises:
@@ -64,32 +57,65 @@ class Lane:
         if self._tasks >= self._most:
             raise busy(429, seconds=2)
         self._tasks += 1
-        outcome = "failed"
+        outcome, at_it = "failed", list[Worker]()
         try:
-            scheduled = await asyncio.to_thread(self._pool.schedule, task, args=args, timeout=self._seconds)
-            done = await asyncio.wrap_future(scheduled)
-            outcome = "done" if done.refused is None else "refused"
-        except TaskTimeoutError:
+            done = await asyncio.wrap_future(self._threads.submit(self._done, at_it, task, args))
+            outcome = "refused" if done.failed else "done"
+        except TooLongError:
             outcome = "too slow"
             raise ProblemError(422, f"The film took more than {self._seconds:.0f} s; it may be damaged.") from None
-        except (ProcessExpired, MemoryError):
+        except LostError:
             raise ProblemError(422, "The film broke its decoder; it is damaged.") from None
         except asyncio.CancelledError:
             outcome = "cancelled"
+            with self._leaving:
+                for worker in at_it:
+                    worker.kill()
             raise
         finally:
             self._tasks -= 1
-            self._counters.film_work.labels(task.__name__, outcome).inc()
-        if done.trace is not None:
-            LOG.warning("%s of a film failed: %s", task.__name__, done.trace)
-        if done.refused is not None:
-            raise ProblemError(422, f"The film cannot be used: {done.refused}.")
+            self._counters.film_work.labels(kind, outcome).inc()
+        if done.failed == "failed":
+            LOG.warning("%s of a film failed: %s", kind, done.why)
+        if done.failed is not None:
+            raise ProblemError(422, f"The film cannot be used: {_reason(done)}.")
         return done.value
+
+    def _done(self, at_it: list[Worker], task: Callable[..., Any], args: tuple[Any, ...]) -> Done:
+        with self._pool.worker() as worker:
+            at_it.append(worker)
+            try:
+                done: Done = list(worker.run(task, *args, limit=self._seconds))[-1]
+                return done
+            finally:
+                with self._leaving:  # nobody may kill it any more: the next task is another's
+                    at_it.clear()
 
     def stop(self) -> None:
         """End all processes, whatever they do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.stop()
-        self._pool.join(timeout=5)
+
+
+class _Kept(OrderedDict[Any, Any]):
+    """What was asked for last, as far as there is room; the newest stays however large it is."""
+
+    def __init__(self, room: int, size: Callable[[Any], int] = lambda value: 1) -> None:
+        super().__init__()
+        self._left, self._size = room, size
+
+    def keep(self, key: Any, value: Any) -> list[Any]:
+        """Add a value; gives those that had to go for it."""
+        self[key], gone = value, []
+        self._left -= self._size(value)
+        while self._left < 0 and len(self) > 1:
+            gone.append(self.popitem(last=False)[1])
+            self._left += self._size(gone[-1])
+        return gone
+
+    def forget(self, key: Any) -> None:
+        """Drop a value, if it is there."""
+        self._left += self._size(self.pop(key)) if key in self else 0
 
 
 class FilmWork:
@@ -97,24 +123,16 @@ class FilmWork:
 
     def __init__(self, config: ServeConfig, counters: Counters) -> None:
         """Nothing is started before something is asked for."""
-        memory = config.memory_limit
-        self._looks = Lane(
-            workers=LOOKERS, most=_MOST_WAITING_LOOKS, seconds=config.look_seconds, memory=memory, counters=counters
-        )
-        self._cuts = Lane(
-            workers=config.cutters,
-            most=(1 + _WAITING_CUTS) * config.cutters,
-            seconds=config.cut_seconds,
-            memory=memory,
-            counters=counters,
-        )
+        limits: dict[str, Any] = {"memory": config.memory_limit, "counters": counters}
+        self._looks = Lane(workers=LOOKERS, most=_MOST_WAITING_LOOKS, seconds=config.look_seconds, **limits)
+        most = (1 + _WAITING_CUTS) * config.cutters
+        self._cuts = Lane(workers=config.cutters, most=most, seconds=config.cut_seconds, **limits)
         self._folder, self._lock = _own_folder()
-        self._plays: OrderedDict[tuple[int, str], str | None] = OrderedDict()
-        self._rates: OrderedDict[tuple[int, str], float | None] = OrderedDict()
-        self._thumbnails: OrderedDict[Any, bytes] = OrderedDict()
-        self._previews: OrderedDict[Any, tuple[Path, int]] = OrderedDict()
+        self._plays, self._rates = _Kept(_MOST_KNOWN), _Kept(_MOST_KNOWN)
+        self._thumbnails = _Kept(config.thumbnail_bytes, len)
+        self._previews = _Kept(config.preview_bytes, lambda preview: int(preview[1]))
         self._under_way: dict[Any, asyncio.Task[Any]] = {}
-        self._config, self._written = config, 0
+        self._written = 0
 
     def stop(self) -> None:
         """End all work and remove what was kept."""
@@ -135,31 +153,19 @@ class FilmWork:
 
     async def plays(self, film: Film) -> str | None:
         """None if browsers play a film as it is, else why not."""
-        key = (film.id, film.stamp)
-        if key not in self._plays:
-            try:
-                reason = await self._once(("plays", key), lambda: self._looks.do(film_tasks.plays, film.path))
-            except ProblemError as error:
-                if error.status == 429:
-                    raise
-                reason = "it cannot be decoded"
-            _keep(self._plays, key, reason)
-        return self._plays[key]
+        look = partial(self._look, "plays", cutting.browser_plays, film, otherwise="it cannot be decoded")
+        reason: str | None = await self._once(self._plays, (film.id, film.stamp), look)
+        return reason
 
     async def frame_rate(self, film: Film) -> float | None:
         """Frames per second, if anybody knows and the film's file is there."""
         key = (film.id, film.stamp)
-        if key not in self._rates:
-            try:
-                if await asyncio.to_thread(state_of, film) is not None:
-                    return None
-                rate = await self._once(("rate", key), lambda: self._looks.do(film_tasks.frame_rate, film.path))
-            except ProblemError as error:
-                if error.status == 429:
-                    raise
-                rate = None
-            _keep(self._rates, key, rate)
-        return self._rates[key]
+        if key not in self._rates and await asyncio.to_thread(state_of, film) is not None:
+            return None
+        found: FilmInfo | None = await self._once(
+            self._rates, key, partial(self._look, "frame_rate", probe, film, otherwise=None)
+        )
+        return None if found is None else found.average_rate
 
     async def thumbnail(self, film: Film, second: float, height: int) -> bytes:
         """A JPEG of the frame at a second.
@@ -167,18 +173,8 @@ class FilmWork:
         Raises:
             ProblemError: The film is not there as it was (409, 410), cannot be decoded (422), or too much waits (429).
         """
-        key = (film.id, film.stamp, second, height)
-        if key in self._thumbnails:
-            self._thumbnails.move_to_end(key)
-            return self._thumbnails[key]
-        image: bytes = await self._once(
-            ("thumbnail", key),
-            lambda: self._of_film(film, lambda: self._looks.do(film_tasks.thumbnail, film.path, second, height)),
-        )
-        if key not in self._thumbnails:
-            self._thumbnails[key] = image
-            while sum(map(len, self._thumbnails.values())) > self._config.thumbnail_bytes and len(self._thumbnails) > 1:
-                self._thumbnails.popitem(last=False)
+        look = partial(_of_film, film, self._looks, "thumbnail", cutting.thumbnail, second, height)
+        image: bytes = await self._once(self._thumbnails, (film.id, film.stamp, second, height), look)
         return image
 
     async def preview(self, film: Film, start: float, end: float) -> OpenFile:
@@ -188,13 +184,9 @@ class FilmWork:
             ProblemError: As for `thumbnail`.
         """
         key = (film.id, film.stamp, start, end)
-        if key in self._previews:
-            self._previews.move_to_end(key)
-            try:
-                return await asyncio.to_thread(open_regular, self._previews[key][0])
-            except OSError:  # somebody cleared the folder of temporary files
-                del self._previews[key]
-        path = await self._once(("preview", key), lambda: self._make_preview(film, start, end, key))
+        if key in self._previews and not await asyncio.to_thread(self._previews[key][0].exists):
+            self._previews.forget(key)  # somebody cleared the folder of temporary files
+        path, _ = await self._once(self._previews, key, partial(self._make_preview, film, start, end))
         return await asyncio.to_thread(open_regular, path)
 
     async def cut(self, film: Film, start: float, end: float, exact: bool | None) -> OpenFile:
@@ -205,43 +197,48 @@ class FilmWork:
         """
         path = self._new_path()
         try:
-            await self._of_film(film, lambda: self._cuts.do(film_tasks.cut, film.path, start, end, str(path), exact))
+            await _of_film(film, self._cuts, "cut", partial(cutting.cut_moment, exact=exact), start, end, path)
             return await asyncio.to_thread(_opened, path)
         finally:
             await asyncio.to_thread(_remove, path)
 
-    async def _make_preview(self, film: Film, start: float, end: float, key: Any) -> Path:
+    async def _make_preview(self, film: Film, start: float, end: float) -> tuple[Path, int]:
         path = self._new_path()
         try:
-            await self._of_film(film, lambda: self._cuts.do(film_tasks.preview, film.path, start, end, str(path)))
-            size = (await asyncio.to_thread(path.stat)).st_size
+            await _of_film(film, self._cuts, "preview", cutting.browser_preview, start, end, path)
+            return path, (await asyncio.to_thread(path.stat)).st_size
         except BaseException:
             _remove(path)
             raise
-        self._previews[key] = path, size
-        while sum(size for _, size in self._previews.values()) > self._config.preview_bytes and len(self._previews) > 1:
-            _, (oldest, _) = self._previews.popitem(last=False)
-            await asyncio.to_thread(_remove, oldest)
-        return path
 
-    async def _of_film(self, film: Film, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Work on a film's file, which must be the one that was indexed before and after."""
-        for attempt in (work, None):
-            state = await asyncio.to_thread(state_of, film)
-            if state is not None:
-                raise ProblemError(state)
-            if attempt is not None:
-                value = await attempt()
-        return value
+    async def _look(self, kind: str, task: Callable[..., Any], film: Film, *, otherwise: Any) -> Any:
+        """What the task gives, or something else where the film cannot be used."""
+        try:
+            return await self._looks.do(kind, task, film.path)
+        except ProblemError as error:
+            if error.status == 429:
+                raise
+            return otherwise
 
-    async def _once(self, key: Any, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Do the work, or wait for whoever does the same; it goes on when the one who asked first has gone."""
-        task = self._under_way.get(key)
-        if task is None:
-            task = self._under_way[key] = asyncio.ensure_future(work())
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
-            task.add_done_callback(_looked_at)
-        return await asyncio.shield(task)
+    async def _once(self, kept: _Kept, key: Any, work: Callable[[], Awaitable[Any]]) -> Any:
+        """What is kept, or what the work gives: done once for all who ask, to its end even when the first has gone."""
+        if key in kept:
+            kept.move_to_end(key)
+            return kept[key]
+
+        async def make() -> Any:
+            value = await work()
+            for gone in kept.keep(key, value):
+                if kept is self._previews:
+                    await asyncio.to_thread(_remove, gone[0])
+            return value
+
+        asked = (id(kept), key)
+        if asked not in self._under_way:
+            task = self._under_way[asked] = asyncio.ensure_future(make())
+            task.add_done_callback(lambda _: self._under_way.pop(asked, None))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+        return await asyncio.shield(self._under_way[asked])
 
     def _new_path(self) -> Path:
         """A place for one file, in a folder of its own for what a task that is killed leaves behind."""
@@ -249,6 +246,17 @@ class FilmWork:
         folder = self._folder / f"{self._written:08d}"
         folder.mkdir()
         return folder / "film.mp4"
+
+
+async def _of_film(film: Film, lane: Lane, kind: str, task: Callable[..., Any], *args: Any) -> Any:
+    """Work on a film's file, which must be the one that was indexed before and after."""
+    value = None
+    for work in (True, False):
+        state = await asyncio.to_thread(state_of, film)
+        if state is not None:
+            raise ProblemError(state)
+        value = await lane.do(kind, task, film.path, *args) if work else value
+    return value
 
 
 def _own_folder() -> tuple[Path, IO[str]]:
@@ -296,13 +304,10 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def _keep(known: OrderedDict[tuple[int, str], Any], key: tuple[int, str], value: Any) -> None:
-    known[key] = value
-    while len(known) > _MOST_KNOWN:
-        known.popitem(last=False)
-
-
-def _looked_at(task: "asyncio.Task[Any]") -> None:
-    """Nobody may be waiting any more; then asyncio would complain that nobody looked at the error."""
-    if not task.cancelled():
-        task.exception()
+def _reason(done: Done) -> str:
+    """Why a film cannot be used, without its path."""
+    if done.failed == "out of memory":
+        return "it needs more memory than a film may take"
+    if done.failed == "failed":
+        return "its decoder failed"
+    return done.why or "its seconds, or the server's disk, do not allow it"

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import gmmformer.media.decoding.workers as workers
+import gmmformer.media.decoding as decoding
 import gmmformer.media.frames as decode
 from barcode_films import FILMS
 from gmmformer.errors import InputError
-from gmmformer.media.decoding.workers import FilmChunk, FilmEnd, decode_films
+from gmmformer.media.decoding import FilmChunk, FilmEnd, decode_films
 from gmmformer.media.films import DecodeError
 from gmmformer.media.frames import frame_at, sampled_frames
 
@@ -29,7 +29,7 @@ def film(tmp_path_factory, make_film):
 def children():
     """The decoding processes of this one; other tests may have left others behind (a resource tracker, say)."""
     pids = [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
-    return [int(pid) for pid in pids if b"gmmformer.media.decoding.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in pids if b"gmmformer.media.pool" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def gone(pid, seconds=10):
@@ -69,6 +69,7 @@ def test_films_come_whole_in_order_and_as_decoded_here(tmp_path, make_film, film
         assert ends[path].frames == count == len(expected)
         assert ends[path].seconds == pytest.approx(count / 25)
         assert max(len(chunk.images) for chunk in chunks[path]) <= 64
+        assert all(chunk.images.flags.writeable for chunk in chunks[path])
         images = np.concatenate([chunk.images for chunk in chunks[path]])
         np.testing.assert_array_equal(images, [frame.image for frame in expected])
         seconds = np.concatenate([chunk.seconds for chunk in chunks[path]])
@@ -98,7 +99,7 @@ def test_a_film_that_ends_or_stops_its_worker_costs_that_film_only(tmp_path, mak
 
 
 def test_silence_is_a_hang(film, monkeypatch):
-    monkeypatch.setattr(workers, "SILENCE_LIMIT", 0.5)
+    monkeypatch.setattr(decoding, "SILENCE_LIMIT", 0.5)
     results = decode_films([film], fps=None, size=None)
     next(results)
     os.kill(children()[0], signal.SIGSTOP)
@@ -143,7 +144,7 @@ def test_closing_ends_the_processes(film):
 def test_the_processes_end_with_their_parent(film):
     script = f"""
         from pathlib import Path
-        from gmmformer.media.decoding.workers import decode_films
+        from gmmformer.media.decoding import decode_films
         results = decode_films([{str(film)!r}], fps=None, size=None)
         next(results)
         for children in Path("/proc/self/task").glob("*/children"):
@@ -155,6 +156,19 @@ def test_the_processes_end_with_their_parent(film):
         pid = int(parent.stdout.readline())
         parent.kill()
     assert gone(pid)
+
+
+def test_a_script_without_a_guard_runs_once(film, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from gmmformer.media.decoding import decode_films\n"
+        "print('here')\n"
+        f"print(sum(len(part.images) for part in decode_films([{str(film)!r}]) if hasattr(part, 'images')))\n"
+    )
+    assert subprocess.run([sys.executable, str(script)], capture_output=True, text=True).stdout.split() == [
+        "here",
+        "10",
+    ]
 
 
 def test_films_are_taken_as_they_are_needed(film):
@@ -205,8 +219,8 @@ def test_what_a_header_claims_sets_neither_samples_nor_time(tmp_path, monkeypatc
 
 
 def test_the_time_limit_grows_with_the_pictures_that_are_read(tmp_path, make_film, monkeypatch):
-    monkeypatch.setattr(workers, "BASE_TIME", 0.0)
-    monkeypatch.setattr(workers, "TIME_PER_PICTURE", 0.0)
+    monkeypatch.setattr(decoding, "BASE_TIME", 0.0)
+    monkeypatch.setattr(decoding, "TIME_PER_PICTURE", 0.0)
     _, ends = collected(decode_films([y4m(tmp_path / "slow.y4m", "1:1000", 50)]))
     assert "takes longer to decode than the time limit" in ends[tmp_path / "slow.y4m"].reason
 
