@@ -1,18 +1,28 @@
 """Films into a library: only what is new or changed."""
 
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests_search_helpers import Plain, clustered
 
-from gmmformer.data import Collection
+from gmmformer.data import Collection, simulate
 from gmmformer.errors import InputError
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
-from gmmformer.search import Library, ModelEmbedder, Unchanged, index_collection, index_films, unchanged
+from gmmformer.search import (
+    Library,
+    ModelEmbedder,
+    Unchanged,
+    choose_encoders,
+    index_collection,
+    index_films,
+    unchanged,
+)
+from tiny_models import untrained
 
 
 class Source:
@@ -173,3 +183,66 @@ def test_a_collection_is_taken_in_once_and_again_where_it_changed(
         pytest.raises(InputError, match="takes 4-dimensional ones"),
     ):
         index_collection(tiny_collection, "train", other)
+
+
+def nan_in(collection: Path) -> None:
+    (features,) = (collection / "FeatureData").glob("*/feature.bin")
+    features.write_bytes(b"\0\0\xc0\x7f" * (features.stat().st_size // 4))
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "no such folder": lambda data: shutil.rmtree(data / "tiny"),
+    "tinytest.caption.txt": lambda data: (data / "tiny/TextData/tinytest.caption.txt").write_text("no number of it\n"),
+    "holds NaN": lambda data: nan_in(data / "tiny"),
+    "8-dimensional": lambda data: (
+        shutil.rmtree(data / "tiny"),
+        simulate(data, name="tiny", videos=(4, 2, 2), feature_dim=8, query_dim=12),
+    ),
+}
+
+
+@pytest.fixture
+def tiny_model_folder(tiny_model: ModelEmbedder, tmp_path: Path) -> Path:
+    tiny_model.model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("there", ["nothing", "a folder"])
+@pytest.mark.parametrize("part", [*SPOILT, "is damaged"])
+def test_what_is_refused_leaves_no_empty_library(
+    part: str,
+    there: str,
+    tiny_collection: Collection,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    refused: Callable[..., str],
+) -> None:
+    """Nor the folders above it, but those that were there, with what is hidden in them."""
+    hidden = tmp_path / "new/library/.hidden"
+    if there == "a folder":
+        hidden.parent.mkdir(parents=True)
+        hidden.write_text("mine")
+    data = Path(shutil.copytree(tiny_collection.root, tmp_path / "data"))
+    source: list[object] = ["--data", data, "--collection", "tiny"]
+    if part == "is damaged":
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other/library.sqlite").write_bytes(b"no database")
+        source = ["--features-of", tmp_path / "other"]
+        tiny_model_folder = untrained(tmp_path / "films", seed=6)
+    else:
+        SPOILT[part](data)
+    refused(["index", *source, "--model", tiny_model_folder, "--library", hidden.parent], part)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("new/**/*"))
+    assert left == (["new/library", "new/library/.hidden"] if there == "a folder" else [])
+    assert (tmp_path / "new").exists() == (there == "a folder")
+
+
+def test_a_library_that_was_there_stays_when_an_index_is_refused(
+    tiny_collection: Collection, tiny_model_folder: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    Library.create(tmp_path / "library", choose_encoders(str(tiny_model_folder), films=False)).close()
+    before = {path.name for path in (tmp_path / "library").iterdir()}
+    data = Path(shutil.copytree(tiny_collection.root, tmp_path / "data"))
+    nan_in(data / "tiny")
+    refused(["index", "--data", data, "--collection", "tiny", "--library", tmp_path / "library"], "holds NaN")
+    assert {path.name for path in (tmp_path / "library").iterdir()} >= before

@@ -1,9 +1,11 @@
 """Commands on libraries of films: index, search, library."""
 
 import json as json_format
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -115,10 +117,13 @@ def index(
         if found is not None:
             return _told(found.report, library, found.films, found.seconds, json)
     running = Running(device=device, batch_size=batch_size, allow_download=allow_download, trust_encoder=trust_encoder)
-    with bars() as progress, _opened(library, model, chosen, fixed, running, engine) as opened:
-        if films:
+    with bars() as progress, ExitStack() as open_files:
+        # what is to be taken in is read before a library is made for it
+        take_in = None if films else _features(data, collection, split, feature, features_of, open_files)
+        opened = open_files.enter_context(_opened(library, model, chosen, fixed, running, engine))
+        if take_in is None:
             return _index_films(opened, films, prune, retry, watch, limits, json, progress)
-        taken = _index_features(opened, data, collection, split, feature, features_of, progress)
+        taken = take_in(opened, progress)
         info = opened.info()
     told = {"added": taken, "films": info.films, "windows": info.windows}
     print(json_format.dumps(told) if json else f"{taken:,} added; {library} holds {info.films:,} films")
@@ -134,6 +139,7 @@ def _check_server(engine: str) -> None:
             raise InputError(f"--engine {engine}: give the address of a Milvus server such as http://localhost:19530")
 
 
+@contextmanager
 def _opened(
     folder: Path,
     model: str | None,
@@ -141,8 +147,11 @@ def _opened(
     fixed: dict[str, Any],
     running: Running,
     engine: str,
-) -> "Library":
-    """The library, made if it is not there; whatever was asked for is what it is."""
+) -> Iterator["Library"]:
+    """The library, made if it is not there; whatever was asked for is what it is.
+
+    One that was made, and holds nothing yet when the command is refused, is gone again.
+    """
     from gmmformer.search import Library, choose_encoders, is_library
 
     given = {name: value for name, value in fixed.items() if value is not None}
@@ -153,16 +162,28 @@ def _opened(
                 f"{folder}: there is no library yet; name the model it is to belong to: --model RUN, or --model "
                 "zero-shot:NAME"
             )
-        return Library.create(folder, encoders, engine=engine, **given)
-    opened = Library.open(folder, encoders, engine=engine, running=running)
-    for name, value in given.items():
-        if getattr(opened.settings, name) != value:
-            opened.close()
-            raise InputError(
-                f"--{name.replace('_', '-')}: {folder} was made with {getattr(opened.settings, name)}; leave it out, "
-                "or make a new library"
-            )
-    return opened
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        there = set() if missing else set(folder.iterdir())
+        with Library.create(folder, encoders, engine=engine, **given) as made:
+            try:
+                yield made
+            except InputError:
+                with suppress(InputError, OSError), made.writing():
+                    if not made.known():
+                        for path in {*folder.iterdir()} - there:
+                            shutil.rmtree(path) if path.is_dir() else path.unlink()
+                        for path in missing:
+                            path.rmdir()
+                raise
+        return
+    with Library.open(folder, encoders, engine=engine, running=running) as opened:
+        for name, value in given.items():
+            if getattr(opened.settings, name) != value:
+                raise InputError(
+                    f"--{name.replace('_', '-')}: {folder} was made with {getattr(opened.settings, name)}; leave it "
+                    "out, or make a new library"
+                )
+        yield opened
 
 
 def _index_films(
@@ -192,24 +213,26 @@ def _told(report: "IndexReport", folder: Path, films: int, seconds: float, json:
     return 0 if films else 1
 
 
-def _index_features(
-    library: "Library",
+def _features(
     data: Path | None,
     collection: str | None,
     split: str,
     feature: str | None,
     features_of: Path | None,
-    progress: "Progress",
-) -> int:
+    open_files: ExitStack,
+) -> Callable[["Library", "Progress"], int]:
+    """Open what is there already; what takes it into a library, and says how many were new."""
     from gmmformer.data import Collection
     from gmmformer.search import Library, index_collection, index_library
 
     if features_of is not None:
-        with Library.open(features_of) as other:
-            return index_library(other, library, progress=progress)
+        other = open_files.enter_context(Library.open(features_of))
+        return lambda library, progress: index_library(other, library, progress=progress)
     if data is None or collection is None:
         raise InputError("--collection is missing: gmmformer index --data ROOT --collection NAME --library DIR")
-    return index_collection(Collection.open(data, collection, feature=feature), split, library, progress=progress)
+    opened = Collection.open(data, collection, feature=feature)
+    opened.captions(split)
+    return lambda library, progress: index_collection(opened, split, library, progress=progress)
 
 
 def search(
