@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,16 @@ def test_reading_is_bounded_by_what_is_asked_for(tmp_path):
     os.truncate(tmp_path / "sparse", 2**40)
     with pytest.raises(ValueError, match="larger than"):
         read_bounded(tmp_path / "sparse")
+
+
+def test_reading_takes_no_more_memory_than_there_is_in_the_file(tmp_path):
+    (tmp_path / "short").write_bytes(b"abc")
+    tracemalloc.start()
+    try:
+        assert read_bounded(tmp_path / "short", 2**30) == b"abc"
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 def test_only_ordinary_files_are_read(tmp_path):

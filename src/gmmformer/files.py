@@ -182,9 +182,12 @@ def read_bounded(path: Path, most: int | None = MOST_SETTINGS) -> bytes:
     if path.exists() and not path.is_file():
         raise ValueError("not an ordinary file")
     with path.open("rb") as file:
-        data = file.read() if most is None else file.read(most + 1)
-    if most is not None and len(data) > most:
-        raise ValueError(f"larger than {most:,} bytes")
+        if most is None:
+            return file.read()
+        room = 2 * os.fstat(file.fileno()).st_size + MOST_SETTINGS  # Python takes what it is asked to read beforehand
+        data = file.read(min(room, most) + 1)
+    if len(data) > min(room, most):
+        raise ValueError(f"larger than {min(room, most):,} bytes")
     return data
 
 
