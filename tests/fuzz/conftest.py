@@ -1,6 +1,5 @@
 """What is hunted with: the process that runs commands, the plan, and small valid inputs to spoil."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,12 +30,6 @@ def hunt(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hunt]:
     hunting = Hunt(name, plan_of(len(tests), workers, request.config.rootpath), tmp_path / "case")
     yield hunting
     request.node.user_properties.append(("fuzzed", (name, dict(hunting.tried), hunting.plan.seed, len(hunting.found))))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Who hunts for as long as is asked for draws a seed, which all workers are given."""
-    if "GMMFORMER_FUZZ_MINUTES" in os.environ:
-        os.environ.setdefault("GMMFORMER_TEST_SEED", str(int.from_bytes(os.urandom(4), "little")))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,10 +16,11 @@ from fuzz_outcomes import Finding
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.strategies import SearchStrategy
 
-SEED = 9527
 PROCESS = Path(__file__).with_name("fuzz_process.py")
 REDUCING_SECONDS = 45.0
 """That making a failing case simpler may take."""
+ROUND = 100
+"""Cases of a round where time is the limit; each begins with the simplest case, so few would often be the same ones."""
 Case = TypeVar("Case")
 
 
@@ -28,7 +29,7 @@ class Plan(NamedTuple):
 
     seed: int
     seconds: float | None
-    """None: as many cases as the test says, always the same ones."""
+    """None: as many cases as the test says, the same ones for the same seed."""
     keep: Path
     """Folder of findings."""
 
@@ -37,7 +38,7 @@ def plan_of(tests: int, workers: int, root: Path) -> Plan:
     """What the environment asks for: so many minutes of all workers, shared by the tests."""
     minutes = os.environ.get("GMMFORMER_FUZZ_MINUTES")
     seconds = 60 * float(minutes) * min(workers, tests) / tests if minutes else None
-    return Plan(int(os.environ.get("GMMFORMER_TEST_SEED", SEED)), seconds, root / "fuzz-findings")
+    return Plan(int(os.environ["GMMFORMER_TEST_SEED"]), seconds, root / "fuzz-findings")
 
 
 class Hunt:
@@ -49,6 +50,7 @@ class Hunt:
         self.tried: Counter[str] = Counter()
         self.found: dict[str, str] = {}
         self._name, self._folder = name, folder
+        self._end: float | None = None
 
     def __call__(
         self,
@@ -63,14 +65,13 @@ class Hunt:
             cases: What is drawn.
             attempt: Makes the files of a case in the folder it is given and runs what is to be run; the command line
                 that was run, and what is wrong.
-            examples: Cases of a round.
+            examples: How many, where the plan does not say for how long.
         """
-        end = None if self.plan.seconds is None else time.monotonic() + self.plan.seconds
         seed = self.plan.seed
-        self._round(cases, attempt, examples, seed, end)
-        while end is not None and time.monotonic() < end:
+        self._round(cases, attempt, examples if self.plan.seconds is None else ROUND, seed)
+        while self._end is not None and time.monotonic() < self._end:
             seed += 1
-            self._round(cases, attempt, examples, seed, end)
+            self._round(cases, attempt, ROUND, seed)
         if self.found:
             listed = "\n\n".join(f"{kind}\n  {text}" for kind, text in self.found.items())
             raise AssertionError(
@@ -83,7 +84,6 @@ class Hunt:
         attempt: Callable[[Case, Path], tuple[Sequence[str], Sequence[Finding]]],
         examples: int,
         seed: int,
-        end: float | None,
     ) -> None:
         """Try some cases, until there is a finding that is new, which is made simpler."""
         failing: dict[str, Finding] = {}
@@ -103,8 +103,10 @@ class Hunt:
         def one(case: Case) -> None:
             nonlocal first_failed
             key, now = repr(case), time.monotonic()
-            over = end is not None and now > end if first_failed is None else now > first_failed + REDUCING_SECONDS
-            if over and key not in failing:
+            if self._end is None and self.plan.seconds is not None:
+                self._end = now + self.plan.seconds  # from the first attempt on, whatever was made ready before it
+            end = self._end if first_failed is None else first_failed + REDUCING_SECONDS
+            if end is not None and now > end and key not in failing:
                 return  # it is simple enough, or the time is over
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
@@ -114,6 +116,7 @@ class Hunt:
             for finding in findings:
                 if finding.kind not in self.found and known in (None, finding.kind):
                     first_failed = first_failed or now
+                    failing.pop(key, None)  # the last one is the simplest
                     failing[key] = finding
                     self._keep(finding, command, case, seed)
                     raise FoundError(finding.kind)
@@ -123,7 +126,7 @@ class Hunt:
         except (FoundError, hypothesis.errors.Flaky):  # flaky: a crash that depends on what memory holds, say
             if not failing:
                 raise
-            finding = next(iter(failing.values()))
+            finding = next(reversed(failing.values()))
             self.found[finding.kind] = f"{finding.text}\n  kept in {self._kept(finding)}"
 
     def _kept(self, finding: Finding) -> Path:

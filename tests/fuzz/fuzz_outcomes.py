@@ -49,13 +49,16 @@ class Mother:
         """Start it; `scratch` takes what commands print and their temporary files."""
         self._scratch = scratch
         (scratch / "temporary").mkdir()
-        self._process: subprocess.Popen[str] | None = None
-        self._environment = {
-            **os.environ,
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "COLUMNS": "200",
-        }
+        with (scratch / "stderr").open("wb") as words:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("fuzz_process.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+            )
+        self._told()  # when all is imported, or the first attempt would seem to take as long
 
     def run(self, folder: Path, *arguments: str) -> Outcome:
         """Run `gmmformer ARGUMENTS` in `folder`, in a process of its own."""
@@ -70,21 +73,16 @@ class Mother:
         assert told == {"code": 0, "tasks": 1}, (arguments, told)
 
     def _ask(self, **command: object) -> dict[str, Any]:
-        if self._process is None:
-            with (self._scratch / "stderr").open("wb") as words:
-                self._process = subprocess.Popen(
-                    [sys.executable, str(Path(__file__).with_name("fuzz_process.py"))],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=words,
-                    text=True,
-                    env=self._environment,
-                )
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
-        told: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return self._told()
+
+    def _told(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, (self._scratch / "stderr").read_text()
+        told: dict[str, Any] = json.loads(line)
         return told
 
     @property
@@ -94,8 +92,7 @@ class Mother:
 
     def close(self) -> None:
         """End it."""
-        if self._process is not None:
-            self._process.communicate()
+        self._process.communicate()
 
 
 def fault_of(outcome: Outcome, names: Sequence[str] = ()) -> Finding | None:

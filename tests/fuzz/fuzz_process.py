@@ -58,14 +58,13 @@ def main() -> None:
     for name in LOADED:
         importlib.import_module(name)
     tqdm.monitor_interval = 0  # a thread
+    answers.write("{}\n")
     for line in commands:
         command = json.loads(line)
         if command["warm"]:
             os.chdir(command["folder"])
-            answers.write(
-                json.dumps({"code": run(command["arguments"]), "tasks": len(list(Path("/proc/self/task").iterdir()))})
-                + "\n"
-            )
+            code = run(command["arguments"])
+            answers.write(json.dumps({"code": code, "tasks": len([*Path("/proc/self/task").iterdir()])}) + "\n")
             continue
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         memory = pages * resource.getpagesize() + MEMORY

@@ -106,7 +106,7 @@ def test_caption_files(hunt: Hunt, mother: Mother) -> None:
         arguments = ("call", function, json.dumps([f"./{name}"]), json.dumps(case.format if case.told else "auto"))
         return arguments, attempt(mother, folder, *arguments)[1]
 
-    hunt(given(*NAMES), read, examples=110)
+    hunt(given(*NAMES), read, examples=16)
 
 
 def test_extraction(hunt: Hunt, mother: Mother, films: Tree) -> None:
@@ -120,4 +120,4 @@ def test_extraction(hunt: Hunt, mother: Mother, films: Tree) -> None:
         arguments = ("extract", "film.mkv", f"--captions=./{name}", *flags, *out)
         return arguments, attempt(mother, folder, *arguments, makes=("out",))[1]
 
-    hunt(given("captions"), extract, examples=12)
+    hunt(given("captions"), extract, examples=2)

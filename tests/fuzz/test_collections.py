@@ -28,4 +28,4 @@ def test_collection_files(hunt: Hunt, mother: Mother, run: Tree) -> None:
         return arguments, attempt(mother, folder, *arguments, makes=MAKES, changes=changes)[1]
 
     often = ("check-data", "evaluate", "evaluate with one reader", "index") * 4
-    hunt(st.tuples(spoilt(run, "data/"), st.sampled_from((*often, "train"))), use, examples=90)
+    hunt(st.tuples(spoilt(run, "data/"), st.sampled_from((*often, "train"))), use, examples=8)

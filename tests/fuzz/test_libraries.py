@@ -122,10 +122,10 @@ def test_databases(hunt: Hunt, mother: Mother, library: Tree) -> None:
     assert isinstance(data, bytes)
     changes = st.lists(statements(data), min_size=1, max_size=2).map(tuple)
     cases = st.builds(Spoilt, st.just(DATABASE), changes)
-    hunt(st.tuples(cases, st.sampled_from(COMMANDS)), use_of(mother, library), examples=80)
+    hunt(st.tuples(cases, st.sampled_from(COMMANDS)), use_of(mother, library), examples=10)
 
 
 def test_library_files(hunt: Hunt, mother: Mother, library: Tree) -> None:
     """Its database as bytes, parts, the index, the model in it."""
     cases = spoilt(library, "library/")
-    hunt(st.tuples(cases, st.sampled_from(COMMANDS)), use_of(mother, library), examples=60)
+    hunt(st.tuples(cases, st.sampled_from(COMMANDS)), use_of(mother, library), examples=8)

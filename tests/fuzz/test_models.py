@@ -41,7 +41,7 @@ def test_model_folders(hunt: Hunt, mother: Mother, run: Tree) -> None:
         return case[1], findings
 
     files = spoilt(run, "run/best/model", "run/best/config")
-    hunt(st.tuples(files, st.sampled_from(commands)), use, examples=70)
+    hunt(st.tuples(files, st.sampled_from(commands)), use, examples=8)
 
 
 def test_run_folders(hunt: Hunt, mother: Mother, run: Tree) -> None:
@@ -52,7 +52,7 @@ def test_run_folders(hunt: Hunt, mother: Mother, run: Tree) -> None:
         case.write(folder, run)
         return arguments, attempt(mother, folder, *arguments, changes=("run",))[1]
 
-    hunt(spoilt(run, "run/config", "run/metrics", "run/state", "run/best/"), resume, examples=30)
+    hunt(spoilt(run, "run/config", "run/metrics", "run/state", "run/best/"), resume, examples=3)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +71,7 @@ def test_published_checkpoints(hunt: Hunt, mother: Mother, published: Tree) -> N
             findings += not_finite(folder / "out", outcome)
         return case[1], findings
 
-    hunt(st.tuples(spoilt(published), st.sampled_from(commands)), convert, examples=60)
+    hunt(st.tuples(spoilt(published), st.sampled_from(commands)), convert, examples=6)
 
 
 def test_what_is_not_finite_is_noticed(mother: Mother, run: Tree, tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ def test_requests_to_the_application(hunt: Hunt, direct: Direct, caplog: pytest.
             found = Finding(raised(caplog.text), caplog.text[-4_000:])
         return ("cat", "request"), [] if found is None else [found]
 
-    hunt(asked(), ask, examples=220)
+    hunt(asked(), ask, examples=100)
 
 
 class Wire:
@@ -412,4 +412,4 @@ def test_bytes_over_a_socket(hunt: Hunt, wire: Wire) -> None:
         return ("nc", "-q", "20", "127.0.0.1", "8000", "<", "request"), wire.ask(case.bytes())
 
     spoilt = st.lists(of_bytes(300), max_size=3).map(tuple)
-    hunt(st.builds(Sent, st.lists(asked(), min_size=1, max_size=2).map(tuple), spoilt), ask, examples=120)
+    hunt(st.builds(Sent, st.lists(asked(), min_size=1, max_size=2).map(tuple), spoilt), ask, examples=16)
