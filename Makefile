@@ -20,9 +20,9 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.test browser
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --ignore tests/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-# Damaged and hostile input, drawn anew each time, for MINUTES; ONLY=films tries one kind. Findings: fuzz-findings/.
+# Damaged and hostile input (`make test` tries a little of it) for MINUTES; ONLY=films tries one kind. Findings: fuzz-findings/.
 fuzz: $(VENV)/.test
 	OMP_NUM_THREADS=1 GMMFORMER_FUZZ_MINUTES=$(MINUTES) $(BIN)/pytest tests/fuzz -n auto --dist worksteal $(if $(ONLY),-k $(ONLY))
 

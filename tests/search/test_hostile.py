@@ -144,15 +144,14 @@ def change(folder: Path, said: str, values: tuple[Any, ...] = ()) -> bool:
 def test_no_value_of_any_column_does_harm(
     made: Path, copy: Path, table: str, column: str, drawn: np.random.Generator
 ) -> None:
+    """Two values each time; `tests/fuzz` tries as many as there is time for."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    tried = 0
-    for at in drawn.permutation(len(VALUES))[: int(os.environ.get("GMMFORMER_TEST_VALUES", "2"))]:
+    for at in drawn.permutation(len(VALUES))[:2]:
         for which in [drawn.choice(["", " WHERE rowid = 3"])]:
             shutil.copy(made / DATABASE, copy / DATABASE)
             value = VALUES[at]
             LOG.warning("%s.%s = %.80r%s", table, column, value, which)
             if change(copy, f"UPDATE OR REPLACE {table} SET {column} = ?{which}", (value,)):
-                tried += 1
                 for name, said in try_all(copy):
                     LOG.warning("  %s: %s", name, said[-200:])
                     assert not said.startswith(NO_SENTENCE), said
