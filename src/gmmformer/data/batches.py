@@ -39,7 +39,7 @@ def video_batch(
         InputError: A video has no rows, rows of another width than `feature_dim`, or values that are not finite.
     """
     packed, lengths = _packed(features, config.feature_dim, "video", names)
-    _see_finite(norms := row_norms(packed), lengths, "video", names)
+    see_finite_rows(norms := row_norms(packed), lengths, "video", names)
     clips = pool_segments(packed, lengths, config.map_size)
     l2_normalise(clips, out=clips)
     if (lengths <= config.max_ctx_l).all():
@@ -61,7 +61,7 @@ def query_batch(
     """
     cut = [sentence[: config.max_desc_l] for sentence in tokens]
     packed, lengths = _packed(cut, config.query_dim, "sentence", names)
-    _see_finite(norms := row_norms(packed), lengths, "sentence", names)
+    see_finite_rows(norms := row_norms(packed), lengths, "sentence", names)
     return QueryBatch(torch.from_numpy(l2_normalise(packed, norms=norms, out=packed)), torch.from_numpy(lengths))
 
 
@@ -94,9 +94,14 @@ def _packed(
     return np.concatenate([empty, *arrays], dtype=np.float32, casting="same_kind"), lengths
 
 
-def _see_finite(
+def see_finite_rows(
     norms: Float[np.ndarray, "rows"], lengths: Int[np.ndarray, "arrays"], what: str, names: Sequence[str] | None
 ) -> None:
+    """Refuse features of which a row's length is not finite, given those of several arrays one after the other.
+
+    Raises:
+        InputError: The message names the array, a video or a sentence, and the row.
+    """
     bad = np.flatnonzero(~np.isfinite(norms))
     if len(bad):
         index = int(np.searchsorted(np.cumsum(lengths), bad[0], side="right"))

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gmmformer.data import Collection
+from gmmformer.data.batches import see_finite_rows
+from gmmformer.data.pooling import row_norms
 from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
@@ -270,8 +272,10 @@ def _changed(stamps: dict[str, str], known: dict[str, tuple[str, str]], report: 
 
 def _videos(collection: Collection, names: Sequence[str]) -> list[_Video]:
     frames = collection.frames
-    videos = []
-    for name, rows in zip(names, frames.views_of(names), strict=True):
+    videos, views = [], frames.views_of(names)
+    lengths = np.array([len(rows) for rows in views])
+    see_finite_rows(np.concatenate([row_norms(rows) for rows in views]), lengths, "video", names)
+    for name, rows in zip(names, views, strict=True):
         content = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
         videos.append(_Video(name, rows, frames.seconds_of(name), content))
     return videos
