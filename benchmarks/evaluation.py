@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from gmmformer.config import ModelConfig
-from gmmformer.data import Collection, query_batch, simulate, video_batch
+from gmmformer.data import Collection, simulate
 from gmmformer.evaluation import embed_queries, embed_videos, evaluate, rank_videos, ranks
-from gmmformer.evaluation.evaluating import fused_space
-from gmmformer.model import GMMFormer, VideoEmbeddings
+from gmmformer.evaluation.evaluating import room_for
+from gmmformer.model import GMMFormer, VideoEmbeddings, query_batch, video_batch
 from simplest import SimplestGMMFormer
 from training import matrix_rate
 
@@ -65,12 +65,12 @@ def straight_loop(model: SimplestGMMFormer, collection: Collection, videos: int)
     def embed() -> None:
         for video in captions.video_ids[:videos]:
             rows = collection.frames.views_of([video])
-            embedded.append(model.encode_video(video_batch(rows, model.config)))
+            embedded.append(model.embed_video(video_batch(rows, model.config)))
 
     def encode() -> None:
         for query in of_part:
             tokens = [collection.text.tokens_of(captions.caption_ids[query])]
-            queries.append(model.encode_query(query_batch(tokens, model.config))[0])
+            queries.append(model.embed_query(query_batch(tokens, model.config))[0])
 
     def score() -> None:
         for n, query in enumerate(queries):
@@ -99,11 +99,11 @@ def ours(model: GMMFormer, collection: Collection, workers: int) -> Stages:
         nonlocal queries
         queries = embed_queries(model, collection, SPLIT, workers=workers)
 
-    with fused_space(len(captions.video_ids), model) as fused:
+    with room_for(len(captions.video_ids), model) as fused:
         return Stages(
             seconds(lambda: embed_videos(model, collection, SPLIT, fused, workers=workers), device),
             seconds(encode, device),
-            seconds(lambda: rank_videos(queries, fused, own), device),
+            seconds(lambda: rank_videos(queries, fused, own, model.groups), device),
         )
 
 

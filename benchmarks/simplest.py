@@ -88,12 +88,12 @@ class SimplestGMMFormer(nn.Module):
         self.frame_encoder = nn.ModuleList(Block(c.hidden, c.heads, c.drop, 4) for _ in range(2))
         self.query_pool, self.frame_pool = Pool(c.hidden), Pool(c.hidden)
 
-    def encode_query(self, batch: QueryBatch) -> Tensor:
+    def embed_query(self, batch: QueryBatch) -> Tensor:
         tokens, mask = padded(batch.tokens, batch.lengths)
         window = gaussian_windows([None], tokens.shape[1])
         return self.query_pool(self.query_encoder(self.query_input(tokens), mask, window), mask)  # type: ignore[no-any-return]
 
-    def encode_video(self, batch: VideoBatch) -> VideoEmbeddings:
+    def embed_video(self, batch: VideoBatch) -> VideoEmbeddings:
         clips, frames = batch.clips, batch.frames
         everywhere = torch.ones(clips.shape[:2], dtype=torch.bool)
         window = gaussian_windows(WINDOW_WIDTHS, clips.shape[1])
@@ -108,4 +108,4 @@ class SimplestGMMFormer(nn.Module):
         return VideoEmbeddings(hidden, self.frame_pool(frame_hidden, mask))
 
     def forward(self, queries: QueryBatch, videos: VideoBatch) -> tuple[Tensor, VideoEmbeddings]:
-        return self.encode_query(queries), self.encode_video(videos)
+        return self.embed_query(queries), self.embed_video(videos)

@@ -33,7 +33,7 @@ from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, find_precision, o
 from gmmformer.training import optimiser_for
 from simplest import SimplestGMMFormer
 
-DTYPES: dict[Precision, torch.dtype] = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Shape(NamedTuple):
@@ -78,7 +78,7 @@ def training_step(model: nn.Module, precision: Precision, batch: Batch, device: 
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             encoded, embeddings = model(queries, videos)
         embeddings = type(embeddings)(*(part.float() for part in embeddings))
         losses = objective(encoded.float(), embeddings, labels, config, hard=True, generator=generator)
@@ -181,7 +181,7 @@ def main() -> None:
             runs["simplest", precision] = training_step(SimplestGMMFormer(config), precision, batch, options.device)
         runs["ours", precision] = training_step(GMMFormer(config), precision, batch, options.device)
     with FlopCounterMode(display=False) as counter:
-        runs["ours", "32-true"]()
+        runs["ours", "float32"]()
     work = counter.get_total_flops()
 
     times: dict[tuple[str, Precision], list[float]] = {key: [] for key in runs}

@@ -8,19 +8,22 @@ from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
     from gmmformer.config import PRESETS, ModelConfig, NetworkConfig, RunConfig, TrainConfig
-    from gmmformer.data import Collection, query_batch, simulate, video_batch
+    from gmmformer.data import Collection, simulate
     from gmmformer.errors import InputError, MissingExtraError
     from gmmformer.evaluation import Evaluation, Metrics, evaluate
     from gmmformer.model import (
         GMMFormer,
+        Network,
         QueryBatch,
         VideoBatch,
-        VideoEmbeddings,
         load_model,
+        query_batch,
         read_published,
         similarity,
+        video_batch,
     )
-    from gmmformer.training import RunSettings, new_model_config, resume, train
+    from gmmformer.search import Library
+    from gmmformer.training import RunSettings, resume, train
 
 __version__ = "0.1.0"
 
@@ -29,20 +32,43 @@ share_cores(os.environ)
 __getattr__, _names = lazily(
     __name__,
     {
-        "config": ("PRESETS", "ModelConfig", "NetworkConfig", "RunConfig", "TrainConfig"),
-        "data": ("Collection", "query_batch", "simulate", "video_batch"),
-        "errors": ("InputError", "MissingExtraError"),
-        "evaluation": ("Evaluation", "Metrics", "evaluate"),
+        "config": (
+            "PRESETS",
+            "ModelConfig",
+            "NetworkConfig",
+            "RunConfig",
+            "TrainConfig",
+        ),
+        "data": (
+            "Collection",
+            "simulate",
+        ),
+        "errors": (
+            "InputError",
+            "MissingExtraError",
+        ),
+        "evaluation": (
+            "Evaluation",
+            "Metrics",
+            "evaluate",
+        ),
         "model": (
             "GMMFormer",
+            "Network",
             "QueryBatch",
             "VideoBatch",
-            "VideoEmbeddings",
             "load_model",
+            "query_batch",
             "read_published",
             "similarity",
+            "video_batch",
         ),
-        "training": ("RunSettings", "new_model_config", "resume", "train"),
+        "search": ("Library",),
+        "training": (
+            "RunSettings",
+            "resume",
+            "train",
+        ),
     },
 )
 
@@ -52,19 +78,19 @@ __all__ = [
     "Evaluation",
     "GMMFormer",
     "InputError",
+    "Library",
     "Metrics",
     "MissingExtraError",
     "ModelConfig",
+    "Network",
     "NetworkConfig",
     "QueryBatch",
     "RunConfig",
     "RunSettings",
     "TrainConfig",
     "VideoBatch",
-    "VideoEmbeddings",
     "evaluate",
     "load_model",
-    "new_model_config",
     "query_batch",
     "read_published",
     "resume",

@@ -8,7 +8,7 @@ from gmmformer.cores import usable_cores
 from gmmformer.errors import InputError, one_line, suggest
 
 Window = Literal["full", "batch"]
-Precision = Literal["auto", "32-true", "bf16-mixed"]
+Precision = Literal["auto", "float32", "bf16"]
 Config = TypeVar("Config", bound="NetworkConfig | TrainConfig | RunConfig")
 
 _MOST = 2**63 - 1
@@ -221,7 +221,7 @@ class RunConfig:
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "mps"."""
     precision: Precision = "auto"
-    """"32-true" is float32; "bf16-mixed" multiplies matrices in bfloat16: much faster where the hardware has units for
+    """"float32" is float32; "bf16" multiplies matrices in bfloat16: much faster where the hardware has units for
     it, several times slower elsewhere; "auto" takes it where it pays. A run keeps what it began with."""
     workers: int = 2
     """Threads that read features ahead; 0 reads between the steps."""

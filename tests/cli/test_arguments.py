@@ -16,7 +16,7 @@ from gmmformer.errors import InputError
 
 ONE_VALUE: dict[str, str] = {
     "--preset": "tvr",
-    "--precision": "32-true",
+    "--precision": "float32",
     "--device": "cpu",
     "--hidden": "384",
     "--max-ctx-l": "128",
@@ -200,6 +200,6 @@ def test_what_is_of_the_machine_counts_when_resumed_even_at_its_default(monkeypa
 
 
 def test_what_is_read_is_what_was_given():
-    read = read_arguments("index", cli.COMMANDS["index"], ["a", "--library", "l", "-x", "--watch", "--", "--retry"])
-    assert read.given == ["a", "--library", "l", "-x", "--watch", "--", "--retry"]
-    assert read.options == ("--library", "--watch")
+    read = read_arguments("index", cli.COMMANDS["index"], ["a", "--model", "l", "-x", "--watch", "--", "--retry"])
+    assert read.given == ["a", "--model", "l", "-x", "--watch", "--", "--retry"]
+    assert read.options == ("--model", "--watch")

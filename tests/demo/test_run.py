@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ class Ran(NamedTuple):
 @pytest.fixture(scope="module")
 def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "TRAINING", replace(demo.TRAINING, epochs=EPOCHS))
+        patch.setattr(demo, "TRAINING", {**demo.TRAINING, "epochs": EPOCHS})
         patch.setattr(demo, "NETWORK", {**demo.NETWORK, "hidden": 16})
         yield patch
 

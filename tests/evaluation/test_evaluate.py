@@ -20,7 +20,7 @@ from gmmformer.evaluation import (
     ranks,
 )
 from gmmformer.evaluation import evaluate as evaluate_function
-from gmmformer.model import GMMFormer, load_model
+from gmmformer.model import GMMFormer, VectorGroup, load_model, similarity
 
 PUBLISHED = {
     ("batch", "val"): (4.67, 21.00, 37.67, 100.00),
@@ -62,9 +62,9 @@ def test_every_number_is_that_of_the_whole_score_matrix(tiny_collection, model):
     model.eval()
     captions = tiny_collection.captions("val")
     with torch.no_grad():
-        queries = torch.cat([model.encode_query(b) for b in tiny_collection.query_batches("val", model.config)])
-        (videos,) = [model.encode_video(b) for b in tiny_collection.video_batches("val", model.config)]
-        whole = model.similarity(queries, videos)
+        queries = torch.cat([model.embed_query(b) for b in tiny_collection.query_batches("val", model.config)])
+        (videos,) = [model.embed_video(b) for b in tiny_collection.video_batches("val", model.config)]
+        whole = similarity(queries, model.stored(videos))
     found = evaluate(model, tiny_collection, "val", top=3)
     expected = ranks(whole.numpy(), captions.video_of_query)
     assert np.array_equal(found.ranks, expected)
@@ -110,14 +110,14 @@ def test_a_model_that_makes_no_numbers_is_told_by_what_it_fails_on(tiny_collecti
 def test_vectors_that_are_no_numbers_name_their_video(tiny_collection):
     captions = tiny_collection.captions("val")
     queries = torch.eye(len(captions.caption_ids), 40)
-    fused = torch.zeros(len(captions.video_ids), 3, 40)
-    assert evaluate_vectors(queries, fused, captions).metrics.queries == len(queries)
+    fused, groups = torch.zeros(len(captions.video_ids), 3, 40), (VectorGroup(3, 1.0),)
+    assert evaluate_vectors(queries, fused, captions, groups).metrics.queries == len(queries)
     fused[5, 2, 7] = torch.nan
     with pytest.raises(NotFiniteError, match=rf"video '{captions.video_ids[5]}'"):
-        evaluate_vectors(queries, fused, captions)
+        evaluate_vectors(queries, fused, captions, groups)
     queries[3, 0] = torch.inf
     with pytest.raises(NotFiniteError, match=rf"sentence '{captions.caption_ids[3]}'"):
-        evaluate_vectors(queries, fused, captions)
+        evaluate_vectors(queries, fused, captions, groups)
 
 
 def test_many_videos_lie_in_a_mapped_file(tiny_collection, model, monkeypatch):
@@ -160,10 +160,10 @@ def test_the_numbers_as_one_object(tiny_collection, model):
     assert json.loads(json.dumps(numbers)) == numbers
 
 
-@pytest.mark.parametrize(("width", "part"), [("feature_dim", "video features"), ("query_dim", "text features")])
+@pytest.mark.parametrize(("width", "part"), [("feature_dim", "i3d_resnet"), ("query_dim", "hdf5")])
 def test_features_of_another_width(tiny_collection, model, width, part):
     other = GMMFormer(ModelConfig(**{**vars(model.config), width: 99}))
-    with pytest.raises(InputError, match=rf"{part}.* dimensional, the model takes 99".replace(" dim", "-dim")):
+    with pytest.raises(InputError, match=rf"{part}: has features of .* dims, but the model takes 99"):
         evaluate(other, tiny_collection, "val")
 
 

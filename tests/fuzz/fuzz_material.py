@@ -125,7 +125,7 @@ def library(mother: Mother, folder: Path, films: Tree) -> Tree:
     write(folder / "films", films)
     untrained(folder / "model", seed=5)
     for arguments in (
-        ("index", "films", "--model", "model", "--library", "library", "--decoders", "1"),
+        ("index", "library", "films", "--model", "model", "--decoders", "1"),
         ("library", "library", "rebuild"),
     ):
         outcome = mother.run(folder, *arguments)

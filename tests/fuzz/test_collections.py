@@ -12,7 +12,7 @@ COMMANDS = {
     "check-data": ("check-data", "data", "--collection", "tiny", "--json"),
     "evaluate": ("evaluate", "run", *DATA, "--json", "--device", "cpu"),
     "evaluate with one reader": ("evaluate", "run", *DATA, "--json", "--workers", "0", "--ranks", "ranks.jsonl"),
-    "index": ("index", *DATA, "--model", "run", "--library", "library", "--json"),
+    "index": ("index", "library", *DATA, "--model", "run", "--json"),
     "train": ("train", *DATA, "--out", "new", *NETWORK, "--batch-size", "4", "--epochs", "1", "--workers", "0"),
 }
 MAKES = ("ranks.jsonl", "library", "new")

@@ -43,7 +43,7 @@ def test_many_films(hunt: Hunt, mother: Mother, films: Tree, library: Tree) -> N
     """One spoilt film among whole ones costs no other."""
     commands = (
         ("extract", "films", "--out", "out", "--collection", "mine", "--decoders", "1", "--json", *ENCODER),
-        ("index", "films", "--library", "library", "--decoders", "1", "--json"),
+        ("index", "library", "films", "--decoders", "1", "--json"),
     )
 
     def take(case: tuple[Spoilt, tuple[str, ...]], folder: Path):

@@ -24,8 +24,8 @@ COMMANDS = (
     ("library", "library", "verify"),
     ("library", "library", "list"),
     ("library", "library", "remove", "*.mp4", "--json"),
-    ("index", "films", "--library", "library", "--json"),
-    ("index", "--features-of", "library", "--model", "library/model", "--library", "new", "--json"),
+    ("index", "library", "films", "--json"),
+    ("index", "new", "--features-of", "library", "--model", "library/model", "--json"),
 )
 VALUES = (
     *(

@@ -30,7 +30,7 @@ def test_model_folders(hunt: Hunt, mother: Mother, run: Tree) -> None:
         ("evaluate", "run/best", *ON, "--json"),
         ("evaluate", "run", *ON, "--window", "batch", "--json"),
         ("call", "gmmformer.model:load_model", '"run/best"'),
-        ("index", "--data", "data", "--collection", "tiny", "--model", "run/best", "--library", "library", "--json"),
+        ("index", "library", "--data", "data", "--collection", "tiny", "--model", "run/best", "--json"),
     )
 
     def use(case: tuple[Spoilt, tuple[str, ...]], folder: Path):

@@ -76,7 +76,7 @@ def test_what_a_file_names_is_not_imported(module: Callable[[str], str], tmp_pat
         GMMFormer(ModelConfig(**{**vars(config), role: f"{name}:frames"})).save_pretrained(tmp_path / role)
         with pytest.raises(InputError, match=r"a file alone does not get run; add --trust-encoder"):
             choose_encoders(tmp_path / role)
-        assert main(["index", str(tmp_path), "--library", str(tmp_path / "lib"), "--model", str(tmp_path / role)]) == 2
+        assert main(["index", str(tmp_path / "lib"), str(tmp_path), "--model", str(tmp_path / role)]) == 2
     assert not (tmp_path / "ran").exists()
     assert name not in sys.modules
     with pytest.raises(InputError, match="has nothing to call"):

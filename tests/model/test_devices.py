@@ -35,11 +35,11 @@ def time_products(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Timings
 @pytest.mark.parametrize(
     ("float32", "bfloat16", "found"),
     [
-        ([2e-3], [1e-3], "bf16-mixed"),
-        ([2e-3], [14e-3], "32-true"),
-        ([2e-3], [1.9e-3], "32-true"),  # no more than what converting costs
-        ([9e-3, 2e-3, 8e-3], [50e-3, 70e-3, 14e-3], "32-true"),  # one look in three is undisturbed
-        ([9e-3, 2e-3, 8e-3], [50e-3, 1e-3, 3e-3], "bf16-mixed"),
+        ([2e-3], [1e-3], "bf16"),
+        ([2e-3], [14e-3], "float32"),
+        ([2e-3], [1.9e-3], "float32"),  # no more than what converting costs
+        ([9e-3, 2e-3, 8e-3], [50e-3, 70e-3, 14e-3], "float32"),  # one look in three is undisturbed
+        ([9e-3, 2e-3, 8e-3], [50e-3, 1e-3, 3e-3], "bf16"),
     ],
 )
 def test_auto_takes_what_pays(time_products, caplog, float32, bfloat16, found):
@@ -52,20 +52,20 @@ def test_auto_takes_what_pays(time_products, caplog, float32, bfloat16, found):
 
 def test_what_was_asked_for_is_taken_and_its_cost_told_in_a_line(time_products, caplog):
     time_products({torch.float32: [2e-3], torch.bfloat16: [14e-3]})
-    assert find_precision("bf16-mixed", "cpu") == "bf16-mixed"
+    assert find_precision("bf16", "cpu") == "bf16"
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith("--precision bf16-mixed: matrix products in bfloat16 take 7.0 times as long")
+    assert record.getMessage().startswith("--precision bf16: matrix products in bfloat16 take 7.0 times as long")
     assert "\n" not in record.getMessage()
 
 
 def test_what_costs_nothing_is_not_warned_of(time_products, caplog):
     timed = time_products({torch.float32: [2e-3], torch.bfloat16: [2e-3], torch.float16: [1e-3]})
-    assert find_precision("bf16-mixed", "cpu") == "bf16-mixed"
+    assert find_precision("bf16", "cpu") == "bf16"
     tell_cost("dtype float16", torch.float16, "cpu")
     assert not caplog.records
     timed.clear()
-    assert find_precision("32-true", "cpu") == "32-true"
+    assert find_precision("float32", "cpu") == "float32"
     assert not timed
 
 
@@ -76,10 +76,10 @@ def test_on_a_gpu_its_units_decide(time_products, monkeypatch, caplog, units):
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     timed = time_products({})
-    assert find_precision("auto", "cuda") == ("bf16-mixed" if units else "32-true")
-    assert find_precision("bf16-mixed", "cuda") == "bf16-mixed"
+    assert find_precision("auto", "cuda") == ("bf16" if units else "float32")
+    assert find_precision("bf16", "cuda") == "bf16"
     assert ["no units for bfloat16" in record.getMessage() for record in caplog.records] == [True] * (not units)
-    assert find_precision("auto", "mps") == "32-true"
+    assert find_precision("auto", "mps") == "float32"
     assert not timed
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gmmformer.config import ModelConfig
-from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, VideoEmbeddings
+from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, VideoEmbeddings, similarity
 from gmmformer.model.layers import Dropout, by_length, gaussian_windows, layout, pad, unpad
 from gmmformer.model.scoring import clip_scores, video_scores
 
@@ -49,13 +49,13 @@ def test_no_window_is_ones():
 
 
 def test_queries_as_published(initial_model, reference_queries, forward):
-    assert_as_published(initial_model.encode_query(reference_queries), forward["query"])
+    assert_as_published(initial_model.embed_query(reference_queries), forward["query"])
 
 
 def test_videos_as_published(initial_model, reference_videos, forward):
     # the reference's longest video fills max_ctx_l, so that both windows cover the same positions
     for window in ("batch", "full"):
-        found = with_window(initial_model, window).encode_video(reference_videos())
+        found = with_window(initial_model, window).embed_video(reference_videos())
         assert_as_published(found.clips, forward["clip_embeddings"])
         assert_as_published(found.video, forward["video_embedding"])
 
@@ -71,20 +71,20 @@ def test_scores_as_published(initial_model, reference_queries, reference_videos,
     ):
         assert_as_published(ours, forward[name])
     assert_as_published(
-        initial_model.similarity(queries, videos), 0.7 * forward["clip_scores"] + 0.3 * forward["video_scores"]
+        similarity(queries, initial_model.stored(videos)), 0.7 * forward["clip_scores"] + 0.3 * forward["video_scores"]
     )
 
 
 def test_window_batch_follows_the_longest_of_the_batch_as_published(initial_model, reference_videos, reference):
     short = np.load(reference / "forward_short.npz")
-    found = with_window(initial_model, "batch").encode_video(reference_videos(short["videos"]))
+    found = with_window(initial_model, "batch").embed_video(reference_videos(short["videos"]))
     assert_as_published(found.clips, short["clip_embeddings"])
     assert_as_published(found.video, short["video_embedding"])
 
 
 def test_window_full_depends_on_the_video_alone(initial_model, reference_videos, forward, reference):
     short = np.load(reference / "forward_short.npz")
-    found = initial_model.encode_video(reference_videos(short["videos"]))
+    found = initial_model.embed_video(reference_videos(short["videos"]))
     assert_as_published(found.clips, forward["clip_embeddings"][short["videos"]])
     assert_as_published(found.video, forward["video_embedding"][short["videos"]])
     assert np.abs(found.video.detach().numpy() - short["video_embedding"]).max() > 1e-4  # not so with window="batch"
@@ -95,11 +95,11 @@ def test_window_full_depends_on_the_video_alone(initial_model, reference_videos,
 def test_a_video_is_embedded_alike_in_any_company(make_model, make_videos, lengths, data, seed):
     model = make_model()
     batch = make_videos(model.config, lengths, seed)
-    together = model.encode_video(batch)
+    together = model.embed_video(batch)
     chosen = data.draw(st.permutations(range(len(lengths))))[: data.draw(st.integers(1, len(lengths)))]
     rows = batch.frames.split(lengths)
     some = VideoBatch(batch.clips[chosen], torch.cat([rows[k] for k in chosen]), batch.lengths[chosen])
-    assert_same(model.encode_video(some), VideoEmbeddings(together.clips[chosen], together.video[chosen]))
+    assert_same(model.embed_video(some), VideoEmbeddings(together.clips[chosen], together.video[chosen]))
 
 
 @settings(deadline=None, max_examples=25)
@@ -107,20 +107,20 @@ def test_a_video_is_embedded_alike_in_any_company(make_model, make_videos, lengt
 def test_a_sentence_is_embedded_alike_in_any_company(make_model, make_queries, lengths, data, seed):
     model = make_model()
     batch = make_queries(model.config, lengths, seed)
-    together = model.encode_query(batch)
+    together = model.embed_query(batch)
     chosen = data.draw(st.permutations(range(len(lengths))))[: data.draw(st.integers(1, len(lengths)))]
     rows = batch.tokens.split(lengths)
     some = QueryBatch(torch.cat([rows[k] for k in chosen]), batch.lengths[chosen])
-    torch.testing.assert_close(model.encode_query(some), together[chosen], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.embed_query(some), together[chosen], rtol=1e-5, atol=1e-5)
 
 
 def test_the_length_groups_of_a_batch_do_not_show(make_model, make_videos, monkeypatch):
     model = make_model()
     batch = make_videos(model.config, [3, 12, 1, 7, 7, 2, 11])
-    expected = model.encode_video(batch)
+    expected = model.embed_video(batch)
     for groups in (1, 2, 7, 50):
-        monkeypatch.setattr("gmmformer.model.network.LENGTH_GROUPS", groups)
-        assert_same(model.encode_video(batch), expected)
+        monkeypatch.setattr("gmmformer.model.gmmformer.LENGTH_GROUPS", groups)
+        assert_same(model.embed_video(batch), expected)
 
 
 def test_one_video_of_one_frame_and_one_sentence_of_one_token(make_model, make_videos, make_queries):
@@ -129,7 +129,7 @@ def test_one_video_of_one_frame_and_one_sentence_of_one_token(make_model, make_v
     assert videos.clips.shape == (1, 4, 16)
     assert videos.video.shape == (1, 16)
     assert queries.shape == (1, 16)
-    assert -1 <= model.similarity(queries, videos).item() <= 1
+    assert -1 <= similarity(queries, model.stored(videos)).item() <= 1
 
 
 def test_a_video_of_one_frame_is_that_frame_s_attention_on_itself(make_model, make_videos):
@@ -140,7 +140,7 @@ def test_a_video_of_one_frame_is_that_frame_s_attention_on_itself(make_model, ma
     for block in model.frame_encoder:
         parts = [part.norm(part.output(part.value(hidden)) + hidden) for part in block.windows]
         hidden = torch.stack(parts).mean(0)
-    torch.testing.assert_close(model.encode_video(batch).video, hidden)
+    torch.testing.assert_close(model.embed_video(batch).video, hidden)
 
 
 def test_no_videos_and_no_sentences(make_model, make_videos, make_queries):
@@ -158,7 +158,7 @@ def test_the_longest_that_fits(make_model, make_videos, make_queries):
     for window in ("full", "batch"):
         model = make_model(window=window)
         queries, videos = model(make_queries(model.config, [6, 6]), make_videos(model.config, [12, 12]))
-        assert torch.isfinite(model.similarity(queries, videos)).all()
+        assert torch.isfinite(similarity(queries, model.stored(videos))).all()
 
 
 def test_size_at_tvr_s_dimensions():
@@ -277,15 +277,15 @@ def test_dropout_s_gradient_passes_where_the_value_did():
 def test_training_draws_and_evaluation_does_not(make_model, make_videos):
     model = make_model(drop=0.3, input_drop=0.3)
     batch = make_videos(model.config, [5, 2])
-    assert torch.equal(model.encode_video(batch).video, model.encode_video(batch).video)
+    assert torch.equal(model.embed_video(batch).video, model.embed_video(batch).video)
     model.train()
-    assert not torch.equal(model.encode_video(batch).video, model.encode_video(batch).video)
+    assert not torch.equal(model.embed_video(batch).video, model.embed_video(batch).video)
 
 
 def test_a_bfloat16_pass_is_near_the_float32_one(initial_model, reference_videos, reference_queries):
-    expected = initial_model.similarity(*initial_model(reference_queries, reference_videos()))
+    expected = similarity(initial_model.encode_query(reference_queries), initial_model.encode_video(reference_videos()))
     with torch.autocast("cpu", torch.bfloat16):
         encoded, embedded = initial_model(reference_queries, reference_videos())
-    found = initial_model.similarity(encoded, embedded)
+    found = similarity(encoded, initial_model.stored(embedded))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=0, atol=0.03)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gmmformer.model import VideoEmbeddings, fuse, fused_clip_scores, similarity
+from gmmformer.model import VideoEmbeddings, fuse, products, similarity
 from gmmformer.model.scoring import clip_scores, video_scores
 
 
@@ -62,7 +62,7 @@ def test_raw_and_cosine_may_take_different_clips():
 def test_the_winning_clip_is_the_moment():
     clips = torch.nn.functional.normalize(torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(1)), dim=-1)
     fused = fuse(VideoEmbeddings(clips, clips.mean(1)), 0.7, 0.3)
-    scores = fused_clip_scores(clips[1, 3][None], fused)
+    scores = products(clips[1, 3][None], fused)
     assert scores.shape == (1, 3, 5)
     assert scores[0, 1].argmax() == 3
 

@@ -194,7 +194,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "no such folder": lambda data: shutil.rmtree(data / "tiny"),
     "tinytest.caption.txt": lambda data: (data / "tiny/TextData/tinytest.caption.txt").write_text("no number of it\n"),
     "holds NaN": lambda data: nan_in(data / "tiny"),
-    "8-dimensional": lambda data: (
+    "8 dims": lambda data: (
         shutil.rmtree(data / "tiny"),
         simulate(data, name="tiny", videos=(4, 2, 2), feature_dim=8, query_dim=12),
     ),
@@ -231,7 +231,7 @@ def test_what_is_refused_leaves_no_empty_library(
         tiny_model_folder = untrained(tmp_path / "films", seed=6)
     else:
         SPOILT[part](data)
-    said = refused(["index", *source, "--model", tiny_model_folder, "--library", hidden.parent], part)
+    said = refused(["index", hidden.parent, *source, "--model", tiny_model_folder], part)
     assert part != "holds NaN" or f"video {tiny_collection.captions('test').video_ids[0]!r}: row 0" in said
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("new/**/*"))
     assert left == (["new/library", "new/library/.hidden"] if there == "a folder" else [])
@@ -245,5 +245,5 @@ def test_a_library_that_was_there_stays_when_an_index_is_refused(
     before = {path.name for path in (tmp_path / "library").iterdir()}
     data = Path(shutil.copytree(tiny_collection.root, tmp_path / "data"))
     nan_in(data / "tiny")
-    refused(["index", "--data", data, "--collection", "tiny", "--library", tmp_path / "library"], "holds NaN")
+    refused(["index", tmp_path / "library", "--data", data, "--collection", "tiny"], "holds NaN")
     assert {path.name for path in (tmp_path / "library").iterdir()} >= before

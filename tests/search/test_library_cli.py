@@ -19,7 +19,7 @@ import torch
 
 from gmmformer.cli import main
 from gmmformer.config import ModelConfig
-from gmmformer.data import Collection, FrameFeatures, segment_edges
+from gmmformer.data import Collection, FrameFeatures
 from gmmformer.demo.encoders import ShapeFrames
 from gmmformer.demo.render import render_films
 from gmmformer.demo.world import plan_films
@@ -27,7 +27,7 @@ from gmmformer.errors import InputError
 from gmmformer.evaluation import evaluate
 from gmmformer.media.encoders import dual_encoder
 from gmmformer.media.frames import probe
-from gmmformer.model import GMMFormer, load_model
+from gmmformer.model import GMMFormer, load_model, segment_edges
 from gmmformer.search import DualEmbedder, IndexReport, Library, choose_encoders, index_library
 from tiny_models import untrained
 
@@ -59,7 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(films: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of the films, made on the command line; never changed."""
     folder = tmp_path_factory.mktemp("libraries") / "library"
-    assert main(["index", str(films), "--model", str(model), "--library", str(folder)]) == 0
+    assert main(["index", str(folder), str(films), "--model", str(model)]) == 0
     return folder
 
 
@@ -103,11 +103,11 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 
 def test_again_does_nothing_and_names_what_failed(films: Path, mine: Path, run: Callable[..., str]) -> None:
-    told = json.loads(run("index", films, "--library", mine, "--json"))
+    told = json.loads(run("index", mine, films, "--json"))
     assert told["unchanged"] == 4
     assert told["added"] == told["replaced"] == told["vanished"] == []
     assert list(told["failed"]) == [str(films / "broken.mp4")]
-    assert "broken.mp4: " in run("index", films, "--library", mine)
+    assert "broken.mp4: " in run("index", mine, films)
 
 
 def test_doing_nothing_does_not_wait_for_torch(films: Path, mine: Path, run: Callable[..., str]) -> None:
@@ -118,12 +118,12 @@ code = main()
 assert "torch" not in sys.modules
 sys.exit(code)
 """
-    command = ["index", str(films), "--library", str(mine)]
+    command = ["index", str(mine), str(films)]
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == run(*command)
     assert "4 unchanged, 1 failed" in done.stdout
-    assert run(*command, "--dtype", "int8") == done.stdout  # this one asks for something, so the library is opened
+    assert run(*command, "--store", "int8") == done.stdout  # this one asks for something, so the library is opened
 
 
 def test_search_says_the_same_to_people_and_programs(made: Path, films: Path, run: Callable[..., str]) -> None:
@@ -170,14 +170,14 @@ def test_batch_gives_a_line_for_each_sentence(
 ) -> None:
     sentences = [SENTENCE, "a blue circle waits", "🦊 and \0 and ünï"]
     (tmp_path / "queries.txt").write_text("\n".join(sentences) + "\n\n", encoding="utf-8")
-    lines = [json.loads(line) for line in run("search", made, "--batch", tmp_path / "queries.txt").splitlines()]
+    lines = [json.loads(line) for line in run("search", made, "--sentences", tmp_path / "queries.txt").splitlines()]
     assert [line["query"] for line in lines] == sentences
     for line in lines:
         alone = json.loads(run("search", made, line["query"], "--json"))["hits"]
         assert [hit["film"] for hit in line["hits"]] == [hit["film"] for hit in alone]
         assert [hit["score"] for hit in line["hits"]] == pytest.approx([hit["score"] for hit in alone], abs=1e-5)
     monkeypatch.setattr("sys.stdin", (tmp_path / "queries.txt").open(encoding="utf-8"))
-    assert run("search", made, "--batch", "-").count("\n") == 3
+    assert run("search", made, "--sentences", "-").count("\n") == 3
 
 
 def test_filters_and_moments(made: Path, films: Path, run: Callable[..., str]) -> None:
@@ -215,7 +215,7 @@ def test_a_film_that_is_gone_costs_only_its_picture_and_its_clip(
     paths = sorted(films.glob("film*.mp4"))[:2]
     for path in paths:
         shutil.copy(path, copied)
-    run("index", copied, "--model", model, "--library", tmp_path / "library")
+    run("index", tmp_path / "library", copied, "--model", model)
     (copied / paths[0].name).unlink()
     sheet, clips = tmp_path / "sheet.png", tmp_path / "clips"
     assert (
@@ -224,10 +224,10 @@ def test_a_film_that_is_gone_costs_only_its_picture_and_its_clip(
     assert paths[0].name in capsys.readouterr().err
     assert len(list(clips.glob("*.mp4"))) == 1
     assert sheet.exists()
-    told = json.loads(run("index", copied, "--library", tmp_path / "library", "--json"))
+    told = json.loads(run("index", tmp_path / "library", copied, "--json"))
     assert told["vanished"] == [str(copied / paths[0].name)]
-    assert "gone, but still in the library" in run("index", copied, "--library", tmp_path / "library")
-    assert json.loads(run("index", copied, "--library", tmp_path / "library", "--prune", "--json"))["pruned"]
+    assert "gone, but still in the library" in run("index", tmp_path / "library", copied)
+    assert json.loads(run("index", tmp_path / "library", copied, "--prune", "--json"))["pruned"]
     assert json.loads(run("library", tmp_path / "library", "info", "--json"))["films"] == 1
 
 
@@ -280,36 +280,36 @@ def test_bad_input(
     config = {**vars(load_model(model).config), "video_encoder": None, "text_encoder": None}
     GMMFormer(ModelConfig(**config)).save_pretrained(unknown)
     for arguments, part in (
-        (["index", films, "--library", new], "--model"),
-        (["index", "--library", new, "--model", model], "nothing to index"),
-        (["index", films, "--data", tmp_path, "--library", new, "--model", model], "FILMS and --data to index"),
-        (["index", films, "--library", tmp_path / "file", "--model", model], "is a file"),
-        (["index", films, "--library", tmp_path / "full", "--model", model], "letter.txt"),
-        (["index", films, "--library", made, "--model", other], "belongs to the model"),
-        (["index", films, "--library", made, "--dtype", "bf16"], "was made with int8"),
-        (["index", films, "--library", new, "--model", unknown], "--video-encoder"),
+        (["index", new, films], "--model"),
+        (["index", new, "--model", model], "nothing to index"),
+        (["index", new, films, "--data", tmp_path, "--model", model], "FILMS and --data to index"),
+        (["index", tmp_path / "file", films, "--model", model], "is a file"),
+        (["index", tmp_path / "full", films, "--model", model], "letter.txt"),
+        (["index", made, films, "--model", other], "belongs to the model"),
+        (["index", made, films, "--store", "bf16"], "was made with int8"),
+        (["index", new, films, "--model", unknown], "--video-encoder"),
         (
-            ["index", films, "--library", new, "--model", model, "--video-encoder", "dino"],
+            ["index", new, films, "--model", model, "--video-encoder", "dino"],
             "was trained with gmmformer.demo",
         ),
-        (["index", films, "--library", new, "--model", "zero-shot:"], "zero-shot:NAME"),
-        (["index", films, "--library", new, "--model", model, "--with", "clip"], "zero-shot:NAME"),
+        (["index", new, films, "--model", "zero-shot:"], "zero-shot:NAME"),
+        (["index", new, films, "--model", model, "--with", "clip"], "zero-shot:NAME"),
         (
-            ["index", films, "--library", new, "--model", f"zero-shot:{ShapeFrames.name}"],
+            ["index", new, films, "--model", f"zero-shot:{ShapeFrames.name}"],
             "is no DualEncoder; it lacks frames, text",
         ),
-        (["index", films, "--library", new, "--model", model, "--overlap", "1"], "--overlap 1"),
-        (["index", films / "no-such-film.mp4", "--library", mine], "no-such-film.mp4"),
-        (["index", "--data", tmp_path, "--library", mine], "--collection is missing"),
+        (["index", new, films, "--model", model, "--overlap", "1"], "--overlap 1"),
+        (["index", mine, films / "no-such-film.mp4"], "no-such-film.mp4"),
+        (["index", mine, "--data", tmp_path], "--collection is missing"),
         (["search", tmp_path / "nowhere", "a dog"], "nowhere"),
         (["search", tmp_path / "file", "a dog"], "file"),
         (["search", made, ""], "sentence is empty"),
         (["search", made, "\0\n\t"], "sentence is empty"),
-        (["search", made], "--batch FILE"),
+        (["search", made], "--sentences FILE"),
         (["search", made, "a dog", "-k", "0"], "--k 0"),
         (["search", made, "a dog", "--engine", "fast"], "--engine fast"),
         (["search", made, "a dog", "--engine", "ann"], "rebuild"),
-        (["search", made, "--batch", tmp_path / "nowhere.txt"], "nowhere.txt"),
+        (["search", made, "--sentences", tmp_path / "nowhere.txt"], "nowhere.txt"),
         (["search", made, "a dog", "--where", "nothing", "--contact-sheet", tmp_path / "a.png"], "nothing was found"),
         (["search", made, "a dog", "--cut", tmp_path / "file"], "cannot be made"),
     ):
@@ -323,7 +323,7 @@ def test_zero_shot_is_the_dual_encoder_itself(
     films: Path, clip: Path, tmp_path: Path, run: Callable[..., str], refused: Callable[..., str]
 ) -> None:
     library = tmp_path / "library"
-    told = run("index", films, "--model", f"zero-shot:{clip}", "--library", library, "--dtype", "float32", "--json")
+    told = run("index", library, films, "--model", f"zero-shot:{clip}", "--store", "float32", "--json")
     assert len(json.loads(told)["added"]) == 4
     pair = dual_encoder(str(clip))
     query = pair.text.encode(["a red square moves to the left"])[0][0]
@@ -382,7 +382,7 @@ def test_evaluate_measures_zero_shot_and_mixes(
         text_encoder=str(clip),
     )
     GMMFormer(config).save_pretrained(trained)
-    run("index", *paths.values(), "--model", trained, "--with", model, "--mix", "0.25", "--library", tmp_path / "mixed")
+    run("index", tmp_path / "mixed", *paths.values(), "--model", trained, "--with", model, "--mix", "0.25")
     run("evaluate", trained, "--with", model, "--mix", "0.25", *asked, "--ranks", tmp_path / "ranks.jsonl")
     ranks = [json.loads(line) for line in (tmp_path / "ranks.jsonl").read_text(encoding="utf-8").splitlines()]
     alone = evaluate(load_model(trained), collection, "test")
@@ -412,17 +412,17 @@ def test_another_model_takes_the_kept_features(
     other = tmp_path / "other"
     torch.manual_seed(9)
     GMMFormer(load_model(model).config).save_pretrained(other)
-    told = json.loads(run("index", "--features-of", made, "--model", other, "--library", tmp_path / "kept", "--json"))
+    told = json.loads(run("index", tmp_path / "kept", "--features-of", made, "--model", other, "--json"))
     assert (told["added"], told["films"]) == (4, 4)
-    assert json.loads(run("index", "--features-of", made, "--library", tmp_path / "kept", "--json"))["added"] == 0
-    run("index", films, "--model", other, "--library", tmp_path / "decoded")
+    assert json.loads(run("index", tmp_path / "kept", "--features-of", made, "--json"))["added"] == 0
+    run("index", tmp_path / "decoded", films, "--model", other)
     with Library.open(tmp_path / "kept") as kept, Library.open(tmp_path / "decoded") as decoded:
         for one, two in zip(kept.search(SENTENCE), decoded.search(SENTENCE), strict=True):
             assert one.film == two.film
             assert (one.start, one.end) == pytest.approx((two.start, two.end), abs=1e-6)
             assert one.score == pytest.approx(two.score, abs=5e-3)
         assert {film.stamp for film in kept.films()} == {film.stamp for film in decoded.films()}
-    zero_shot = ["index", "--features-of", made, "--model", f"zero-shot:{clip}", "--library", tmp_path / "zero"]
+    zero_shot = ["index", tmp_path / "zero", "--features-of", made, "--model", f"zero-shot:{clip}"]
     assert "keeps features of shape-frames-v1" in refused(*zero_shot)
     with (
         Library.open(made) as source,
@@ -463,13 +463,13 @@ def test_watching_retries_at_its_start(films: Path, model: Path, tmp_path: Path,
 
     monkeypatch.setattr("gmmformer.search.library.index_films", index_films)
     monkeypatch.setattr("gmmformer.search.library.settled_changes", lambda *_: iter([None, None]))
-    run("index", films, "--model", model, "--library", tmp_path / "library", "--watch", "--retry", "--json")
+    run("index", tmp_path / "library", films, "--model", model, "--watch", "--retry", "--json")
     assert retried == [True, False, False]
 
 
 def test_killed_indexing_goes_on(films: Path, model: Path, tmp_path: Path, run: Callable[..., str]) -> None:
     library = tmp_path / "library"
-    command = [sys.executable, "-m", "gmmformer", "index", str(films), "--model", str(model), "--library", str(library)]
+    command = [sys.executable, "-m", "gmmformer", "index", str(library), str(films), "--model", str(model)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seen = None
     deadline = time.monotonic() + 60
@@ -485,7 +485,7 @@ def test_killed_indexing_goes_on(films: Path, model: Path, tmp_path: Path, run: 
     with Library.open(library) as opened:
         assert opened.activity() is None
         assert opened.verify() == []
-    run("index", films, "--library", library)
+    run("index", library, films)
     with Library.open(library) as opened:
         assert len(opened.films()) == 4
         assert opened.verify() == []

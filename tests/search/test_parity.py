@@ -8,8 +8,7 @@ import torch
 
 from gmmformer.data import Collection
 from gmmformer.evaluation.evaluating import embed_queries, embed_videos, evaluate
-from gmmformer.evaluation.metrics import metrics_of
-from gmmformer.evaluation.ranking import TIE
+from gmmformer.evaluation.ranking import TIE, metrics_of
 from gmmformer.model import load_model
 from gmmformer.search import Library, ModelEmbedder, index_collection
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmmformer.data import segment_edges
 from gmmformer.errors import InputError
+from gmmformer.model import segment_edges
 from gmmformer.search.windows import Window, clip_spans, cut, timing
 
 

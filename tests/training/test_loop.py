@@ -18,7 +18,7 @@ import torch
 from gmmformer.errors import InputError
 from gmmformer.evaluation import Metrics
 from gmmformer.model import load_model
-from gmmformer.training import EpochEnd, RunSettings, resume, train
+from gmmformer.training import EpochEnd, resume, train
 from gmmformer.training.loop import epoch_order
 from gmmformer.training.processes import seed_step
 
@@ -50,7 +50,7 @@ def assert_equal_runs(ours: Path, theirs: Path) -> None:
 def whole(make_settings, tmp_path_factory) -> Path:
     """A run that nothing interrupted."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    end = train(make_settings(), run)
+    end = train(path=run, **make_settings())
     assert (end.stopped, end.epochs, end.run) == ("done", 3, run)
     return run
 
@@ -87,11 +87,11 @@ def test_what_a_run_leaves(whole):
 
 def test_the_same_seed_gives_the_same_run(whole, make_settings, tmp_path):
     reports: list[EpochEnd] = []
-    train(make_settings(run={"workers": 2}), tmp_path / "again", report=reports.append)
+    train(path=tmp_path / "again", **make_settings(run={"workers": 2}), report=reports.append)
     assert_equal_runs(tmp_path / "again", whole)
     assert [report.epoch for report in reports] == [0, 1, 2]
     assert isinstance(reports[0].metrics, Metrics)
-    train(make_settings(train={"seed": 1}), tmp_path / "other")
+    train(path=tmp_path / "other", **make_settings(train={"seed": 1}))
     assert metrics_of_run(tmp_path / "other") != metrics_of_run(whole)
 
 
@@ -100,7 +100,7 @@ def test_resumed_after_ctrl_c(whole, make_settings, tmp_path, monkeypatch, step)
     run, handler = tmp_path / "run", signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         stop_at(patch, step, lambda: signal.raise_signal(signal.SIGINT))
-        end = train(make_settings(), run)
+        end = train(path=run, **make_settings())
     assert end.stopped == ("interrupted" if step < STEPS - 1 else "done")
     assert end.epochs == (step + 1) // 3
     assert signal.getsignal(signal.SIGINT) is handler
@@ -110,14 +110,14 @@ def test_resumed_after_ctrl_c(whole, make_settings, tmp_path, monkeypatch, step)
 
 def test_a_line_of_metrics_is_not_logged_because_of_the_interruption(make_settings, tmp_path, monkeypatch):
     settings = make_settings(run={"log_every": 4})
-    train(settings, tmp_path / "whole")
+    train(path=tmp_path / "whole", **settings)
     with monkeypatch.context() as patch:
         stop_at(patch, 1, lambda: signal.raise_signal(signal.SIGINT))
-        train(settings, tmp_path / "run")
+        train(path=tmp_path / "run", **settings)
     resume(tmp_path / "run")
     assert_equal_runs(tmp_path / "run", tmp_path / "whole")
     settings = make_settings(run={"log_every": 4, "save_minutes": 1e-9})
-    train(settings, tmp_path / "often")
+    train(path=tmp_path / "often", **settings)
     assert metrics_of_run(tmp_path / "often") == metrics_of_run(tmp_path / "whole")
 
 
@@ -134,7 +134,7 @@ def test_the_second_ctrl_c_is_immediate_and_loses_nothing_that_was_saved(whole, 
         with monkeypatch.context() as patch:
             stop_at(patch, 5, twice)
             with pytest.raises(KeyboardInterrupt):
-                train(make_settings(), tmp_path / "run")
+                train(path=tmp_path / "run", **make_settings())
     finally:
         signal.signal(signal.SIGINT, before)
     resume(tmp_path / "run")
@@ -154,7 +154,7 @@ def test_resumed_after_a_full_disk(whole, make_settings, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", save)
         with pytest.raises(InputError, match=r"state\.pt: the disk is full; nothing was changed there\."):
-            train(make_settings(), run)
+            train(path=run, **make_settings())
     assert torch.load(run / "state.pt", weights_only=True)["progress"]["epoch"] == 1
     assert not list(run.glob(".*.part"))
     resume(run)
@@ -178,7 +178,7 @@ def test_resuming_a_finished_run_changes_nothing(whole, tmp_path):
 def test_resume_takes_this_machine_s_settings(whole, make_settings, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
-        train(make_settings(), tmp_path / "run")
+        train(path=tmp_path / "run", **make_settings())
     resume(tmp_path / "run", workers=1)
     assert_equal_runs(tmp_path / "run", whole)
 
@@ -190,7 +190,7 @@ def test_a_run_killed_before_its_first_state_starts_anew(whole, make_settings, t
     with monkeypatch.context() as patch:
         stop_at(patch, 2, die)
         with pytest.raises(MemoryError):
-            train(make_settings(), tmp_path / "run")
+            train(path=tmp_path / "run", **make_settings())
     assert not (tmp_path / "run" / "state.pt").exists()
     resume(tmp_path / "run")
     assert_equal_runs(tmp_path / "run", whole)
@@ -205,7 +205,7 @@ def test_early_stop(make_settings, tmp_path, monkeypatch):
         return type("Found", (), {"metrics": metrics})()
 
     monkeypatch.setattr("gmmformer.training.loop.evaluate", evaluate)
-    end = train(make_settings(train={"epochs": 50, "patience": 2}), tmp_path / "run")
+    end = train(path=tmp_path / "run", **make_settings(train={"epochs": 50, "patience": 2}))
     # the best is epoch 1; epochs 2, 3 and 4 are more than two without a better one
     assert (end.stopped, end.epochs, end.best_epoch, end.best_sum_recall) == ("early", 5, 1, 30.0)
     assert resume(tmp_path / "run") == end
@@ -216,7 +216,7 @@ def test_early_stop(make_settings, tmp_path, monkeypatch):
 
 def test_a_loss_that_is_not_finite_stops_the_run(make_settings, tmp_path):
     with pytest.raises(InputError, match=r"the loss is nan at step \d+.*lower --lr"):
-        train(make_settings(train={"lr": 1e30, "warmup": 0.0}), tmp_path / "run")
+        train(path=tmp_path / "run", **make_settings(train={"lr": 1e30, "warmup": 0.0}))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_model_of_no_numbers_is_never_saved(make_settings, tmp_path, lr, said)
     # one step an epoch, the first of which has the rate 0 and the second a finite loss
     settings = make_settings(train={"lr": lr, "batch_size": 24, "warmup": 0.5})
     with pytest.raises(InputError, match=rf"run: {said}.* at step 2; .*lower --lr"):
-        train(settings, tmp_path / "run")
+        train(path=tmp_path / "run", **settings)
     assert load_model(tmp_path / "run").training is False  # of the first epoch, and whole
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["progress"]["epoch"] == 1
 
@@ -288,33 +288,33 @@ def test_a_state_of_something_else_is_refused_in_one_sentence(whole, tmp_path, k
 
 
 def test_bfloat16(make_settings, tmp_path):
-    end = train(make_settings(run={"precision": "bf16-mixed"}, train={"epochs": 1}), tmp_path / "run")
+    end = train(path=tmp_path / "run", **make_settings(run={"precision": "bf16"}, train={"epochs": 1}))
     assert end.stopped == "done"
     assert all(weight.dtype == torch.float32 for weight in load_model(tmp_path / "run").state_dict().values())
     assert all(np.isfinite(line["total"]) for line in metrics_of_run(tmp_path / "run"))
 
 
-@pytest.mark.parametrize(("times", "decided"), [(0.5, "bf16-mixed"), (7.0, "32-true")])
+@pytest.mark.parametrize(("times", "decided"), [(0.5, "bf16"), (7.0, "float32")])
 def test_a_run_goes_on_in_the_precision_it_began_with(make_settings, tmp_path, monkeypatch, caplog, times, decided):
     def say(times: float) -> None:
         monkeypatch.setattr("gmmformer.model.devices.relative_time", lambda _: times)
 
     say(times)
     whole, run, settings = tmp_path / "whole", tmp_path / "run", make_settings(run={"precision": "auto"})
-    train(settings, whole)
+    train(path=whole, **settings)
     with monkeypatch.context() as patch:
         stop_at(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
-        assert train(settings, run).stopped == "interrupted"
+        assert train(path=run, **settings).stopped == "interrupted"
     assert json.loads((run / "config.json").read_text())["run"]["precision"] == decided
     say(1 / times)  # on another machine
     resume(run)
     assert_equal_runs(run, whole)
-    other = "32-true" if decided == "bf16-mixed" else "bf16-mixed"
-    train(make_settings(run={"precision": other}), tmp_path / "other")
+    other = "float32" if decided == "bf16" else "bf16"
+    train(path=tmp_path / "other", **make_settings(run={"precision": other}))
     assert metrics_of_run(tmp_path / "other") != metrics_of_run(whole)
     told = [record.getMessage() for record in caplog.records]
-    assert len(told) == (decided == "bf16-mixed")  # resumed where it costs twice the time
-    assert all(message.startswith("--precision bf16-mixed: ") for message in told)
+    assert len(told) == (decided == "bf16")  # resumed where it costs twice the time
+    assert all(message.startswith("--precision bf16: ") for message in told)
 
 
 def test_it_learns(make_settings, tmp_path):
@@ -323,13 +323,13 @@ def test_it_learns(make_settings, tmp_path):
         train={"epochs": 30, "lr": 0.003, "batch_size": 24, "patience": 50, "hard_negative_start_epoch": 100},
         run={"val_split": "train"},
     )
-    end = train(settings, tmp_path / "run")
+    end = train(path=tmp_path / "run", **settings)
     assert end.best_sum_recall > 230  # chance is 4.2 + 20.8 + 41.7 + 100
 
 
 def test_a_split_that_is_not_there(make_settings, tmp_path):
     with pytest.raises(InputError, match="there is no such split; did you mean 'val'"):
-        train(make_settings(run={"val_split": "vall"}), tmp_path / "run")
+        train(path=tmp_path / "run", **make_settings(run={"val_split": "vall"}))
     assert not (tmp_path / "run").exists()
 
 
@@ -372,13 +372,13 @@ def go_on(run):
     if (run / "config.json").exists():
         resume(run)
     else:
-        train(settings, run)
+        train(path=run, **settings)
 
 def lines(run):
     path = run / "metrics.jsonl"
     return path.read_bytes().count(b"\\n") if path.exists() else 0
 
-os.waitpid(child(lambda: train(settings, folder / "whole")), 0)
+os.waitpid(child(lambda: train(path=folder / "whole", **settings)), 0)
 kills, chance = 0, random.Random(int(sys.argv[3]))
 while True:
     pid = child(lambda: go_on(folder / "killed"))
@@ -392,7 +392,7 @@ while True:
     os.waitpid(pid, 0)
     kills += 1
 print(kills, "kills;", ended[1], flush=True)
-pid = child(lambda: train(settings, folder / "full"), limit=12000)
+pid = child(lambda: train(path=folder / "full", **settings), limit=12000)
 print("full:", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 os.waitpid(child(lambda: go_on(folder / "full")), 0)
 """
@@ -401,7 +401,7 @@ os.waitpid(child(lambda: go_on(folder / "full")), 0)
 def test_resumed_after_kill_9_and_after_a_disk_that_was_full(make_settings, tmp_path, drawn):
     import pickle
 
-    settings: RunSettings = make_settings(train={"epochs": 6}, run={"save_minutes": 1e-6})  # after every step
+    settings = make_settings(train={"epochs": 6}, run={"save_minutes": 1e-6})  # after every step
     (tmp_path / "settings").write_bytes(pickle.dumps(settings))
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "settings"), str(tmp_path), str(drawn.integers(2**31))],

@@ -60,7 +60,7 @@ def test_one_process_asked_to_stop_stops_all(two):
 
 
 def test_a_run_is_that_of_one_process(two, settings, tmp_path):
-    train(settings, tmp_path / "one")
+    train(path=tmp_path / "one", **settings)
     ours, theirs = (
         [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         for run in (two / "run", tmp_path / "one")
@@ -76,7 +76,7 @@ def test_a_run_is_that_of_one_process(two, settings, tmp_path):
 
 
 def test_the_first_process_decides_the_precision_of_all(two):
-    assert [(two / f"{rank}.precision").read_text() for rank in range(2)] == ["32-true"] * 2
+    assert [(two / f"{rank}.precision").read_text() for rank in range(2)] == ["float32"] * 2
 
 
 def test_devices():
@@ -95,7 +95,7 @@ def test_devices():
 def test_one_process_is_the_only_one():
     fabric, run = launch(RunConfig(device="cpu"))
     assert (fabric.world_size, fabric.is_global_zero) == (1, True)
-    assert run.precision in ("32-true", "bf16-mixed")
+    assert run.precision in ("float32", "bf16")
 
 
 def test_what_a_step_draws_depends_on_seed_and_step_alone():

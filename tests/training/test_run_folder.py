@@ -11,26 +11,26 @@ from gmmformer.training import RunFolder, RunSettings
 
 @pytest.fixture
 def folder(make_settings, tmp_path) -> RunFolder:
-    return RunFolder.create(tmp_path / "run", make_settings())
+    return RunFolder.create(tmp_path / "run", RunSettings.of(**make_settings()))
 
 
 def test_settings_round_trip(make_settings, folder):
-    settings = make_settings()
+    settings = RunSettings.of(**make_settings())
     assert RunSettings.read(folder.path / "config.json") == settings
-    assert make_settings(train={"lr": 0.5}) != settings
+    assert RunSettings.of(**make_settings(train={"lr": 0.5})) != settings
 
 
 def test_a_folder_that_is_there(make_settings, folder, tmp_path):
-    RunFolder.create(folder.path, make_settings())  # a run that came to nothing may be started again
+    RunFolder.create(folder.path, RunSettings.of(**make_settings()))  # a run that came to nothing may be started again
     folder.log({"kind": "step"}, 1)
     with pytest.raises(InputError, match=r"run: exists already; go on with it by --resume .*run, or choose another"):
-        RunFolder.create(folder.path, make_settings())
+        RunFolder.create(folder.path, RunSettings.of(**make_settings()))
     (tmp_path / "empty").mkdir()
-    RunFolder.create(tmp_path / "empty", make_settings())
+    RunFolder.create(tmp_path / "empty", RunSettings.of(**make_settings()))
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(InputError, match="cannot be written"):
-            RunFolder.create(path, make_settings())
+            RunFolder.create(path, RunSettings.of(**make_settings()))
 
 
 @pytest.mark.parametrize(

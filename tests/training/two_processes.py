@@ -83,7 +83,7 @@ def main() -> None:
     found = [compare(fabric, videos, hard) for videos in (6, 5, 2, 1) for hard in (True, False)]
     (out / f"{fabric.global_rank}.json").write_text(json.dumps(found))
     (out / f"{fabric.global_rank}.precision").write_text(run.precision)
-    train(pickle.loads(settings.read_bytes()), out / "run")
+    train(path=out / "run", **pickle.loads(settings.read_bytes()))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from typing import Any
 
 import tyro
 
-from gmmformer.cli import surroundings
+from gmmformer.cli import terminal
 from gmmformer.cli.arguments import read_arguments
 from gmmformer.cli.films import demo, extract
-from gmmformer.cli.library import index, library, search
+from gmmformer.cli.library import index
+from gmmformer.cli.looking_after import library
 from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
-from gmmformer.cli.serving import serve
+from gmmformer.cli.searching import search, serve
 from gmmformer.config import Preset, preset
 
 __all__ = ["COMMANDS", "main"]
@@ -36,14 +37,14 @@ COMMANDS: dict[str, Callable[..., int]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 (done, but not all is well), 2 (bad input) or 130 (interrupted)."""
     try:
-        surroundings.prepare()
-        with contextlib.redirect_stdout(surroundings.Output(sys.stdout)) as output:
+        terminal.prepare()
+        with contextlib.redirect_stdout(terminal.Output(sys.stdout)) as output:
             try:
                 return _run(list(sys.argv[1:] if arguments is None else arguments))
             finally:
                 output.flush()
     except (Exception, KeyboardInterrupt) as error:
-        code = surroundings.told(error)
+        code = terminal.told(error)
         if code is None:
             raise
         return code

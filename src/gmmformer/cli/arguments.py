@@ -32,7 +32,7 @@ GOES_WITH: dict[str, dict[str, str]] = {
 _OF_FILMS = ("--prune", "--retry", "--watch", "--batch-size", "--decoders", "--time-limit", "--memory-limit")
 NOT_WITH: dict[str, dict[str, tuple[str, ...]]] = {
     "index": {"--data": _OF_FILMS, "--features-of": _OF_FILMS},
-    "search": {"--batch": ("--contact-sheet", "--cut")},
+    "search": {"--sentences": ("--contact-sheet", "--cut")},
 }
 """Options that do nothing beside the one that is the key."""
 

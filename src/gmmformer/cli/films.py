@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from gmmformer.cli.shared import bars, film_bar, report_epoch
+from gmmformer.cli.terminal import bars, film_bar, telling
 from gmmformer.config import DecodeConfig, Running
 from gmmformer.errors import InputError
 
@@ -107,7 +107,7 @@ def extract(
     return 0 if report.records else 1
 
 
-def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527) -> int:
+def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527, json: bool = False) -> int:
     """Render small films, extract, train, evaluate on films not seen, index and search those: gmmformer demo OUT
 
     A few minutes on two cores. Nothing is downloaded.
@@ -116,13 +116,18 @@ def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527) -> int:
         out: Folder to work in.
         films: Films to render.
         seed: The world of the films, and the training.
+        json: Print one JSON object at the end, and nothing else, on stdout.
     """
-    from gmmformer.cli.library import print_hits
+    from gmmformer.cli.searching import print_hits
     from gmmformer.demo.run import run_demo
     from gmmformer.evaluation import metrics_table
 
     with bars() as progress:
-        end = run_demo(out, films=films, seed=seed, progress=progress, say=print, report=report_epoch)
+        end = run_demo(out, films=films, seed=seed, progress=progress, **telling(json))
+    if json:
+        paths = {name: str(getattr(end, name)) for name in ("model", "library", "contact_sheet", "curves")}
+        print(json_format.dumps({**end.metrics.as_dict(), "chance": end.chance.as_dict(), **paths}))
+        return 0
     print(metrics_table({"model": end.metrics, "chance": end.chance}))
     times = end.metrics.recall[0] / end.chance.recall[0]
     print(f"R@1 is {times:.0f} times chance, over {end.metrics.videos} films and {end.metrics.queries} sentences\n")

@@ -1,4 +1,4 @@
-"""What `gmmformer library` does, action by action."""
+"""The command that looks after a library: library, action by action."""
 
 import json as json_format
 import os
@@ -6,16 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from gmmformer.data.progress import Progress
+from tyro.conf import Positional
+
+from gmmformer.cli.library import check_server
+from gmmformer.cli.terminal import bars
 from gmmformer.errors import InputError
 from gmmformer.media.films import path_text, printable
 from gmmformer.names import composed, folded_path
-from gmmformer.search import Library
-from gmmformer.search.hits import clock
+
+if TYPE_CHECKING:
+    from gmmformer.data.progress import Progress
+    from gmmformer.search import Library
 
 
-def _info(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+def _info(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
     info = library.info()
     if json:
         print(json_format.dumps(asdict(info)))
@@ -37,7 +43,9 @@ def _info(library: Library, films: Sequence[str], json: bool, progress: Progress
     return 0
 
 
-def _list(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+def _list(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
+    from gmmformer.search.hits import clock
+
     for film in library.films():
         if json:
             told = {
@@ -52,7 +60,7 @@ def _list(library: Library, films: Sequence[str], json: bool, progress: Progress
     return 0
 
 
-def _failures(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+def _failures(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
     for path, _, reason in library.failures():
         if json:
             print(json_format.dumps({"film": path_text(path), "reason": reason}))
@@ -61,7 +69,7 @@ def _failures(library: Library, films: Sequence[str], json: bool, progress: Prog
     return 0
 
 
-def _remove(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+def _remove(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
     known = [*library.known(), *(failure.path for failure in library.failures())]
     wanted: dict[str, None] = {}
     for film in films:
@@ -92,7 +100,7 @@ def _named(film: str, known: Sequence[str], folder: Path) -> list[str]:
     raise InputError(f"{printable(film)}: there is no such film in {folder}; `list` shows what there is")
 
 
-def _verify(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+def _verify(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
     damage = library.verify(progress)
     if json:
         print(json_format.dumps({"damage": damage}))
@@ -101,20 +109,20 @@ def _verify(library: Library, films: Sequence[str], json: bool, progress: Progre
     return 1 if damage else 0
 
 
-def _compact(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+def _compact(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
     done = library.compact(progress)
     told = done._asdict()
     print(json_format.dumps(told) if json else f"{done.films:,} removed films, {done.freed_bytes:,} bytes given back")
     return 0
 
 
-def _rebuild(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
+def _rebuild(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
     library.rebuild(progress)
     print(json_format.dumps({"windows": library.info().windows}) if json else "the index is made")
     return 0
 
 
-ACTIONS: dict[str, Callable[[Library, Sequence[str], bool, Progress], int]] = {
+_ACTIONS: dict[str, Callable[["Library", Sequence[str], bool, "Progress"], int]] = {
     "info": _info,
     "list": _list,
     "failures": _failures,
@@ -123,3 +131,37 @@ ACTIONS: dict[str, Callable[[Library, Sequence[str], bool, Progress], int]] = {
     "compact": _compact,
     "rebuild": _rebuild,
 }
+
+
+def library(
+    folder: Positional[Path],
+    action: Positional[Literal["info", "list", "failures", "remove", "verify", "compact", "rebuild"]] = "info",
+    films: Positional[tuple[str, ...]] = (),
+    *,
+    engine: str = "auto",
+    json: bool = False,
+) -> int:
+    """Look after a library: gmmformer library DIR info|list|failures|remove FILMS|verify|compact|rebuild
+
+    info: what it is and holds. list: its films. failures: films that could not be read, and why. remove: takes films
+    out. verify: reads everything and finds damage; exit code 1 if there is any. compact: gives back the room of removed
+    films. rebuild: trains the index of the ann engine anew, or fills a Milvus server anew.
+
+    Args:
+        folder: Folder of the library.
+        action: What to do.
+        films: With remove: paths as `list` shows them, or globs.
+        engine: With rebuild and compact: the address of a Milvus server that the library was put on.
+        json: Print JSON, and nothing else, on stdout.
+    """
+    from gmmformer.search import Library
+
+    if bool(films) != (action == "remove"):
+        raise InputError("remove takes films, no other action does: gmmformer library DIR remove FILM ...")
+    if engine != "auto" and action not in ("rebuild", "compact"):
+        raise InputError(
+            f"--engine {engine}: goes with rebuild and compact, and does nothing with {action}; leave it out"
+        )
+    check_server(engine)
+    with bars() as progress, Library.open(folder, engine=engine) as opened:
+        return _ACTIONS[action](opened, films, json, progress)

@@ -3,14 +3,14 @@
 import json as json_format
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, Suppress, arg
 
-from gmmformer.cli.shared import bars, report_epoch
-from gmmformer.cli.shared import device as device_of
-from gmmformer.config import PRESETS, NetworkConfig, RunConfig, TrainConfig, Window
+from gmmformer.cli.terminal import bars, report_epoch
+from gmmformer.config import NetworkConfig, RunConfig, TrainConfig, Window
 from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def train(
         data: Folder that holds collections in the MS-SL layout.
         collection: Name of the collection, a folder in it.
         out: Run folder to make.
-        feature: Folder of video features under FeatureData. Default: the preset's, or the only one there.
+        feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
         preset: Published settings to start from: tvr, activitynet or charades. Other flags change them.
         resume: Run folder to go on with; all settings are its own, but those of the machine.
         json: Print one JSON object at the end, and nothing else, on stdout.
@@ -56,7 +56,6 @@ def train(
     if resume is not None and (own := [option for option in given if option not in _BESIDE_RESUME]):
         raise InputError(f"{own[0]}: a resumed run keeps its own settings; leave it out, or start a new run")
     from gmmformer.data import Collection
-    from gmmformer.training import RunSettings, new_model_config
     from gmmformer.training import resume as resume_run
     from gmmformer.training import train as train_run
 
@@ -73,16 +72,9 @@ def train(
         assert data is not None
         assert collection is not None
         assert out is not None
-        opened = Collection.open(data, collection, feature=feature or (PRESETS[preset].feature if preset else None))
-        settings = RunSettings(
-            root=data.resolve(),
-            collection=collection,
-            feature=opened.feature,
-            model=new_model_config(opened, **vars(network)),
-            train=training,
-            run=run,
-        )
-        end = train_run(settings, out, report=report, progress=True)
+        opened = Collection.open(data, collection, feature=feature)
+        settings = {**vars(network), **vars(training), **vars(run)}
+        end = train_run(opened, out, report=report, progress=True, **settings)
     if int(os.environ.get("RANK", "0")) == 0:
         _report_training(end, json)
     return 130 if end.stopped == "interrupted" else 0
@@ -129,7 +121,7 @@ def evaluate(
     from gmmformer.data import Collection
     from gmmformer.evaluation import chance, metrics_table
     from gmmformer.evaluation import evaluate as evaluate_model
-    from gmmformer.model import load_model
+    from gmmformer.model import find_device, load_model
 
     opened = Collection.open(data, collection, feature=feature)
     top = 10 if ranks else 1
@@ -145,7 +137,7 @@ def evaluate(
             found = evaluate_encoders(encoders, opened, split, top=top, workers=workers, progress=progress)
     else:
         loaded = load_model(model, allow_download=allow_download, **({"window": window} if window else {}))
-        found = evaluate_model(loaded.to(device_of(device)), opened, split, workers=workers, progress=True, top=top)
+        found = evaluate_model(loaded.to(find_device(device)), opened, split, workers=workers, progress=True, top=top)
     if ranks is not None:
         found.write_ranks(ranks)
     if json:
@@ -157,7 +149,7 @@ def evaluate(
     return 0
 
 
-def convert(file: Positional[Path], out: Positional[Path]) -> int:
+def convert(file: Positional[Path], out: Positional[Path], *, json: bool = False) -> int:
     """Turn a published checkpoint into a model folder (config.json, model.safetensors): gmmformer convert FILE OUT
 
     Nothing in the file is executed.
@@ -165,6 +157,7 @@ def convert(file: Positional[Path], out: Positional[Path]) -> int:
     Args:
         file: A checkpoint as the published system saved it.
         out: Folder to make.
+        json: Print one JSON object, and nothing else, on stdout.
     """
     from gmmformer.model import read_published
 
@@ -174,7 +167,15 @@ def convert(file: Positional[Path], out: Positional[Path]) -> int:
     model = checkpoint.model()
     model.save_pretrained(out)
     parameters = sum(weight.numel() for weight in model.parameters())
-    print(f"{out}: {parameters:,} parameters, {model.config.feature_dim}-d videos, {model.config.query_dim}-d tokens")
+    config = model.config
+    told = {
+        "model": str(out),
+        "parameters": parameters,
+        "feature_dim": config.feature_dim,
+        "query_dim": config.query_dim,
+    }
+    text = f"{out}: {parameters:,} parameters, {config.feature_dim}-d videos, {config.query_dim}-d tokens"
+    print(json_format.dumps(told) if json else text)
     return 0
 
 
@@ -206,6 +207,7 @@ def simulate(
     seed: int = 9527,
     feature_dim: int | None = None,
     query_dim: int | None = None,
+    json: bool = False,
 ) -> int:
     """Write a made-up collection with known moments in the MS-SL layout: gmmformer simulate OUT --like tvr --videos 500
 
@@ -217,6 +219,7 @@ def simulate(
         seed: The same seed gives the same collection.
         feature_dim: Width of the video features. Default: as the real collection.
         query_dim: Width of the token features. Default: as the real collection.
+        json: Print one JSON object, and nothing else, on stdout.
     """
     from gmmformer.data import simulate as simulate_collection
 
@@ -231,6 +234,9 @@ def simulate(
             query_dim=query_dim,
             progress=progress,
         )
+    if json:
+        print(json_format.dumps({**asdict(made), "root": str(made.root)}))
+        return 0
     counts = ", ".join(f"{count:,} {split}" for split, count in made.videos.items())
     print(f"{made.root / made.name}: {counts} videos, {sum(made.sentences.values()):,} sentences, {made.rows:,} rows")
     print(f"what it holds: gmmformer check-data {made.root} --collection {made.name}")

@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Int
+from torch import Tensor
 
 from gmmformer.config import PRESETS, ModelConfig
-from gmmformer.data.batches import TrainingBatch, query_batch, video_batch
 from gmmformer.data.captions import Captions, read_captions
 from gmmformer.data.features import FrameFeatures
-from gmmformer.data.pooling import concatenated_ranges
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.data.text_features import TextFeatures
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import read_json
-from gmmformer.model.inputs import QueryBatch, VideoBatch
+from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch
+from gmmformer.model.pooling import concatenated_ranges
 
 ORIGIN = "extraction.json"
 """File beside features, and beside captions, that says what `gmmformer extract` made them with."""
@@ -30,6 +30,19 @@ class Origin(NamedTuple):
     text_encoder: str | None
     fps: float | None
     """Rows per second of film."""
+
+
+class TrainingBatch(NamedTuple):
+    """Videos and all their sentences."""
+
+    videos: VideoBatch
+    """This process's share of the batch's videos."""
+    queries: QueryBatch
+    """All sentences of these videos, video after video."""
+    labels: Int[Tensor, "queries"]
+    """The index of each sentence's video in the whole batch, over all processes."""
+    batch_videos: int
+    """Videos of the whole batch."""
 
 
 class Collection:
@@ -46,7 +59,7 @@ class Collection:
         self._captions: dict[str, Captions] = {}
 
     @classmethod
-    def open(cls, root: Path, name: str, *, feature: str | None = None) -> "Collection":
+    def open(cls, root: str | Path, name: str, *, feature: str | None = None) -> "Collection":
         """The collection ROOT/NAME.
 
         Without `feature`, the video features are the published ones of that collection if they are there, else the
@@ -150,6 +163,21 @@ class Collection:
 
         return read_ahead(make, starts, workers)
 
+    def see_fits(self, config: ModelConfig) -> None:
+        """Refuse features of other widths than a model takes.
+
+        Raises:
+            InputError: A width differs.
+        """
+        for what, dim, wanted in (
+            (self.frames.folder, self.frames.dim, config.feature_dim),
+            (self.text.path, self.text.dim, config.query_dim),
+        ):
+            if dim != wanted:
+                raise InputError(
+                    f"{what}: has features of {dim} dims, but the model takes {wanted}; use those it was trained on"
+                )
+
     def _videos(self, video_ids: tuple[str, ...] | list[str], config: ModelConfig) -> VideoBatch:
         return video_batch(self.frames.views_of(video_ids), config, names=video_ids)
 
@@ -158,14 +186,7 @@ class Collection:
 
     def _checked(self, split: str, config: ModelConfig) -> Captions:
         """The split's captions, when everything fits that can be seen without reading features."""
-        for what, dim, wanted in (
-            (self.frames.folder, self.frames.dim, config.feature_dim),
-            (self.text.path, self.text.dim, config.query_dim),
-        ):
-            if dim != wanted:
-                raise InputError(
-                    f"{what}: has features of {dim} dims, but the model takes {wanted}; use those it was made for"
-                )
+        self.see_fits(config)
         captions = self.captions(split)
         for video_id in captions.video_ids:
             self.frames.rows_of(video_id)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmmformer.data.pooling import concatenated_ranges
 from gmmformer.data.sizes import Sizes
 from gmmformer.errors import InputError
+from gmmformer.model.pooling import concatenated_ranges
 
 CONCEPTS_PER_SCENE = 4
 ROWS_PER_SCENE = 10

@@ -3,12 +3,13 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from gmmformer.config import DecodeConfig, RunConfig, TrainConfig
+from gmmformer.config import DecodeConfig
 from gmmformer.cores import usable_cores
-from gmmformer.data import Collection, segment_edges
+from gmmformer.data import Collection
 from gmmformer.data.progress import Progress
 from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.demo.render import render_films, write_captions
@@ -19,15 +20,21 @@ from gmmformer.media.extract import extract
 from gmmformer.media.frames import frame_at
 from gmmformer.media.report import ExtractStatus, read_film_records
 from gmmformer.media.sheet import RIGHT, Picture, SheetRow, draw_contact_sheet
-from gmmformer.model import GMMFormer, load_model
+from gmmformer.model import Network, load_model, segment_edges
 from gmmformer.search import Hit, Library, choose_encoders
-from gmmformer.training import EpochEnd, RunSettings, new_model_config, train
+from gmmformer.training import EpochEnd, train
 
 COLLECTION = "demo"
-NETWORK = {"hidden": 128, "heads": 4, "input_drop": 0.2, "drop": 0.1}
-TRAINING = TrainConfig(
-    lr=1.5e-3, batch_size=32, epochs=40, patience=40, margin=0.2, hard_negative_start_epoch=6, hard_pool_size=5
-)
+NETWORK: dict[str, Any] = {"hidden": 128, "heads": 4, "input_drop": 0.2, "drop": 0.1}
+TRAINING: dict[str, Any] = {
+    "lr": 1.5e-3,
+    "batch_size": 32,
+    "epochs": 40,
+    "patience": 40,
+    "margin": 0.2,
+    "hard_negative_start_epoch": 6,
+    "hard_pool_size": 5,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +102,7 @@ def run_demo(
     say("3/5  training")
     collection = Collection.open(out / "data", COLLECTION)
     shutil.rmtree(out / "run", ignore_errors=True)
-    settings = RunSettings(
-        root=(out / "data").resolve(),
-        collection=COLLECTION,
-        feature=collection.feature,
-        model=new_model_config(collection, **NETWORK),
-        train=replace(TRAINING, seed=seed),
-        run=RunConfig(),
-    )
-    train(settings, out / "run", report=report, progress=True)
+    train(collection, out / "run", report=report, progress=True, seed=seed, **NETWORK, **TRAINING)
 
     say("4/5  evaluating on films that it has not seen")
     model = load_model(out / "run")
@@ -147,7 +146,7 @@ def _films_read(progress: Progress, status: ExtractStatus) -> None:
     progress("films decoded", status.done, status.films)
 
 
-def _rows(found: Evaluation, collection: Collection, model: GMMFormer, count: int = 8) -> list[SheetRow]:
+def _rows(found: Evaluation, collection: Collection, model: Network, count: int = 8) -> list[SheetRow]:
     """The best three films for some sentences, each with the frame in the middle of the clip that won."""
     captions = found.captions
     film_of = {record.video: record.film for record in read_film_records(collection.frames.folder)}

@@ -5,15 +5,22 @@ from gmmformer.evaluation.evaluating import (
     VIDEO_BATCH,
     Evaluation,
     NotFiniteError,
-    check_widths,
     embed_queries,
     embed_videos,
     evaluate,
     evaluate_vectors,
-    fused_space,
+    room_for,
 )
-from gmmformer.evaluation.metrics import RECALL_AT, Metrics, chance, metrics_of, ranks
-from gmmformer.evaluation.ranking import TopVideos, rank_videos, top_videos
+from gmmformer.evaluation.ranking import (
+    RECALL_AT,
+    Metrics,
+    TopVideos,
+    chance,
+    metrics_of,
+    rank_videos,
+    ranks,
+    top_videos,
+)
 from gmmformer.evaluation.report import metrics_table, plot_curves
 
 __all__ = [
@@ -25,16 +32,15 @@ __all__ = [
     "NotFiniteError",
     "TopVideos",
     "chance",
-    "check_widths",
     "embed_queries",
     "embed_videos",
     "evaluate",
     "evaluate_vectors",
-    "fused_space",
     "metrics_of",
     "metrics_table",
     "plot_curves",
     "rank_videos",
     "ranks",
+    "room_for",
     "top_videos",
 ]

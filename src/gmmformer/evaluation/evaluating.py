@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
 from gmmformer.data import Captions, Collection
 from gmmformer.errors import InputError
-from gmmformer.evaluation.metrics import Metrics, metrics_of
-from gmmformer.evaluation.ranking import TopVideos, own_scores, rank_videos, top_videos
+from gmmformer.evaluation.ranking import Metrics, TopVideos, metrics_of, own_scores, rank_videos, top_videos
 from gmmformer.files import written_whole
-from gmmformer.model import GMMFormer
+from gmmformer.model import Network, VectorGroup
 
 VIDEO_BATCH, QUERY_BATCH = 100, 50
 """The published batches; with window="batch" the first is part of the result."""
@@ -82,7 +80,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    model: GMMFormer,
+    model: Network,
     collection: Collection,
     split: str,
     *,
@@ -105,33 +103,35 @@ def evaluate(
             the model makes of them is not finite.
     """
     started = time.perf_counter()
-    check_widths(model, collection)
+    collection.see_fits(model.config)
     captions = collection.captions(split)
     training = model.training
     model.eval()
     try:
-        with fused_space(len(captions.video_ids), model) as fused:
+        with room_for(len(captions.video_ids), model) as stored:
             queries = embed_queries(model, collection, split, workers=workers, progress=progress)
-            embed_videos(model, collection, split, fused, workers=workers, progress=progress)
-            return evaluate_vectors(queries, fused, captions, top=top, started=started)
+            embed_videos(model, collection, split, stored, workers=workers, progress=progress)
+            return evaluate_vectors(queries, stored, captions, model.groups, top=top, started=started)
     finally:
         model.train(training)
 
 
 def evaluate_vectors(
     queries: Float[Tensor, "queries dim"],
-    fused: Float[Tensor, "videos clips dim"],
+    stored: Float[Tensor, "videos vectors dim"],
     captions: Captions,
+    groups: Sequence[VectorGroup],
     *,
     top: int = 10,
     started: float | None = None,
 ) -> Evaluation:
-    """Rank videos for sentences, both given as vectors whose largest inner product is the score.
+    """Rank videos for sentences, both given as vectors.
 
     Args:
         queries: Unit vectors of the sentences of a split, in the order of its caption file.
-        fused: Vectors of its videos, in the order of their first appearance there.
+        stored: Vectors of its videos, in the order of their first appearance there.
         captions: The split.
+        groups: How inner products with the vectors of a video make a score.
         top: Best videos to keep for each sentence.
         started: `time.perf_counter()` when the work began, for `Evaluation.seconds`.
 
@@ -140,39 +140,22 @@ def evaluate_vectors(
     """
     started = time.perf_counter() if started is None else started
     _see_finite(queries, "sentence", captions.caption_ids)
-    _see_finite(fused, "video", captions.video_ids)
+    _see_finite(stored, "video", captions.video_ids)
     video_of_query = torch.from_numpy(captions.video_of_query)
-    found = rank_videos(queries, fused, video_of_query).cpu().numpy()
-    scores = own_scores(queries, fused, video_of_query).cpu().numpy()
+    found = rank_videos(queries, stored, video_of_query, groups).cpu().numpy()
+    scores = own_scores(queries, stored, video_of_query, groups).cpu().numpy()
     return Evaluation(
         metrics=metrics_of(found, len(captions.video_ids)),
         ranks=found,
         scores=scores,
-        top=TopVideos(*(column.cpu() for column in top_videos(queries, fused, top))),
+        top=TopVideos(*(column.cpu() for column in top_videos(queries, stored, top, groups))),
         captions=captions,
         seconds=time.perf_counter() - started,
     )
 
 
-def check_widths(model: GMMFormer, collection: Collection) -> None:
-    """Refuse features of another kind than the model's.
-
-    Raises:
-        InputError: A width differs.
-    """
-    for what, ours, theirs in (
-        (f"video features {collection.feature}", model.config.feature_dim, collection.frames.dim),
-        ("text features", model.config.query_dim, collection.text.dim),
-    ):
-        if ours != theirs:
-            raise InputError(
-                f"{collection.root / collection.name}: the {what} are {theirs}-dimensional, the model takes {ours}; "
-                "use the features it was trained on"
-            )
-
-
 def embed_queries(
-    model: GMMFormer, collection: Collection, split: str, *, workers: int = 0, progress: bool = False
+    model: Network, collection: Collection, split: str, *, workers: int = 0, progress: bool = False
 ) -> Float[Tensor, "queries hidden"]:
     """The unit vectors of all sentences of a split, in the order of its caption file, on the model's device."""
     batches = collection.query_batches(split, model.config, batch_size=QUERY_BATCH, workers=workers)
@@ -180,34 +163,34 @@ def embed_queries(
     parts = []
     with tqdm(total=total, desc="sentences", unit="sentence", disable=not progress, leave=False) as bar:
         for batch in batches:
-            parts.append(F.normalize(model.encode_query(batch).float(), dim=-1))
+            parts.append(model.encode_query(batch))
             bar.update(len(batch.lengths))
     return torch.cat(parts)
 
 
 def embed_videos(
-    model: GMMFormer,
+    model: Network,
     collection: Collection,
     split: str,
-    into: Float[Tensor, "videos clips hidden"],
+    into: Float[Tensor, "videos vectors hidden"],
     *,
     workers: int = 0,
     progress: bool = False,
 ) -> None:
-    """Fill `into` with the fused vectors of all videos of a split, in the order of their first appearance."""
+    """Fill `into` with the vectors of all videos of a split, in the order of their first appearance."""
     done = 0
     with tqdm(total=len(into), desc="videos", unit="video", disable=not progress, leave=False) as bar:
         for batch in collection.video_batches(split, model.config, batch_size=VIDEO_BATCH, workers=workers):
-            fused = model.fuse(model.encode_video(batch))
-            into[done : done + len(fused)] = fused
-            done += len(fused)
-            bar.update(len(fused))
+            vectors = model.encode_video(batch)
+            into[done : done + len(vectors)] = vectors
+            done += len(vectors)
+            bar.update(len(vectors))
 
 
 @contextmanager
-def fused_space(videos: int, model: GMMFormer) -> Iterator[Float[Tensor, "videos clips hidden"]]:
-    """Room for the fused vectors of `videos`: on the model's device, or in a mapped temporary file if they are many."""
-    shape = (videos, model.config.map_size, model.config.hidden)
+def room_for(videos: int, model: Network) -> Iterator[Float[Tensor, "videos vectors hidden"]]:
+    """Room for the vectors of `videos`: on the model's device, or in a mapped temporary file if they are many."""
+    shape = (videos, sum(group.vectors for group in model.groups), model.config.hidden)
     if 4 * int(np.prod(shape)) <= _RESIDENT_BYTES:
         yield torch.empty(shape, device=model.device)
         return

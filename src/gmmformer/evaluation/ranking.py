@@ -1,18 +1,96 @@
-"""Ranks and best videos without the whole score matrix: blocks of queries against blocks of videos."""
+"""What a ranking is worth (R@K, SumR, MedR, MRR), and ranks and best videos without the whole score matrix."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gmmformer.model import fused_clip_scores
+from gmmformer.model import VectorGroup, best_of, products
 
+RECALL_AT = (1, 5, 10, 100)
 TIE = 2.0**-22
 """Scores nearer than this are one score: a few steps of float32 at 1, so that equal videos tie in whatever block."""
 
 _BLOCK_BYTES = 2**25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """How well a collection's sentences find their videos."""
+
+    recall: tuple[float, float, float, float]
+    """R@1, R@5, R@10, R@100: share of sentences whose video ranks that high, in percent."""
+    median_rank: float
+    """MedR; 1 is best."""
+    mean_reciprocal_rank: float
+    """MRR, in (0, 1]."""
+    queries: int
+    videos: int
+
+    @property
+    def sum_recall(self) -> float:
+        """SumR, the sum of the four recalls; at most 400."""
+        return sum(self.recall)
+
+    def as_dict(self) -> dict[str, float | int]:
+        """The field's names for the numbers."""
+        return {
+            **{f"R@{k}": value for k, value in zip(RECALL_AT, self.recall, strict=True)},
+            "SumR": self.sum_recall,
+            "MedR": self.median_rank,
+            "MRR": self.mean_reciprocal_rank,
+            "queries": self.queries,
+            "videos": self.videos,
+        }
+
+
+def ranks(
+    scores: Float[np.ndarray, "queries videos"], video_of_query: Int[np.ndarray, "queries"]
+) -> Int[np.ndarray, "queries"]:
+    """The rank of each query's own video, 1 the best: 1 and the other videos that do not score lower.
+
+    So a tie counts against the model, and so does whatever cannot be compared: NaN for the own video is the last rank.
+
+    >>> ranks(np.array([[0.5, 0.9, 0.5], [0.1, 0.7, 0.2], [0.1, np.nan, 0.2]]), np.array([0, 1, 1]))
+    array([3, 1, 3])
+    """
+    own = np.take_along_axis(scores, video_of_query[:, None], axis=1)
+    return np.asarray((~(scores < own)).sum(axis=1))  # the own video, which is not lower than itself, is the 1
+
+
+def metrics_of(ranks: Int[np.ndarray, "queries"], videos: int) -> Metrics:
+    """The metrics of the ranks (1 the best) of each query's own video among `videos`.
+
+    >>> metrics_of(np.array([1, 2, 40, 400]), 500).recall
+    (25.0, 50.0, 50.0, 75.0)
+    """
+    return Metrics(
+        recall=tuple(100 * int((ranks <= k).sum()) / len(ranks) for k in RECALL_AT),  # type: ignore[arg-type]
+        median_rank=float(np.median(ranks)),
+        mean_reciprocal_rank=float(np.mean(1 / ranks)),
+        queries=len(ranks),
+        videos=videos,
+    )
+
+
+def chance(videos: int, queries: int) -> Metrics:
+    """The metrics to expect of random scores over `videos`.
+
+    >>> chance(200, 1000).sum_recall
+    58.0
+    """
+    uniform = np.arange(1, videos + 1)
+    return Metrics(
+        recall=tuple(100 * min(k, videos) / videos for k in RECALL_AT),  # type: ignore[arg-type]
+        median_rank=float(np.median(uniform)),
+        mean_reciprocal_rank=float(np.mean(1 / uniform)),
+        queries=queries,
+        videos=videos,
+    )
 
 
 class TopVideos(NamedTuple):
@@ -26,13 +104,16 @@ class TopVideos(NamedTuple):
 
 def own_scores(
     queries: Float[Tensor, "queries dim"],
-    fused: Float[Tensor, "videos clips dim"],
+    stored: Float[Tensor, "videos vectors dim"],
     video_of_query: Int[Tensor, "queries"],
+    groups: Sequence[VectorGroup],
 ) -> Float[Tensor, "queries"]:
     """The score of each unit query against its own video."""
-    step = max(1, _BLOCK_BYTES // (4 * fused[0].numel()))
+    step = max(1, _BLOCK_BYTES // (4 * stored[0].numel()))
     parts = [
-        torch.einsum("qd,qcd->qc", some, fused[own.to(fused.device)].to(queries.device, torch.float32)).amax(-1)
+        best_of(
+            torch.einsum("qd,qvd->qv", some, stored[own.to(stored.device)].to(queries.device, torch.float32)), groups
+        )[0]
         for some, own in zip(torch.split(queries, step), torch.split(video_of_query, step), strict=True)
     ]
     return torch.cat(parts)
@@ -40,36 +121,42 @@ def own_scores(
 
 def rank_videos(
     queries: Float[Tensor, "queries dim"],
-    fused: Float[Tensor, "videos clips dim"],
+    stored: Float[Tensor, "videos vectors dim"],
     video_of_query: Int[Tensor, "queries"],
+    groups: Sequence[VectorGroup],
 ) -> Int[Tensor, "queries"]:
     """The rank of each unit query's own video, 1 the best: 1 and the other videos that do not score lower.
 
     So ties count against the model, and so does whatever cannot be compared: NaN for the own video is the last rank.
-    `fused` may lie elsewhere than the queries (in a mapped file, say): it passes by once, block by block.
+    `stored` may lie elsewhere than the queries (in a mapped file, say): it passes by once, block by block.
     """
-    least = own_scores(queries, fused, video_of_query) - TIE
+    least = own_scores(queries, stored, video_of_query, groups) - TIE
     own = video_of_query.to(queries.device)
     better = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
-    for first, scores, _, rows in _blocks(queries, fused):
+    for first, scores, _, rows in _blocks(queries, stored, groups):
         others = own[rows, None] != torch.arange(first, first + scores.shape[1], device=scores.device)
         better[rows] += (~(scores < least[rows, None]) & others).sum(1)
     return better + 1
 
 
-def top_videos(queries: Float[Tensor, "queries dim"], fused: Float[Tensor, "videos clips dim"], k: int) -> TopVideos:
+def top_videos(
+    queries: Float[Tensor, "queries dim"],
+    stored: Float[Tensor, "videos vectors dim"],
+    k: int,
+    groups: Sequence[VectorGroup],
+) -> TopVideos:
     """The k best videos of each unit query (all of them if there are fewer), with their winning clips.
 
     Videos whose score is NaN come last.
     """
-    k = min(k, len(fused))
+    k = min(k, len(stored))
     shape = (len(queries), k)
     best = TopVideos(
         torch.full(shape, -1, dtype=torch.int64, device=queries.device),  # no video yet
         torch.full(shape, float("-inf"), device=queries.device),
         torch.zeros(shape, dtype=torch.int64, device=queries.device),
     )
-    for first, scores, clips, rows in _blocks(queries, fused):
+    for first, scores, clips, rows in _blocks(queries, stored, groups):
         videos = torch.arange(first, first + scores.shape[1], device=scores.device).expand_as(clips)
         both = TopVideos(
             *(torch.cat([old[rows], new], 1) for old, new in zip(best, (videos, scores, clips), strict=True))
@@ -83,15 +170,14 @@ def top_videos(queries: Float[Tensor, "queries dim"], fused: Float[Tensor, "vide
 
 
 def _blocks(
-    queries: Float[Tensor, "queries dim"], fused: Float[Tensor, "videos clips dim"]
+    queries: Float[Tensor, "queries dim"], stored: Float[Tensor, "videos vectors dim"], groups: Sequence[VectorGroup]
 ) -> Iterator[tuple[int, Float[Tensor, "some videos"], Int[Tensor, "some videos"], slice]]:
     """Blocks of scores: the block's first video, the scores, the winning clips, the queries as a slice."""
-    clips = fused.shape[1]
     some = min(512, max(1, len(queries)))
-    step = max(1, _BLOCK_BYTES // (4 * some * clips))
-    for first in range(0, len(fused), step):
-        block = fused[first : first + step].to(queries.device, torch.float32)
+    step = max(1, _BLOCK_BYTES // (4 * some * stored.shape[1]))
+    for first in range(0, len(stored), step):
+        block = stored[first : first + step].to(queries.device, torch.float32)
         for start in range(0, len(queries), some):
             rows = slice(start, min(start + some, len(queries)))
-            scores, winning = fused_clip_scores(queries[rows], block).max(-1)
+            scores, winning = best_of(products(queries[rows], block), groups)
             yield first, scores, winning, rows

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gmmformer.evaluation.metrics import RECALL_AT, Metrics
+from gmmformer.evaluation.ranking import RECALL_AT, Metrics
 from gmmformer.files import written_whole
 
 

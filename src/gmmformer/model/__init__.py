@@ -1,27 +1,37 @@
-"""The network, its score and its losses; checkpoints in and out."""
+"""The networks, their score and their losses; checkpoints in and out."""
 
+from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch
+from gmmformer.model.checkpoints import PublishedCheckpoint, load_model, new_network, read_published
 from gmmformer.model.devices import find_device, find_precision, tell_cost
-from gmmformer.model.inputs import QueryBatch, VideoBatch
-from gmmformer.model.loading import load_model
+from gmmformer.model.gmmformer import GMMFormer
 from gmmformer.model.losses import Losses, objective
-from gmmformer.model.network import GMMFormer
-from gmmformer.model.published import PublishedCheckpoint, read_published
-from gmmformer.model.scoring import VideoEmbeddings, fuse, fused_clip_scores, similarity
+from gmmformer.model.network import Network
+from gmmformer.model.pooling import l2_normalise, pool_segments, segment_edges
+from gmmformer.model.scoring import VectorGroup, VideoEmbeddings, best_of, fuse, products, similarity
 
 __all__ = [
     "GMMFormer",
     "Losses",
+    "Network",
     "PublishedCheckpoint",
     "QueryBatch",
+    "VectorGroup",
     "VideoBatch",
     "VideoEmbeddings",
+    "best_of",
     "find_device",
     "find_precision",
     "fuse",
-    "fused_clip_scores",
+    "l2_normalise",
     "load_model",
+    "new_network",
     "objective",
+    "pool_segments",
+    "products",
+    "query_batch",
     "read_published",
+    "segment_edges",
     "similarity",
     "tell_cost",
+    "video_batch",
 ]

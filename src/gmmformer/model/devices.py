@@ -37,17 +37,17 @@ def find_device(name: str, auto: Sequence[str] = ("cuda",)) -> str:
 
 
 def find_precision(asked: Precision, device: str) -> Precision:
-    """What training multiplies matrices in on `device`: "32-true" or "bf16-mixed"; "auto" is bfloat16 where it pays.
+    """What training multiplies matrices in on `device`: "float32" or "bf16"; "auto" is bfloat16 where it pays.
 
     Where bfloat16 is asked for and costs time, that is logged as a warning.
     """
-    if asked == "bf16-mixed":
-        tell_cost("--precision bf16-mixed", torch.bfloat16, device)
+    if asked == "bf16":
+        tell_cost("--precision bf16", torch.bfloat16, device)
     if asked != "auto":
         return asked
     if device == "cpu":
-        return "bf16-mixed" if relative_time(torch.bfloat16) <= _PAYS else "32-true"
-    return "bf16-mixed" if device.startswith("cuda") and _has_bfloat16() else "32-true"
+        return "bf16" if relative_time(torch.bfloat16) <= _PAYS else "float32"
+    return "bf16" if device.startswith("cuda") and _has_bfloat16() else "float32"
 
 
 def tell_cost(setting: str, dtype: torch.dtype, device: str) -> None:

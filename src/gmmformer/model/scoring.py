@@ -5,11 +5,12 @@ max_i query . (0.7 clip_i + 0.3 video): one vector per clip ("fused"), one inner
 clips. The clip that wins is the moment.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -18,6 +19,13 @@ class VideoEmbeddings(NamedTuple):
 
     clips: Float[Tensor, "videos clips dim"]
     video: Float[Tensor, "videos dim"]
+
+
+class VectorGroup(NamedTuple):
+    """Vectors of a video, next to each other, of which the best one counts: a score is the weighted sum of these."""
+
+    vectors: int
+    weight: float
 
 
 class BranchScores(NamedTuple):
@@ -60,24 +68,46 @@ def fuse(embeddings: VideoEmbeddings, clip_weight: float, frame_weight: float) -
     return clip_weight * clips + frame_weight * F.normalize(embeddings.video.float(), dim=-1)[:, None]
 
 
-def fused_clip_scores(
-    queries: Float[Tensor, "queries dim"], fused: Float[Tensor, "videos clips dim"]
-) -> Float[Tensor, "queries videos clips"]:
-    """The score of every clip of every video; the queries have unit length."""
-    return (queries @ fused.flatten(0, 1).T).view(len(queries), *fused.shape[:2])
+def best_of(
+    products: Float[Tensor, "*shape vectors"], groups: Sequence[VectorGroup]
+) -> tuple[Float[Tensor, "*shape"], Int[Tensor, "*shape"]]:
+    """The score that inner products with all vectors of a video come to, and which vector of the first group won.
+
+    >>> best_of(torch.tensor([[0.2, 0.4, 0.9, 0.5]]), (VectorGroup(2, 0.5), VectorGroup(2, 1.0)))
+    (tensor([1.1000]), tensor([1]))
+    """
+    first, *others = torch.split(products, [group.vectors for group in groups], dim=-1)
+    scores, winning = first.max(-1)
+    if others or groups[0].weight != 1:
+        weighted = zip(groups[1:], others, strict=True)
+        scores = groups[0].weight * scores + sum(group.weight * part.amax(-1) for group, part in weighted)
+    return scores, winning
+
+
+def products(
+    queries: Float[Tensor, "queries dim"], stored: Float[Tensor, "videos vectors dim"]
+) -> Float[Tensor, "queries videos vectors"]:
+    """The inner product of every query with every vector of every video."""
+    return (queries @ stored.flatten(0, 1).T).view(len(queries), *stored.shape[:2])
 
 
 def similarity(
-    queries: Float[Tensor, "queries dim"], fused: Float[Tensor, "videos clips dim"]
+    queries: Float[Tensor, "queries dim"],
+    stored: Float[Tensor, "videos vectors dim"],
+    groups: Sequence[VectorGroup] | None = None,
 ) -> Float[Tensor, "queries videos"]:
     """The retrieval score of every query against every video, in [-1, 1].
 
-    `queries` need not have unit length; `fused` comes from `fuse`.
+    Args:
+        queries: Of any length, as `encode_query` gives them, say.
+        stored: The videos' vectors, as `encode_video` gives them.
+        groups: The network's; without them all vectors of a video are one group, as GMMFormer's are.
 
     >>> similarity(torch.tensor([[0.0, 3.0]]), torch.tensor([[[0.3, 0.7], [1.0, 0.0]]]))
     tensor([[0.7000]])
     """
-    return fused_clip_scores(F.normalize(queries.float(), dim=-1), fused).amax(-1)
+    groups = groups or (VectorGroup(stored.shape[1], 1.0),)
+    return best_of(products(F.normalize(queries.float(), dim=-1), stored), groups)[0]
 
 
 def _inverse_norm(x: Float[Tensor, "... dim"]) -> Float[Tensor, "..."]:

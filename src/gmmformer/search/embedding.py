@@ -8,14 +8,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gmmformer.data import l2_normalise, pool_segments, query_batch, video_batch
 from gmmformer.errors import InputError
 from gmmformer.media.encoders import TextEncoder
-from gmmformer.model import GMMFormer, QueryBatch
+from gmmformer.model import Network, l2_normalise, pool_segments
 
 LONGEST_SENTENCE = 10_000
 """Characters; the rest is no sentence."""
@@ -66,7 +64,7 @@ class Embedder(Protocol):
 class ModelEmbedder:
     """A trained GMMFormer: fused vectors, whose inner product with a sentence is the score that `evaluate` measures."""
 
-    def __init__(self, model: GMMFormer, text: TextEncoder | None = None, name: str = "GMMFormer") -> None:
+    def __init__(self, model: Network, text: TextEncoder | None = None, name: str = "GMMFormer") -> None:
         """Use `model`, on the device where it is, in evaluation mode.
 
         `text` makes token features of sentences, as those that the model was trained on were made; without it only
@@ -89,8 +87,7 @@ class ModelEmbedder:
     @torch.inference_mode()
     def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
         """See `Embedder.embed_windows`."""
-        batch = video_batch(features, self.model.config)
-        return self.model.fuse(self.model.encode_video(batch)).cpu()
+        return self.model.encode_video(features).cpu()
 
     def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
         """See `Embedder.embed_sentences`.
@@ -109,12 +106,7 @@ class ModelEmbedder:
         Raises:
             InputError: They are not what the model takes.
         """
-        return self.embed_batch(query_batch(tokens, self.model.config))
-
-    @torch.inference_mode()
-    def embed_batch(self, batch: QueryBatch) -> Float[np.ndarray, "queries dim"]:
-        """A unit vector for each sentence of a batch."""
-        return np.asarray(F.normalize(self.model.encode_query(batch).float(), dim=-1).cpu().numpy())
+        return np.asarray(self.model.encode_query(tokens).cpu().numpy())
 
 
 class DualEmbedder:
@@ -191,7 +183,7 @@ class MixedEmbedder:
         return np.concatenate(parts, axis=1)
 
 
-def model_fingerprint(model: GMMFormer) -> str:
+def model_fingerprint(model: Network) -> str:
     """A name for what a model computes: of its settings, but for dropout, and its weights."""
     config = {name: value for name, value in asdict(model.config).items() if name not in ("drop", "input_drop")}
     digest = hashlib.blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=16)

@@ -21,7 +21,7 @@ from gmmformer.media.encoders import (
     recorded,
     text_encoder,
 )
-from gmmformer.model import GMMFormer, find_device, load_model
+from gmmformer.model import Network, find_device, load_model
 from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder
 
 AnyEncoder = TypeVar("AnyEncoder", FrameEncoder, TextEncoder)
@@ -57,7 +57,7 @@ class Recipe:
 class Encoders:
     """What a library needs to take in films and to understand sentences."""
 
-    def __init__(self, recipe: Recipe, model: GMMFormer | None, name: str, running: Running) -> None:
+    def __init__(self, recipe: Recipe, model: Network | None, name: str, running: Running) -> None:
         """Use `choose_encoders` or `recall_encoders`."""
         self._given, self._running, self.model = recipe, running, model
         self._lock = threading.Lock()

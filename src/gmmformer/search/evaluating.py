@@ -10,6 +10,7 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
 from gmmformer.evaluation import QUERY_BATCH, VIDEO_BATCH, Evaluation, evaluate_vectors
+from gmmformer.model import VectorGroup
 from gmmformer.search.encoders import Encoders
 
 
@@ -56,7 +57,8 @@ def evaluate_encoders(
     queries = torch.cat(
         [torch.from_numpy(embedder.embed_sentences(some)) for some in _batches(list(captions.sentences))]
     )
-    return evaluate_vectors(queries, fused, captions, top=top, started=started)
+    groups = (VectorGroup(embedder.clips, 1.0),)
+    return evaluate_vectors(queries, fused, captions, groups, top=top, started=started)
 
 
 def _batches(sentences: list[str]) -> Iterator[list[str]]:

@@ -13,15 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gmmformer.data import Collection
-from gmmformer.data.batches import see_finite_rows
-from gmmformer.data.pooling import row_norms
 from gmmformer.data.progress import Progress, silent
 from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
-from gmmformer.evaluation import VIDEO_BATCH, check_widths
+from gmmformer.evaluation import VIDEO_BATCH
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.media.films import DecodeError, fingerprint
+from gmmformer.model.batches import see_finite_rows
+from gmmformer.model.pooling import row_norms
 from gmmformer.search.activity import shown
 from gmmformer.search.changes import IndexReport, films_at, glance, vanished_from
 from gmmformer.search.embedding import ModelEmbedder
@@ -133,7 +133,7 @@ def index_collection(
     """
     embedder = library.required_embedder()
     if isinstance(embedder, ModelEmbedder):
-        check_widths(embedder.model, collection)
+        collection.see_fits(embedder.model.config)
     elif embedder.feature_dim != collection.frames.dim:
         raise InputError(
             f"{collection.frames.folder}: holds {collection.frames.dim}-dimensional features, but {embedder.name} "

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gmmformer.data.pooling import concatenated_ranges
+from gmmformer.model.pooling import concatenated_ranges
 
 CLOSE = 0.5
 """How far below the best clip a moment's clips may score, as a share of the way down to the film's median clip.

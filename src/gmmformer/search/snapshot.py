@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gmmformer.data.pooling import concatenated_ranges
 from gmmformer.errors import InputError
-from gmmformer.model import fused_clip_scores
+from gmmformer.model import products
+from gmmformer.model.pooling import concatenated_ranges
 from gmmformer.search.hits import medians_and_spreads
 from gmmformer.search.mapped import MappedPart
 from gmmformer.search.vectors import Records, VectorFormat
@@ -78,7 +78,7 @@ class Snapshot:
         if len(sample) < 2:
             return 0.0
         asked = F.normalize(sample[:, self.format.clips // 2], dim=-1)
-        scores = fused_clip_scores(asked, sample).amax(-1).numpy()
+        scores = products(asked, sample).amax(-1).numpy()
         others = scores[~np.eye(len(scores), dtype=bool)].reshape(len(scores), -1)
         return float(np.median(medians_and_spreads(others)[1]))
 

@@ -60,7 +60,7 @@ class VectorFormat:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise InputError(f"--dtype {self.dtype}: {suggest(self.dtype, DTYPES)}")
+            raise InputError(f"--store {self.dtype}: {suggest(self.dtype, DTYPES)}")
 
     @property
     def vector_bytes(self) -> int:

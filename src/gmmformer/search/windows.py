@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmmformer.data import segment_edges
 from gmmformer.errors import InputError
+from gmmformer.model import segment_edges
 from gmmformer.search.schema import LONGEST, MOST_ROWS
 
 EVEN = 1e-3

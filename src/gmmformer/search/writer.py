@@ -15,7 +15,7 @@ from torch import Tensor
 from gmmformer.errors import InputError
 from gmmformer.files import locked, swapped_whole, synced, unwritable
 from gmmformer.media.films import printable
-from gmmformer.model import GMMFormer
+from gmmformer.model import Network
 from gmmformer.search.encoders import MODEL
 from gmmformer.search.parts import PATTERN, append, checksum, part_path, truncate
 from gmmformer.search.schema import DATABASE, create_database, explained, open_database, rows_of
@@ -54,7 +54,7 @@ class NewFilm:
             )
 
 
-def create_library(folder: Path, settings: Settings, model: GMMFormer | None = None) -> None:
+def create_library(folder: Path, settings: Settings, model: Network | None = None) -> None:
     """Make an empty library in `folder`, which is made if it is not there; it keeps a copy of `model`.
 
     Raises:

@@ -1,6 +1,6 @@
 """Training: the optimiser, the loop, what a run leaves on disk."""
 
-from gmmformer.training.loop import EpochEnd, TrainingEnd, new_model_config, resume, train
+from gmmformer.training.loop import EpochEnd, TrainingEnd, resume, train
 from gmmformer.training.optimiser import BertAdam, learning_rate, optimiser_for
 from gmmformer.training.run_folder import RunFolder, RunSettings
 
@@ -11,7 +11,6 @@ __all__ = [
     "RunSettings",
     "TrainingEnd",
     "learning_rate",
-    "new_model_config",
     "optimiser_for",
     "resume",
     "train",

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from lightning_fabric import Fabric
+from torch import Tensor
 from tqdm import tqdm
 
-from gmmformer.config import ModelConfig
 from gmmformer.data import Collection, TrainingBatch
 from gmmformer.errors import InputError
-from gmmformer.evaluation import Metrics, NotFiniteError, check_widths, evaluate
+from gmmformer.evaluation import Metrics, NotFiniteError, evaluate
 from gmmformer.files import locked
-from gmmformer.model import GMMFormer, Losses, objective
+from gmmformer.model import new_network
 from gmmformer.training.optimiser import learning_rate, optimiser_for
 from gmmformer.training.processes import gather, launch, seed_step
 from gmmformer.training.run_folder import Progress, RunFolder, RunSettings
@@ -61,27 +61,38 @@ class TrainingEnd:
 Report = Callable[[EpochEnd], None]
 
 
-def train(settings: RunSettings, path: Path, *, report: Report | None = None, progress: bool = False) -> TrainingEnd:
+def train(
+    collection: Collection,
+    path: str | Path,
+    *,
+    preset: str | None = None,
+    report: Report | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> TrainingEnd:
     """Train a model into a new run folder.
 
     Args:
-        settings: The data, the model and how to train it.
+        collection: The data.
         path: The run folder to make.
+        preset: Published settings to start from: "tvr", "activitynet" or "charades".
         report: Called after every epoch, on the first process only.
         progress: Whether to show a progress bar on stderr.
+        **settings: Other values for fields of `NetworkConfig`, `TrainConfig` and `RunConfig`, such as `epochs=3`.
 
     Raises:
         InputError: The data, a setting or the run folder is not usable; the message says what to do.
     """
-    fabric, run = launch(settings.run)
-    settings = replace(settings, run=run)
-    collection = _open(settings)
-    folder = RunFolder.create(path, settings) if fabric.is_global_zero else RunFolder(path)
+    path, asked = Path(path), RunSettings.of(collection, preset, **settings)
+    fabric, run = launch(asked.run)
+    asked = replace(asked, run=run)
+    _see_usable(collection, asked)
+    folder = RunFolder.create(path, asked) if fabric.is_global_zero else RunFolder(path)
     with _held(fabric, path):
-        return _Training(fabric, settings, collection, folder, report, progress).run(resume=False)
+        return _Training(fabric, asked, collection, folder, report, progress).run(resume=False)
 
 
-def resume(path: Path, *, report: Report | None = None, progress: bool = False, **machine: Any) -> TrainingEnd:
+def resume(path: str | Path, *, report: Report | None = None, progress: bool = False, **machine: Any) -> TrainingEnd:
     """Go on with the run at `path`, to the bit as if it had not stopped (on the CPU, one process, as many threads).
 
     Args:
@@ -90,17 +101,14 @@ def resume(path: Path, *, report: Report | None = None, progress: bool = False, 
         progress: Whether to show a progress bar on stderr.
         **machine: Fields of `RunConfig` that are different now, such as `device` or `workers`.
     """
+    path = Path(path)
     settings = RunSettings.read(path / "config.json")
     fabric, run = launch(replace(settings.run, **machine))
     settings = replace(settings, run=run)
+    collection = Collection.open(settings.root, settings.collection, feature=settings.feature)
+    _see_usable(collection, settings)
     with _held(fabric, path):
-        return _Training(fabric, settings, _open(settings), RunFolder(path), report, progress).run(resume=True)
-
-
-def new_model_config(collection: Collection, **settings: Any) -> ModelConfig:
-    """A model for the features of `collection`, and for films encoded as its were."""
-    origin = collection.origin()._asdict()
-    return ModelConfig(feature_dim=collection.frames.dim, query_dim=collection.text.dim, **origin, **settings)
+        return _Training(fabric, settings, collection, RunFolder(path), report, progress).run(resume=True)
 
 
 def _held(fabric: Fabric, path: Path) -> AbstractContextManager[None]:
@@ -108,11 +116,10 @@ def _held(fabric: Fabric, path: Path) -> AbstractContextManager[None]:
     return locked(path, "training") if fabric.is_global_zero else nullcontext()
 
 
-def _open(settings: RunSettings) -> Collection:
-    collection = Collection.open(settings.root, settings.collection, feature=settings.feature)
+def _see_usable(collection: Collection, settings: RunSettings) -> None:
+    collection.see_fits(settings.model)
     for split in (settings.run.train_split, settings.run.val_split):
         collection.captions(split)
-    return collection
 
 
 class _Training:
@@ -131,10 +138,9 @@ class _Training:
         self.videos = len(collection.captions(settings.run.train_split).video_ids)
         self.batches = -(-self.videos // config.batch_size)
         torch.manual_seed(config.seed)
-        self.model = GMMFormer(settings.model)
-        check_widths(self.model, collection)
+        self.model = new_network(settings.model)
         self.optimiser = optimiser_for(self.model, config)
-        self.at = Progress()
+        self.at = Progress(loss_sums=self._no_losses())
         self.interrupted = False
 
     def run(self, *, resume: bool) -> TrainingEnd:
@@ -166,7 +172,7 @@ class _Training:
         began, saved = time.perf_counter(), time.monotonic()
         for batch in self._training_batches():
             losses, stop = self._step(batch)
-            sums += torch.stack(losses).detach().double()
+            sums += torch.stack([losses[name] for name in self.model.losses]).detach().double()
             at.step, at.batch = at.step + 1, at.batch + 1
             due = time.monotonic() - saved > 60 * run.save_minutes
             regular = at.step % run.log_every == 0 or at.batch == self.batches
@@ -189,7 +195,10 @@ class _Training:
         at.finished = at.epoch >= config.epochs or at.epoch - 1 - (at.best_epoch or 0) > config.patience
         self._save_state()
 
-    def _step(self, batch: TrainingBatch) -> tuple[Losses, bool]:
+    def _no_losses(self) -> tuple[float, ...]:
+        return (0.0,) * len(self.model.losses)
+
+    def _step(self, batch: TrainingBatch) -> tuple[dict[str, Tensor], bool]:
         config, at = self.settings.train, self.at
         generator = seed_step(config.seed, at.step, self.fabric.global_rank)
         rate = learning_rate(at.step, self.batches * config.epochs, config)
@@ -198,9 +207,11 @@ class _Training:
         queries, videos = self.wrapped(batch.queries, batch.videos)
         everyone = gather(self.fabric, queries, videos, batch.labels, self.interrupted)
         hard = at.epoch >= config.hard_negative_start_epoch
-        losses = objective(everyone.queries, everyone.videos, everyone.labels, config, hard=hard, generator=generator)
+        losses = self.model.objective(
+            everyone.queries, everyone.videos, everyone.labels, config, hard=hard, generator=generator
+        )
         self.wrapped_optimiser.zero_grad()
-        self.fabric.backward(losses.total)
+        self.fabric.backward(losses["total"])
         self.wrapped_optimiser.step()
         return losses, everyone.stop
 
@@ -234,17 +245,17 @@ class _Training:
     def _diverged(self, what: str) -> InputError:
         return InputError(
             f"{self.folder.path}: {what} at step {self.at.step}; resume would meet it again: "
-            "start anew with a lower --lr, or with --precision 32-true"
+            "start anew with a lower --lr, or with --precision float32"
         )
 
-    def _log_step(self, losses: Losses, bar: "tqdm[Any]") -> None:
+    def _log_step(self, losses: dict[str, Tensor], bar: "tqdm[Any]") -> None:
         bar.set_postfix(
-            loss=f"{losses.total.item():.3f}",
+            loss=f"{losses['total'].item():.3f}",
             SumR="-" if self.at.best_sum_recall is None else f"{self.at.best_sum_recall:.1f}",
             refresh=False,
         )
         if self.fabric.is_global_zero:
-            terms = {name: value.item() for name, value in losses._asdict().items()}
+            terms = {name: losses[name].item() for name in self.model.losses}
             rate = self.optimiser.param_groups[0]["lr"]
             self.folder.log(
                 {"kind": "step", "step": self.at.step, "epoch": self.at.epoch, "lr": rate, **terms}, self.at.step
@@ -265,14 +276,14 @@ class _Training:
             at.best_sum_recall, at.best_epoch = metrics.sum_recall, at.epoch
         end = EpochEnd(
             epoch=at.epoch,
-            losses=dict(zip(Losses._fields, (value / self.batches for value in at.loss_sums), strict=True)),
+            losses=dict(zip(self.model.losses, (value / self.batches for value in at.loss_sums), strict=True)),
             metrics=metrics,
             best=better,
             videos_per_second=self.videos / at.train_seconds,
         )
         if self.fabric.is_global_zero:
             self._record(end)
-        at.epoch, at.batch, at.loss_sums, at.train_seconds = at.epoch + 1, 0, (0.0,) * len(Losses._fields), 0.0
+        at.epoch, at.batch, at.loss_sums, at.train_seconds = at.epoch + 1, 0, self._no_losses(), 0.0
 
     def _record(self, end: EpochEnd) -> None:
         record = {"kind": "epoch", "epoch": end.epoch, **end.losses, **end.metrics.as_dict(), "best": end.best}

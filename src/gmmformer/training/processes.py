@@ -6,8 +6,9 @@ negative and computes the loss of the whole batch.
 
 import logging
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from gmmformer.config import Precision, RunConfig
-from gmmformer.model import VideoEmbeddings, find_device, find_precision
+from gmmformer.model import find_device, find_precision
+
+_FABRIC: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bf16": "bf16-mixed"}
+"""What Fabric calls them."""
 
 
 def launch(config: RunConfig) -> tuple[Fabric, RunConfig]:
@@ -28,9 +32,9 @@ def launch(config: RunConfig) -> tuple[Fabric, RunConfig]:
         InputError: There is no such device here.
     """
     device = find_device(config.device)
-    fabric = _fabric(device, "32-true")
+    fabric = _fabric(device, "float32")
     precision = fabric.broadcast(find_precision(config.precision, device) if fabric.is_global_zero else None)
-    if precision != "32-true":  # which must be known when a Fabric is made; the processes have joined already
+    if precision != "float32":  # which must be known when a Fabric is made; the processes have joined already
         fabric = _fabric(device, precision)
     return fabric, replace(config, precision=precision)
 
@@ -44,7 +48,7 @@ def _fabric(device: str, precision: Precision) -> Fabric:
         devices=[int(number)] if number else local,
         num_nodes=world // local,
         strategy="ddp" if world > 1 else "auto",
-        precision=precision,
+        precision=_FABRIC[precision],
     )
     fabric.launch()
     return fabric
@@ -54,7 +58,8 @@ class Gathered(NamedTuple):
     """The embeddings of a whole batch, on every process; gradients flow back to the process they came from."""
 
     queries: Float[Tensor, "queries dim"]
-    videos: VideoEmbeddings
+    videos: tuple[Tensor, ...]
+    """As the network gave them."""
     labels: Int[Tensor, "queries"]
     """On the CPU."""
     stop: bool
@@ -64,7 +69,7 @@ class Gathered(NamedTuple):
 def gather(
     fabric: Fabric,
     queries: Float[Tensor, "queries dim"],
-    videos: VideoEmbeddings,
+    videos: tuple[Tensor, ...],
     labels: Int[Tensor, "queries"],
     stop: bool,
 ) -> Gathered:
@@ -73,14 +78,15 @@ def gather(
     The gradient of each embedding is the sum over the processes' equal losses; averaged over processes, as
     data-parallel training does with the weights' gradients, that is the gradient of the one loss.
     """
-    queries, videos = queries.float(), VideoEmbeddings(videos.clips.float(), videos.video.float())
+    again: Callable[[Iterable[Tensor]], tuple[Tensor, ...]] = getattr(type(videos), "_make", tuple)
+    queries, videos = queries.float(), again(part.float() for part in videos)
     if fabric.world_size == 1:
         return Gathered(queries, videos, labels, stop)
-    counts = fabric.all_gather(torch.tensor([len(queries), len(videos.video), int(stop)], device=fabric.device)).cpu()
+    counts = fabric.all_gather(torch.tensor([len(queries), len(videos[0]), int(stop)], device=fabric.device)).cpu()
     of_queries, of_videos = counts[:, 0].tolist(), counts[:, 1].tolist()
     return Gathered(
         _gather_rows(fabric, queries, of_queries),
-        VideoEmbeddings(_gather_rows(fabric, videos.clips, of_videos), _gather_rows(fabric, videos.video, of_videos)),
+        again(_gather_rows(fabric, part, of_videos) for part in videos),
         _gather_rows(fabric, labels.to(fabric.device), of_queries).cpu(),
         bool(counts[:, 2].any()),
     )

@@ -8,16 +8,18 @@ import errno
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from gmmformer.config import ModelConfig, RunConfig, TrainConfig, config_from
-from gmmformer.errors import InputError, one_line
+from gmmformer.config import ModelConfig, NetworkConfig, RunConfig, TrainConfig, config_from
+from gmmformer.config import preset as find_preset
+from gmmformer.data import Collection
+from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.evaluation import RECALL_AT, plot_curves
 from gmmformer.files import (
     parsed_json,
@@ -29,9 +31,8 @@ from gmmformer.files import (
     write_text,
     written_whole,
 )
-from gmmformer.model import Losses
-from gmmformer.model.loading import BEST
-from gmmformer.model.pretrained import see_finite
+from gmmformer.model import Network
+from gmmformer.model.network import BEST, see_finite
 from gmmformer.model.torch_files import read_torch_file
 
 FORMAT = 1
@@ -54,6 +55,41 @@ class RunSettings:
     model: ModelConfig
     train: TrainConfig
     run: RunConfig
+
+    @classmethod
+    def of(cls, collection: Collection, preset: str | None = None, **settings: Any) -> "RunSettings":
+        """The settings to train on `collection` with.
+
+        Args:
+            collection: What is trained on.
+            preset: Name of the published settings to start from; None for the defaults, which are TVR's.
+            **settings: Other values for fields of `NetworkConfig`, `TrainConfig` and `RunConfig`.
+
+        Raises:
+            InputError: There is no such preset or setting, or a value is out of range.
+        """
+        start = None if preset is None else find_preset(preset)
+        network, train = (NetworkConfig(), TrainConfig()) if start is None else (start.network, start.train)
+        known = {field.name: kind for kind in (NetworkConfig, TrainConfig, RunConfig) for field in fields(kind)}
+        for name in settings:
+            if name not in known:
+                raise InputError(f"{name}: there is no such setting; {suggest(name, known)}")
+        given = {
+            kind: {name: value for name, value in settings.items() if known[name] is kind} for kind in known.values()
+        }
+        return cls(
+            root=collection.root.resolve(),
+            collection=collection.name,
+            feature=collection.feature,
+            model=ModelConfig(
+                feature_dim=collection.frames.dim,
+                query_dim=collection.text.dim,
+                **collection.origin()._asdict(),
+                **{**vars(network), **given[NetworkConfig]},
+            ),
+            train=replace(train, **given[TrainConfig]),
+            run=RunConfig(**given[RunConfig]),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """What config.json holds."""
@@ -100,7 +136,8 @@ class Progress:
     step: int = 0
     best_epoch: int | None = None
     best_sum_recall: float | None = None
-    loss_sums: tuple[float, ...] = (0.0,) * len(Losses._fields)
+    loss_sums: tuple[float, ...] = ()
+    """Of each term of the objective, over the steps of the epoch."""
     train_seconds: float = 0.0
     finished: bool = False
 
@@ -173,7 +210,7 @@ class RunFolder:
         self.epochs()  # a line that is none is said now, not after an epoch of work
         return state
 
-    def restore(self, state: dict[str, Any], model: nn.Module, optimiser: Optimizer, batches: int) -> Progress:
+    def restore(self, state: dict[str, Any], model: Network, optimiser: Optimizer, batches: int) -> Progress:
         """Go on from a saved state with a model and its optimiser, in epochs of `batches` batches.
 
         Raises:
@@ -194,9 +231,9 @@ class RunFolder:
             see_finite(moments, self._state)
         model.load_state_dict(weights)
         optimiser.load_state_dict({"state": kept, "param_groups": optimiser.state_dict()["param_groups"]})
-        return self._progress(at, batches)
+        return self._progress(at, batches, len(model.losses))
 
-    def _progress(self, at: dict[str, Any], batches: int) -> Progress:
+    def _progress(self, at: dict[str, Any], batches: int, terms: int) -> Progress:
         numbers, sums, best = (
             [at.get(name) for name in ("epoch", "batch", "step")],
             at.get("loss_sums"),
@@ -207,7 +244,7 @@ class RunFolder:
             at.keys() == vars(Progress()).keys()
             and all(type(number) is int and 0 <= number < 2**63 for number in [*numbers, 0 if best is None else best])
             and isinstance(sums, tuple)
-            and len(sums) == len(Losses._fields)
+            and len(sums) == terms
             and all(_is_finite(number) for number in [*sums, at["train_seconds"], 0.0 if best is None else recall])
             and isinstance(at["finished"], bool)
         )

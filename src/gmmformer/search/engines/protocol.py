@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from gmmformer.data.pooling import concatenated_ranges
+from gmmformer.model.pooling import concatenated_ranges
 from gmmformer.search.snapshot import Snapshot
 
 Item = TypeVar("Item")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gmmformer import cli
-from gmmformer.cli import surroundings
-from gmmformer.cli.library import _lines
+from gmmformer.cli import terminal
+from gmmformer.cli.searching import _lines
 from gmmformer.errors import InputError
 
 RUN = f"{sys.executable} -m gmmformer"
@@ -76,7 +76,7 @@ def test_an_error_that_nobody_takes(tmp_path):
 
 def test_sentences_from_a_closed_stream(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(InputError, match="--batch -: the standard input is closed"):
+    with pytest.raises(InputError, match="--sentences -: the standard input is closed"):
         next(_lines("-"))
 
 
@@ -161,7 +161,8 @@ def test_a_fault_of_ours_keeps_its_traceback(error, monkeypatch):
 
 def test_ctrl_c_while_the_command_line_is_loading(tmp_path):
     code = """
-import os, signal, sys, threading
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
 class Slow:
     def find_spec(self, name, *_):
         if name == "tyro":
@@ -178,6 +179,6 @@ def test_the_output_is_what_it_was(capsys):
     before = sys.stdout
     assert cli.main(["convert", "nowhere.ckpt", "x"]) == 2
     assert sys.stdout is before
-    output = surroundings.Output(before)
+    output = terminal.Output(before)
     assert output.encoding == before.encoding
     assert not output.isatty()

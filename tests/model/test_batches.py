@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmmformer.config import ModelConfig
-from gmmformer.data import l2_normalise, pool_segments, query_batch, video_batch
 from gmmformer.errors import InputError
+from gmmformer.model import l2_normalise, pool_segments, query_batch, video_batch
 
 CONFIG = ModelConfig(feature_dim=3, query_dim=2, hidden=8, heads=2, map_size=4, max_ctx_l=6, max_desc_l=5)
 

@@ -1,4 +1,4 @@
-"""Batches as the network takes them, made from the features of some videos and of some sentences."""
+"""What a network takes: batches without padding, every row of every video, or sentence, one after the other."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,22 +9,38 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gmmformer.config import ModelConfig
-from gmmformer.data.pooling import l2_normalise, pool_segments, row_norms
 from gmmformer.errors import InputError
-from gmmformer.model.inputs import QueryBatch, VideoBatch
+from gmmformer.model.pooling import l2_normalise, pool_segments, row_norms
 
 
-class TrainingBatch(NamedTuple):
-    """Videos and all their sentences."""
+class VideoBatch(NamedTuple):
+    """Videos as the network sees them; each row is L2-normalised."""
 
-    videos: VideoBatch
-    """This process's share of the batch's videos."""
-    queries: QueryBatch
-    """All sentences of these videos, video after video."""
-    labels: Int[Tensor, "queries"]
-    """The index of each sentence's video in the whole batch, over all processes."""
-    batch_videos: int
-    """Videos of the whole batch."""
+    clips: Float[Tensor, "videos clips dim"]
+    """The same number of segment means for every video."""
+    frames: Float[Tensor, "rows dim"]
+    """The frames of all videos, video after video."""
+    lengths: Int[Tensor, "videos"]
+    """Frames of each video, on the CPU; at least 1 each, their sum is `rows`."""
+
+    def to(self, device: torch.device | str) -> "VideoBatch":
+        """The batch with its features on `device`; lengths steer indexing and stay on the CPU."""
+        return VideoBatch(
+            self.clips.to(device, non_blocking=True), self.frames.to(device, non_blocking=True), self.lengths
+        )
+
+
+class QueryBatch(NamedTuple):
+    """Sentences as the network sees them; each row is L2-normalised."""
+
+    tokens: Float[Tensor, "rows dim"]
+    """The tokens of all sentences, sentence after sentence."""
+    lengths: Int[Tensor, "queries"]
+    """Tokens of each sentence, on the CPU; at least 1 each, their sum is `rows`."""
+
+    def to(self, device: torch.device | str) -> "QueryBatch":
+        """The batch with its features on `device`; lengths steer indexing and stay on the CPU."""
+        return QueryBatch(self.tokens.to(device, non_blocking=True), self.lengths)
 
 
 def video_batch(

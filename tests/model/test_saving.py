@@ -11,7 +11,7 @@ from huggingface_hub import CommitInfo, HfApi, ModelCard
 from safetensors.torch import load_file, save_file
 
 from gmmformer.errors import InputError
-from gmmformer.model import GMMFormer, load_model
+from gmmformer.model import GMMFormer, load_model, similarity
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_a_published_checkpoint_converted_scores_the_same(reference, tmp_path, r
     for source in (tmp_path / "converted", str(tmp_path / "converted")):
         again = load_model(source)
         assert torch.equal(
-            again.similarity(*again(reference_queries, reference_videos())),
-            original.similarity(*original(reference_queries, reference_videos())),
+            similarity(again.encode_query(reference_queries), again.encode_video(reference_videos())),
+            similarity(original.encode_query(reference_queries), original.encode_video(reference_videos())),
         )
 
 
@@ -247,7 +247,7 @@ def test_from_the_hub_only_when_allowed(make_model, monkeypatch, tmp_path):
         asked.append(local_files_only)
         return str(tmp_path / "there" / name)
 
-    monkeypatch.setattr("gmmformer.model.pretrained.hf_hub_download", download)
+    monkeypatch.setattr("gmmformer.model.network.hf_hub_download", download)
     model = load_model("someone/gmmformer-tvr", allow_download=True)
     assert model.config.hidden == 16
     assert asked == [False, False]

@@ -16,7 +16,7 @@ import torch
 
 from gmmformer.errors import InputError
 from gmmformer.model import GMMFormer, load_model, read_published
-from gmmformer.model.published import published_name
+from gmmformer.model.checkpoints import published_name
 from gmmformer.model.torch_files import is_torch_file
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmmformer.config import ModelConfig
-from gmmformer.data import l2_normalise, pool_segments, segment_edges, video_batch
-from gmmformer.data.pooling import concatenated_ranges
+from gmmformer.model import l2_normalise, pool_segments, segment_edges, video_batch
+from gmmformer.model.pooling import concatenated_ranges
 
 
 def plain_segments(rows, segments):

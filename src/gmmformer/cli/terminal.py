@@ -1,17 +1,23 @@
-"""What a command needs of the system around it, and the one sentence where it does not get it."""
+"""The terminal and the system around a command: what it needs of them, the one sentence where it lacks it, progress."""
 
 import errno
 import os
 import resource
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import TextIOBase, TextIOWrapper
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from gmmformer.errors import InputError, MissingExtraError, one_line
 from gmmformer.media.films import printable
+
+if TYPE_CHECKING:
+    from gmmformer.media.report import ExtractStatus
+    from gmmformer.training import EpochEnd
 
 LEAST_HANDLES = 64
 """Files that a process must be able to hold open: torch, a database, a library's parts, pipes to decoders."""
@@ -167,3 +173,59 @@ def _of_the_system(error: OSError) -> str:
     where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
     why = one_line(error) if error.strerror is None else error.strerror
     return f"{where}{why}; {remedies.get(error.errno or 0, 'check that it is there and as it should be')}"
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on stderr for each kind of work that is reported: what, how much is done, how much there is."""
+    from tqdm import tqdm
+
+    bars: dict[str, tqdm[Any]] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in bars:
+            bars[what] = tqdm(total=total, desc=what, unit_scale=True, leave=False)
+        bars[what].update(done - bars[what].n)
+        if done >= total:
+            bars.pop(what).close()
+
+    try:
+        yield show
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+@contextmanager
+def film_bar() -> Iterator[Callable[["ExtractStatus"], None]]:
+    """A progress bar on stderr of the films that are decoded."""
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    with tqdm(desc="films", unit="film", leave=False) as bar:
+
+        def show(status: "ExtractStatus") -> None:
+            bar.total = status.films
+            rate = status.frames / (time.perf_counter() - started)
+            bar.set_postfix_str(f"{rate:,.0f} frames/s, {status.failed} failed", refresh=False)
+            bar.update(status.done - bar.n)
+
+        yield show
+
+
+def report_epoch(end: "EpochEnd", *, to: TextIO | None = None) -> None:
+    """The line of an epoch, above the progress bar, on stdout or `to`."""
+    from tqdm import tqdm
+
+    recall = "  ".join(f"{value:5.2f}" for value in end.metrics.recall)
+    tqdm.write(
+        f"epoch {end.epoch + 1:3d}  loss {end.losses['total']:.4f}  R@1/5/10/100 {recall}  "
+        f"SumR {end.metrics.sum_recall:6.2f}{' *' if end.best else '  '}  {end.videos_per_second:,.0f} videos/s",
+        file=to or sys.stdout,
+    )
+
+
+def telling(json: bool) -> dict[str, Any]:
+    """What `run_demo` is to tell people with: on stderr where stdout is for a machine."""
+    to = sys.stderr if json else sys.stdout
+    return {"say": partial(print, file=to), "report": partial(report_epoch, to=to)}

@@ -1,5 +1,6 @@
-"""Checkpoints as the published system wrote them."""
+"""Models by whatever names them: runs, saved folders, the Hub, and checkpoints as the published system wrote them."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ from torch import Tensor
 
 from gmmformer.config import ModelConfig, config_from
 from gmmformer.errors import InputError, one_line
-from gmmformer.model.network import GMMFormer
-from gmmformer.model.pretrained import see_finite, shapes_alone
-from gmmformer.model.torch_files import read_torch_file
+from gmmformer.model.gmmformer import GMMFormer
+from gmmformer.model.network import Network, see_finite, shapes_alone
+from gmmformer.model.torch_files import is_torch_file, read_torch_file
 
 _CONFIG_KEYS = {
     "feature_dim": "visual_feat_dim",
@@ -72,11 +73,35 @@ class PublishedCheckpoint:
     epoch: int | None
     """The epoch the weights are from, counted from 0."""
 
-    def model(self) -> GMMFormer:
-        """The network with these weights, in evaluation mode."""
-        model = GMMFormer(self.config)
+    def model(self, **replace: Any) -> Network:
+        """The network with these weights, in evaluation mode; `replace` are other values for fields of its config."""
+        model = new_network(dataclasses.replace(self.config, **replace))
         model.load_state_dict(self.state_dict, strict=True)
         return model.eval()
+
+
+def new_network(config: ModelConfig) -> Network:
+    """The network that a config describes, with weights drawn anew: the one place that knows which class that is."""
+    return GMMFormer(config)
+
+
+def load_model(source: str | Path, *, allow_download: bool = False, **replace: Any) -> Network:
+    """The model that `source` names, in evaluation mode on the CPU.
+
+    Args:
+        source: A run folder, a folder that `save_pretrained` wrote, a published checkpoint, or a hub id.
+        allow_download: Whether a hub id may be fetched.
+        **replace: Fields of `ModelConfig` that replace the saved ones, such as `window="batch"`.
+
+    Raises:
+        InputError: There is no such model, or it cannot be read.
+    """
+    path = Path(source)
+    if is_torch_file(path):
+        return read_published(path).model(**replace)
+    if path.is_file():
+        raise InputError(f"{path}: neither a published checkpoint nor a folder with a saved model")
+    return GMMFormer.from_pretrained(source, local_files_only=not allow_download, **replace)
 
 
 def read_published(path: Path) -> PublishedCheckpoint:
@@ -121,7 +146,7 @@ def published_name(name: str) -> str | None:
 
 def _renamed(path: Path, weights: dict[Any, Any], config: ModelConfig) -> dict[str, Tensor]:
     with shapes_alone():
-        expected = GMMFormer(config).state_dict()
+        expected = new_network(config).state_dict()
     needed, there = sum(weight.numel() for weight in expected.values()), path.stat().st_size
     if 2 * needed > there:  # before weights that share a storage are made ones of their own
         raise InputError(

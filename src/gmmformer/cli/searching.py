@@ -1,0 +1,234 @@
+"""Commands that look into a library: search, serve."""
+
+import json as json_format
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from gmmformer.cli.terminal import bars, telling
+from gmmformer.config import Running
+from gmmformer.errors import InputError
+
+if TYPE_CHECKING:
+    from gmmformer.search import Hit, Library
+
+NOTHING = "nothing here matches"
+
+
+def search(
+    library: Positional[Path],
+    sentence: Positional[str | None] = None,
+    *,
+    k: Annotated[int, arg(aliases=("-k",))] = 10,
+    moments: int = 1,
+    where: str | None = None,
+    min_length: float | None = None,
+    engine: str = "auto",
+    sentences: str | None = None,
+    contact_sheet: Path | None = None,
+    cut: Path | None = None,
+    exact_cut: bool | None = None,
+    json: bool = False,
+    device: str = "auto",
+    allow_download: bool = False,
+    trust_encoder: bool = False,
+) -> int:
+    """Find the films, and the seconds in them, that a sentence describes: gmmformer search DIR "a dog jumps in" -k 5
+
+    Args:
+        library: Folder of the library.
+        sentence: What happens in the scene.
+        k: Films to find.
+        moments: Most moments of each film.
+        where: Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.
+        min_length: Only films of at least so many seconds.
+        engine: "exact" looks at every window, "ann" at an index of them, "auto" at the index in a large library that
+            has one; http://host:port a Milvus server that was filled by `index` with the same --engine.
+        sentences: File with a sentence a line, "-" for stdin: a line of JSON for each. Faster than one by one.
+        contact_sheet: PNG to draw: the frames where the moments were found.
+        cut: Folder to write the moments to, as mp4.
+        exact_cut: Whether clips begin at the very frame (encoded anew) or at the key frame before it (copied).
+            Default: copied where that makes no difference.
+        json: Print one JSON object, and nothing else, on stdout.
+        device: "auto", "cpu", "cuda" or "mps".
+        allow_download: Whether encoders may be fetched from the Hugging Face Hub.
+        trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
+            library or its model names it.
+    """
+    from gmmformer.search import Library
+
+    if (sentence is None) == (sentences is None):
+        raise InputError('give one sentence, in quotes, or --sentences FILE: gmmformer search DIR "a dog jumps in"')
+    options: dict[str, Any] = {"moments": moments, "where": where, "min_length": min_length}
+    running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
+    with Library.open(library, engine=engine, running=running) as opened:
+        if sentences is not None:
+            return _search_all(opened, sentences, k, options, contact_sheet, cut)
+        assert sentence is not None
+        opened.required_embedder()
+        began = time.perf_counter()
+        hits = opened.search(sentence, k, **options)
+        seconds = time.perf_counter() - began
+        films = opened.info().films
+    if json:
+        print(json_format.dumps({"query": sentence, "hits": [hit.to_dict() for hit in hits]}))
+    else:
+        print_hits(hits, films, seconds)
+    if contact_sheet is not None:
+        from gmmformer.search.pictures import draw_hits
+
+        draw_hits([(sentence, hits)], contact_sheet)
+    if cut is not None:
+        from gmmformer.search.pictures import cut_hits
+
+        failed = 0
+        for one in cut_hits(hits, cut, exact=exact_cut):
+            failed += one.cut is None
+            print(one.clip if one.cut else f"not cut: {one.reason}", file=sys.stderr)
+        return 1 if hits and failed == len(hits) else 0
+    return 0
+
+
+def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
+    """Hits as a person reads them."""
+    from gmmformer.media.films import printable
+    from gmmformer.search.hits import clock
+
+    if not hits:
+        print(f"no film to look at ({films:,} in the library, {1000 * seconds:.0f} ms)")
+        return
+    if all(hit.word == NOTHING for hit in hits):
+        print("nothing in this library matches well; the nearest:")
+    rows = [
+        (
+            str(rank),
+            "" if hit.word is None else "weak" if hit.word == NOTHING else hit.word,
+            f"{clock(hit.start)} - {clock(hit.end)}",
+            f"{hit.score:.3f}",
+            printable(hit.film),
+        )
+        for rank, hit in enumerate(hits, start=1)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for rank, word, span, score, film in rows:
+        print(f"{rank:>{widths[0]}}  {word:<{widths[1]}}  {span:>{widths[2]}}  {score:>{widths[3]}}  {film}")
+    print(f"{films:,} films, {1000 * seconds:.0f} ms")
+
+
+def _search_all(
+    library: "Library", source: str, k: int, options: dict[str, Any], contact_sheet: Path | None, cut: Path | None
+) -> int:
+    if contact_sheet is not None or cut is not None:
+        flag = "--contact-sheet" if contact_sheet is not None else "--cut"
+        raise InputError(f"{flag}: goes with a single sentence; search for them one by one")
+    for some in _lines(source):
+        for sentence, hits in zip(some, library.search_batch(some, k, **options), strict=True):
+            print(json_format.dumps({"query": sentence, "hits": [hit.to_dict() for hit in hits]}), flush=True)
+    return 0
+
+
+def _lines(source: str, most: int = 256) -> Iterator[list[str]]:
+    """The sentences of a file, a line each, blank ones left out, some at a time."""
+    if source == "-" and sys.stdin is None:
+        raise InputError("--sentences -: the standard input is closed; give a file with a sentence a line")
+    if source == "-" and isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        with sys.stdin if source == "-" else Path(source).open(encoding="utf-8", errors="replace") as file:
+            some: list[str] = []
+            for line in file:
+                if line.strip():
+                    some.append(line.rstrip("\n"))
+                if len(some) == most:
+                    yield some
+                    some = []
+            if some:
+                yield some
+    except OSError as error:
+        raise InputError(
+            f"--sentences {source}: cannot be read ({error.strerror}); give a file with a sentence a line"
+        ) from error
+
+
+DEMO = Path("demo-out")
+
+
+def serve(
+    library: Positional[Path | None] = None,
+    *,
+    demo: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    allow_host: tuple[str, ...] = (),
+    proxy: tuple[str, ...] = (),
+    engine: str = "auto",
+    device: str = "auto",
+    trust_encoder: bool = False,
+    json: bool = False,
+) -> int:
+    """Search a library of films in a browser, and over HTTP: gmmformer serve DIR
+
+    Serves until Ctrl-C or SIGTERM. A library that grows meanwhile is seen. The interface is described at /openapi.json.
+
+    Args:
+        library: Folder of the library; with --demo the folder of the demo (default: demo-out).
+        demo: Serve the demo's films, and make the demo first if it is missing, which takes a few minutes.
+        host: Address to bind to. Any other than this machine's own, such as 0.0.0.0, needs a token.
+        port: Port to bind to; 0 takes a free one.
+        token: What clients must show, 16 characters or more. Default: what GMMFORMER_TOKEN holds, which other users of
+            this machine cannot see, else none.
+        allow_host: Names by which the server may be called beside localhost and --host.
+        proxy: Addresses of reverse proxies, such as 127.0.0.1, whose X-Forwarded-For and -Proto are believed.
+        engine: What searches: "auto", "exact", "ann", or the address of a Milvus server, http://host:port or https://...,
+            that was filled by `index` with the same --engine; GMMFORMER_MILVUS_TOKEN holds what it wants to be shown.
+        device: "auto", "cpu", "cuda" or "mps": where sentences are embedded.
+        trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
+            library names it.
+        json: Print the server's address as one JSON object, and nothing else, on stdout.
+    """
+    from gmmformer.search import Library
+    from gmmformer.web import ServeConfig
+    from gmmformer.web import serve as serve_library
+
+    config = ServeConfig(
+        host=host,
+        port=port,
+        token=token if token is not None else os.environ.get("GMMFORMER_TOKEN") or None,
+        allow_hosts=allow_host,
+        proxies=proxy,
+    )
+    if library is None and not demo:
+        raise InputError("name the library to serve: gmmformer serve DIR; or gmmformer serve --demo")
+    folder = _demo_library(library or DEMO, json) if demo else library
+    assert folder is not None
+    running = Running(device=device, trust_encoder=trust_encoder)
+    with Library.open(folder, engine=engine, running=running) as opened:
+        serve_library(opened, config, ready=lambda address: _tell(address, config.token is not None, json))
+    return 0
+
+
+def _demo_library(out: Path, json: bool) -> Path:
+    """The library of the demo in `out`, made if it is missing."""
+    from gmmformer.demo.run import run_demo
+    from gmmformer.search import is_library
+
+    folder = out / "library"
+    if is_library(folder):
+        return folder
+    with bars() as progress:
+        return run_demo(out, progress=progress, **telling(json)).library
+
+
+def _tell(address: str, token: bool, json: bool) -> None:
+    if json:
+        print(json_format.dumps({"address": address}), flush=True)
+        return
+    print(f"serving at {address}{'?token=TOKEN (put the token there once)' if token else ''}", flush=True)
+    print("Ctrl-C ends it", file=sys.stderr)
