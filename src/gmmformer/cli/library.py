@@ -37,7 +37,7 @@ def index(
     video_encoder: str | None = None,
     text_encoder: str | None = None,
     fps: float | None = None,
-    dtype: Literal["int8", "bf16", "float32"] | None = None,
+    store: Literal["int8", "bf16", "float32"] | None = None,
     overlap: float | None = None,
     keep_features: bool | None = None,
     prune: bool = False,
@@ -73,7 +73,7 @@ def index(
             folder, package.module:factory.
         text_encoder: What made its token features, where the model does not say.
         fps: Frames per second of film that are looked at. Default: as the model was trained, else 1.
-        dtype: How vectors are stored, fixed when the library is made. Default: int8, a quarter of float32.
+        store: How vectors are stored, fixed when the library is made. Default: int8, a quarter of float32.
         overlap: Share of a window that the next one of a long film repeats, fixed likewise. Default: 0.25.
         keep_features: Keep frame features in 16 bits, so that another model needs no decoding, fixed likewise.
             Default: yes.
@@ -99,7 +99,7 @@ def index(
         raise InputError(
             f"{given} to index: give films and folders, or --data ROOT --collection NAME, or --features-of"
         )
-    fixed = {"dtype": dtype, "overlap": overlap, "keep_features": keep_features}
+    fixed = {"store": store, "overlap": overlap, "keep_features": keep_features}
     chosen: dict[str, Any] = {
         "mix_in": mix_in,
         "video_encoder": video_encoder,
@@ -155,12 +155,13 @@ def _opened(
             )
         return Library.create(folder, encoders, engine=engine, **given)
     opened = Library.open(folder, encoders, engine=engine, running=running)
+    ours = opened.settings
+    made = {"store": ours.dtype, "overlap": ours.overlap, "keep_features": ours.keep_features}
     for name, value in given.items():
-        if getattr(opened.settings, name) != value:
+        if made[name] != value:
             opened.close()
             raise InputError(
-                f"--{name.replace('_', '-')}: {folder} was made with {getattr(opened.settings, name)}; leave it out, "
-                "or make a new library"
+                f"--{name.replace('_', '-')}: {folder} was made with {made[name]}; leave it out, or make a new library"
             )
     return opened
 
@@ -205,11 +206,12 @@ def _index_features(
     from gmmformer.search import Library, index_collection, index_library
 
     if features_of is not None:
-        with Library.open(features_of) as other:
-            return index_library(other, library, progress=progress)
+        with Library.open(features_of) as other, library.writing() as into:
+            return index_library(other.store, into, progress=progress)
     if data is None or collection is None:
         raise InputError("--collection is missing: gmmformer index --data ROOT --collection NAME --library DIR")
-    return index_collection(Collection.open(data, collection, feature=feature), split, library, progress=progress)
+    with library.writing() as into:
+        return index_collection(into, Collection.open(data, collection, feature=feature), split, progress=progress)
 
 
 def search(
@@ -262,7 +264,7 @@ def search(
         if batch is not None:
             return _search_batch(opened, batch, k, options, contact_sheet, cut)
         assert sentence is not None
-        opened.required_embedder()
+        _ = opened.models.embedder  # loaded before the clock starts
         began = time.perf_counter()
         hits = opened.search(sentence, k, **options)
         seconds = time.perf_counter() - began
@@ -302,7 +304,7 @@ def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
             "" if hit.word is None else "weak" if hit.word == NOTHING else hit.word,
             f"{clock(hit.start)} - {clock(hit.end)}",
             f"{hit.score:.3f}",
-            printable(hit.film),
+            printable(hit.film.path),
         )
         for rank, hit in enumerate(hits, start=1)
     ]
@@ -319,7 +321,7 @@ def _search_batch(
         flag = "--contact-sheet" if contact_sheet is not None else "--cut"
         raise InputError(f"{flag}: goes with a single sentence; search for them one by one")
     for sentences in _lines(source):
-        for sentence, hits in zip(sentences, library.search_batch(sentences, k, **options), strict=True):
+        for sentence, hits in zip(sentences, library.search(sentences, k, **options), strict=True):
             print(json_format.dumps({"query": sentence, "hits": [hit.to_dict() for hit in hits]}), flush=True)
     return 0
 

@@ -11,7 +11,7 @@ from gmmformer.data.progress import Progress
 from gmmformer.errors import InputError
 from gmmformer.media.films import path_text, printable
 from gmmformer.names import composed, folded_path
-from gmmformer.search import Library
+from gmmformer.search import Library, compact, verify
 from gmmformer.search.hits import clock
 
 
@@ -38,7 +38,7 @@ def _info(library: Library, films: Sequence[str], json: bool, progress: Progress
 
 
 def _list(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
-    for film in library.films():
+    for film in library.store.films():
         if json:
             told = {
                 "id": film.id,
@@ -53,7 +53,7 @@ def _list(library: Library, films: Sequence[str], json: bool, progress: Progress
 
 
 def _failures(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
-    for path, _, reason in library.failures():
+    for path, _, reason in library.store.failures():
         if json:
             print(json_format.dumps({"film": path_text(path), "reason": reason}))
         else:
@@ -62,7 +62,7 @@ def _failures(library: Library, films: Sequence[str], json: bool, progress: Prog
 
 
 def _remove(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
-    known = [*library.known(), *(failure.path for failure in library.failures())]
+    known = [*library.store.known(), *(failure.path for failure in library.store.failures())]
     wanted: dict[str, None] = {}
     for film in films:
         wanted |= dict.fromkeys(_named(film, known, library.folder))
@@ -93,23 +93,25 @@ def _named(film: str, known: Sequence[str], folder: Path) -> list[str]:
 
 
 def _verify(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
-    damage = library.verify(progress)
+    damage = verify(library.store, progress)
     if json:
         print(json_format.dumps({"damage": damage}))
     else:
-        print("\n".join(damage) or f"all is well: {len(library.films()):,} films")
+        print("\n".join(damage) or f"all is well: {len(library.store.films()):,} films")
     return 1 if damage else 0
 
 
 def _compact(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
-    done = library.compact(progress)
+    with library.writing() as into:
+        done = compact(into, progress)
     told = done._asdict()
     print(json_format.dumps(told) if json else f"{done.films:,} removed films, {done.freed_bytes:,} bytes given back")
     return 0
 
 
 def _rebuild(library: Library, films: Sequence[str], json: bool, progress: Progress) -> int:
-    library.rebuild(progress)
+    with library.writing() as into:
+        into.update_engine(progress, anew=True)
     print(json_format.dumps({"windows": library.info().windows}) if json else "the index is made")
     return 0
 
