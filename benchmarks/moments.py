@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gmmformer.search import Library
-from gmmformer.search.moments import CLOSE, Timeline, moments_of
+from gmmformer.search.spans import CLOSE, ScoreCurve, moments_of
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 
@@ -26,7 +26,7 @@ def overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
     return both / (one[1] - one[0] + other[1] - other[0] - both)
 
 
-def found(line: Timeline, close: float | None) -> tuple[float, float]:
+def found(line: ScoreCurve, close: float | None) -> tuple[float, float]:
     """The best moment of a film; the whole film without `close`."""
     if close is None:
         return float(line.edges[0]), float(line.edges[-1])
@@ -42,11 +42,11 @@ def main() -> None:
     told = (out / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     records = [record for record in map(json.loads, told) if record["split"] == "test"]
     with Library.open(out / "library") as library:
-        ids = {Path(film.path).stem: film.id for film in library.films()}
+        ids = {Path(film.path).stem: film.id for film in library}
         asked = [record for record in records if record["video"] in ids]
         vectors = library.embed([record["sentence"] for record in asked])
         lines = [
-            library.timeline_of(vector, ids[record["video"]]) for vector, record in zip(vectors, asked, strict=True)
+            library.score_curve(vector, ids[record["video"]]) for vector, record in zip(vectors, asked, strict=True)
         ]
     truth = [(record["start"], record["end"]) for record in asked]
     print(f"{len(asked)} sentences, moments of {np.mean([end - start for start, end in truth]):.1f} s on average")

@@ -13,7 +13,7 @@ and with the default jitter of 1 it went on like that or somewhat faster, so the
 of as many real videos would be. Queries are the test split's sentences.
 
 Latency is that of `Library.search_vectors` for one query, moments included, without the text encoder; beside it that of
-finding the films alone (`Library.rank`). Each engine runs in a process of its own, after the library's files have been
+finding the films alone (`Engine.search`). Each engine runs in a process of its own, after the library's files have been
 read once, so that nothing waits for the disk, and after a Milvus server has made its index. Memory is that of the
 process, at most and in the end: what it holds itself, and beside it the mapped pages, which the system can drop. A
 Milvus server's own is not in it.
@@ -43,8 +43,8 @@ from gmmformer.model import load_model
 from gmmformer.search import Library, ModelEmbedder, NewFilm
 from gmmformer.search.engines import is_address
 from gmmformer.search.engines.milvus import collection_of
+from gmmformer.search.spans import Window, timing
 from gmmformer.search.vectors import DTYPES
-from gmmformer.search.windows import Window, timing
 
 K = 10
 CHUNK = 2_000
@@ -111,10 +111,10 @@ def build(
     options: argparse.Namespace,
 ) -> np.ndarray:
     """Fill a library, and say how; the best films of each query in float32."""
-    library = Library.create(folder, model, dtype=options.dtype, keep_features=False)
+    library = Library.create(folder, model, store=options.dtype, keep_features=False)
     truth, stored, first = Nearest(torch.from_numpy(queries), K), 0.0, 0
     likeness = probes(torch.cat(list(islice(enlarged(base, videos, options.jitter), 2))))
-    with library.writing():
+    with library.writing() as into:
         for fused in enlarged(base, videos, options.jitter):
             for start in range(0, len(fused), 500):
                 some = fused[start : start + 500]
@@ -122,7 +122,7 @@ def build(
                 likeness.look(torch.nn.functional.normalize(some, dim=-1))
             films = [_film(f"{first + index:08d}.mp4", one) for index, one in enumerate(fused)]
             began = time.perf_counter()
-            library.add_windows(films)
+            into.add(films)
             stored += time.perf_counter() - began
             first += len(fused)
     library.close()
@@ -155,13 +155,13 @@ def measure(folder: Path, engine: str, queries: np.ndarray, seconds: float, send
         library.search_vectors(queries[:1], K)
         opened = time.perf_counter() - began
         times = timed(lambda query: library.search_vectors(query, K), queries, seconds)
-        ranking = timed(lambda query: library.rank(query, K), queries, seconds)
+        ranking = timed(lambda query: library.engine.search(library.store.snapshot(), query, K), queries, seconds)
         batch = np.concatenate([queries] * -(-256 // len(queries)))[:256]
         library.search_vectors(batch, K)
         began = time.perf_counter()
         library.search_vectors(batch, K)
         together = time.perf_counter() - began
-        found = [[int(film.split(".")[0]) for film in films] for films, _ in library.rank(queries, K)]
+        found = [[int(hit.film.path.split(".")[0]) for hit in hits] for hits in library.search_vectors(queries, K)]
         held = memory()
     sender.send(
         {
@@ -213,7 +213,8 @@ def make_index(folder: Path, engine: str, sender: Connection) -> None:
     watcher.start()
     began = time.perf_counter()
     with Library.open(folder, engine=engine) as library:
-        library.rebuild()
+        with library.writing() as into:
+            into.update_engine(anew=True)
         seconds = time.perf_counter() - began
         if is_address(engine):
             wait_for_index(engine, collection_of(library.settings))
@@ -307,7 +308,7 @@ def main() -> None:
     print(f"{len(base)} videos of the model, likeness of the nearest {likeness:.3f}", flush=True)
     if options.again is not None:
         with Library.open(options.again) as library:
-            videos = len(library.films())
+            videos = len(library)
         report(options.again, videos, queries, options, None)
         return
     for videos in options.videos:

@@ -36,7 +36,7 @@ from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.demo.world import plan_films
 from gmmformer.model import GMMFormer
 from gmmformer.search import Library, NewFilm, choose_encoders
-from gmmformer.search.windows import Window, timing
+from gmmformer.search.spans import Window, timing
 from gmmformer.web import ServeConfig, batching, serve
 
 ROWS = 64
@@ -61,7 +61,8 @@ def build(folder: Path, videos: int) -> None:
             count = min(CHUNK, videos - first)
             drawn = torch.randn(count, 1, config.map_size, config.hidden, generator=generator)
             fused = 0.9 * F.normalize(drawn, dim=-1)
-            library.add_windows([made_up(f"{first + number:08d}.mp4", fused[number]) for number in range(count)])
+            with library.writing() as into:
+                into.add([made_up(f"{first + number:08d}.mp4", fused[number]) for number in range(count)])
 
 
 def made_up(name: str, fused: torch.Tensor) -> NewFilm:

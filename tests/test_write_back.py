@@ -21,13 +21,13 @@ from gmmformer.config import ModelConfig
 from gmmformer.data import simulate
 from gmmformer.files import swapped_whole, written_whole
 from gmmformer.model import GMMFormer
-from gmmformer.search import Library
-from gmmformer.search.schema import DATABASE
+from gmmformer.search import Library, verify
+from gmmformer.search.database import DATABASE
 from gmmformer.training.run_folder import RunFolder
 
 sys.path.insert(0, str(Path(__file__).parent / "search"))
 
-from tests_search_helpers import Plain, clustered, drawn_film
+from tests_search_helpers import Plain, clustered, compacted, drawn_film, put, rebuild
 
 Key = tuple[int, int]
 
@@ -138,15 +138,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 def test_a_library_counts_on_nothing_that_is_not_on_the_disk(tmp_path: Path, watched: Watched, dtype: Any) -> None:
     pytest.importorskip("faiss")
     plain = Plain()
-    with Library.create(tmp_path / "library", plain, dtype=dtype) as library:
-        library.add_windows([drawn_film(seed, rows=30) for seed in range(10)])
-        library.add_windows([drawn_film(3, rows=20), *clustered(40, plain)])
-        library.rebuild()
+    with Library.create(tmp_path / "library", plain, store=dtype) as library:
+        put(library, [drawn_film(seed, rows=30) for seed in range(10)])
+        put(library, [drawn_film(3, rows=20), *clustered(40, plain)])
+        rebuild(library)
         library.remove(["film-0001.mp4", "film-0002.mp4"])
-        library.compact()
-        library.rebuild()
-        library.add_windows([drawn_film(50)])
-        assert library.verify() == []
+        compacted(library)
+        rebuild(library)
+        put(library, [drawn_film(50)])
+        assert verify(library.store) == []
     watched.check()
     assert watched.commits >= 7
     assert watched.removed >= 3

@@ -97,7 +97,7 @@ def test_the_library_holds_the_test_films_and_ranks_them_as_evaluate_does(ran: R
     film_of = {record.video: record.film for record in read_film_records(collection.frames.folder)}
     found = evaluate(load_model(ran.end.model), collection, "test")
     with Library.open(ran.end.library) as library:
-        assert {film.path for film in library.films()} == {str(film_of[video]) for video in captions.video_ids}
+        assert {film.path for film in library.store.films()} == {str(film_of[video]) for video in captions.video_ids}
         for sentence, scores in zip(captions.sentences, found.top.scores, strict=True):
             hits = library.search(sentence, k=len(captions.video_ids))
             assert [hit.score for hit in hits] == pytest.approx(scores.tolist(), abs=5e-3)  # int8

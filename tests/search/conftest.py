@@ -13,7 +13,7 @@ from gmmformer.search import Library, ModelEmbedder
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tests_search_helpers import Plain, Words, drawn_film
+from tests_search_helpers import Plain, Words, drawn_film, put
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def plain() -> Plain:
 @pytest.fixture
 def library(tmp_path: Path, plain: Plain) -> Library:
     """Forty films of one to four windows."""
-    made = Library.create(tmp_path / "library", plain, dtype="float32")
-    made.add_windows([drawn_film(seed, rows=8 + seed % 45) for seed in range(40)])
+    made = Library.create(tmp_path / "library", plain, store="float32")
+    put(made, [drawn_film(seed, rows=8 + seed % 45) for seed in range(40)])
     return made
 
 

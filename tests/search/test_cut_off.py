@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests_search_helpers import Plain, clustered, drawn_film, unit_queries
+from tests_search_helpers import Plain, clustered, drawn_film, put, ranked, rebuild, unit_queries
 
 from gmmformer.errors import InputError
 from gmmformer.search import Library
-from gmmformer.search.schema import DATABASE
+from gmmformer.search.database import DATABASE
 from gmmformer.search.vectors import DTYPES, Dtype
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has the guard")
@@ -19,29 +19,29 @@ import sys
 from pathlib import Path
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from tests_search_helpers import Plain, unit_queries
+from tests_search_helpers import Plain, put, ranked, rebuild, unit_queries
 from gmmformer.errors import InputError
 from gmmformer.search import Library
-from gmmformer.search.engines import candidates
-candidates.FEW = 0
+from gmmformer.search.engines import exact as finding
+finding.FEW = 0
 engine, queries = sys.argv[3], unit_queries(3)
 library = Library.open(sys.argv[2], Plain(), engine=engine)
-every = np.arange(len(library._store.snapshot().windows))
+every = np.arange(len(library.store.snapshot().windows))
 
 def opened(state):
     with Library.open(library.folder, Plain(), engine=engine) as other:
-        return other.rank(queries, 20)
+        return ranked(other, queries, 20)
 
 QUESTIONS = [
     opened,
-    lambda _: library.rank(queries, 20),
+    lambda _: ranked(library, queries, 20),
     lambda _: library.search_vectors(queries, 5),
-    lambda _: library.features_of("film-0039.mp4")[0].tobytes(),
-    lambda state: state.best_scores(queries, every).tobytes(),  # with no look at the files before it reads
+    lambda _: library.store.features_of("film-0039.mp4")[0].tobytes(),
+    lambda state: state.score(queries, every).tobytes(),  # with no look at the files before it reads
     lambda state: state.clip_scores(queries[0], every[:70]).tobytes(),
     lambda state: state.fused(every).numpy().tobytes(),
 ]
-state = library._store.snapshot()
+state = library.store.snapshot()
 before = [ask(state) for ask in QUESTIONS]
 refused = 0
 for path in sorted(library.folder.iterdir()):
@@ -50,7 +50,7 @@ for path in sorted(library.folder.iterdir()):
     whole = path.read_bytes()
     for size in (0, 1, len(whole) // 2, len(whole) - 1):
         for ask, right in zip(QUESTIONS, before):
-            state = library._store.snapshot()
+            state = library.store.snapshot()
             with path.open("r+b") as file:
                 file.truncate(size)
             try:
@@ -61,7 +61,7 @@ for path in sorted(library.folder.iterdir()):
                 if path.name not in str(error) or "\\n" in str(error):
                     print("not named", path.name, size, ask, error)
             path.write_bytes(whole)  # as cp writes over a file
-            if ask(library._store.snapshot()) != right:
+            if ask(library.store.snapshot()) != right:
                 print("not as before", path.name, size, ask)
 print("lives", refused >= 30)
 """
@@ -70,9 +70,9 @@ print("lives", refused >= 30)
 @pytest.mark.parametrize(("dtype", "engine"), [*((dtype, "exact") for dtype in DTYPES), ("int8", "ann")])
 def test_a_file_cut_off_under_an_open_library_is_named(tmp_path: Path, plain: Plain, dtype: Dtype, engine: str) -> None:
     pytest.importorskip("faiss")
-    with Library.create(tmp_path / "library", plain, dtype=dtype) as library:
-        library.add_windows([*(drawn_film(seed, rows=8 + seed % 45) for seed in range(40)), *clustered(60, plain)])
-        library.rebuild()
+    with Library.create(tmp_path / "library", plain, store=dtype) as library:
+        put(library, [*(drawn_film(seed, rows=8 + seed % 45) for seed in range(40)), *clustered(60, plain)])
+        rebuild(library)
     script = tmp_path / "cut.py"
     script.write_text(CUT)
     command = [sys.executable, str(script), str(Path(__file__).parent), str(library.folder), engine]
@@ -82,10 +82,10 @@ def test_a_file_cut_off_under_an_open_library_is_named(tmp_path: Path, plain: Pl
 
 def test_searches_live_while_a_part_is_written_over_again_and_again(tmp_path: Path, plain: Plain) -> None:
     """Whatever the moment: an answer is right, or a sentence."""
-    with Library.create(tmp_path / "library", plain, dtype="float32", engine="exact") as library:
-        library.add_windows(clustered(2000, plain))
+    with Library.create(tmp_path / "library", plain, store="float32", engine="exact") as library:
+        put(library, clustered(2000, plain))
         queries = unit_queries(2)
-        right = library.rank(queries, 10)
+        right = ranked(library, queries, 10)
         (path,) = library.folder.glob("part-*-vectors.bin")
         script = tmp_path / "over.py"
         script.write_text(
@@ -96,23 +96,23 @@ def test_searches_live_while_a_part_is_written_over_again_and_again(tmp_path: Pa
         with subprocess.Popen([sys.executable, str(script), str(path)]) as writer:
             while writer.poll() is None:
                 try:
-                    assert library.rank(queries, 10) == right
+                    assert ranked(library, queries, 10) == right
                     answered += 1
                 except InputError as error:
                     assert path.name in str(error)  # noqa: PT017 - it may come or not
                     refused += 1
         assert answered + refused > 0
-        assert library.rank(queries, 10) == right
+        assert ranked(library, queries, 10) == right
 
 
 def test_faults_that_are_not_ours_end_the_process_as_before(tmp_path: Path) -> None:
     code = f"""
 import mmap, os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from tests_search_helpers import Plain, drawn_film, unit_queries
+from tests_search_helpers import Plain, drawn_film, put, ranked, rebuild, unit_queries
 from gmmformer.search import Library
-library = Library.create({str(tmp_path / "library")!r}, Plain(), dtype="float32")
-library.add_windows([drawn_film(1)])
+library = Library.create({str(tmp_path / "library")!r}, Plain(), store="float32")
+put(library, [drawn_film(1)])
 library.search_vectors(unit_queries(1))
 with open({str(tmp_path / "other")!r}, "w+b") as file:
     file.write(b"x" * 10_000)

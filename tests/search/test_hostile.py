@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_search_helpers import Plain, clustered, drawn_film, unit_queries
+from tests_search_helpers import Plain, clustered, compacted, drawn_film, put, rebuild, unit_queries, update
 
 from gmmformer.errors import InputError
-from gmmformer.search import Library, unchanged
+from gmmformer.search import Library, unchanged, verify
 from gmmformer.search.activity import activity_in
-from gmmformer.search.engines import ann, candidates
+from gmmformer.search.database import DATABASE, every_table
+from gmmformer.search.engines import ann
+from gmmformer.search.engines import exact as finding
 from gmmformer.search.parts import checksum
-from gmmformer.search.schema import DATABASE, every_table
 
 pytest.importorskip("faiss")
 
@@ -68,10 +69,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "library"
     plain = Plain()
     with Library.create(folder, plain) as library:
-        library.add_windows([drawn_film(seed, rows=8 + 9 * seed) for seed in range(5)])
-        library.add_windows(clustered(20, plain))
+        put(library, [drawn_film(seed, rows=8 + 9 * seed) for seed in range(5)])
+        put(library, clustered(20, plain))
         library.add_film("uneven.mp4", np.ones((10, 4), dtype=np.float32), seconds=np.arange(10.0) ** 2)
-        library.rebuild()
+        rebuild(library)
         library.remove(["film-0002.mp4"])
         with library.writing() as writer:
             writer.fail("broken.mp4", "1 2", "it is broken")
@@ -81,7 +82,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(candidates, "FEW", 0)
+    monkeypatch.setattr(finding, "FEW", 0)
     return Path(shutil.copytree(made, tmp_path / "library"))
 
 
@@ -90,28 +91,28 @@ def ask(library: Library) -> None:
         for hits in library.search_vectors(unit_queries(2), 30, moments=moments):
             for hit in hits:
                 json.dumps(hit.to_dict(), allow_nan=False)
-    library.timeline_of(unit_queries(1)[0], 1)
+    library.score_curve(unit_queries(1)[0], 1)
     library.search_vectors(unit_queries(1), 5, where="film*", min_length=1.0)
 
 
 def features(library: Library) -> None:
-    for film in library.films():
-        library.features_of(film.path)
+    for film in library.store.films():
+        library.store.features_of(film.path)
 
 
 COMMANDS: dict[str, Callable[[Library], object]] = {
     "search": ask,
     "info": lambda library: json.dumps(vars(library.info()) | {"recipe": None}, allow_nan=False),
-    "list": lambda library: json.dumps([film.timing.length for film in library.films()], allow_nan=False),
-    "failures": lambda library: library.failures(),
+    "list": lambda library: json.dumps([film.timing.length for film in library.store.films()], allow_nan=False),
+    "failures": lambda library: library.store.failures(),
     "features": features,
-    "verify": lambda library: library.verify(),
+    "verify": lambda library: verify(library.store),
     "index": lambda library: unchanged(library.folder, [library.folder.parent]),
-    "add": lambda library: library.add_windows([drawn_film(90)]),
+    "add": lambda library: put(library, [drawn_film(90)]),
     "remove": lambda library: library.remove(["film-0001.mp4"]),
-    "compact": lambda library: library.compact(),
-    "extend": lambda library: library.extend(),
-    "rebuild": lambda library: library.rebuild(),
+    "compact": lambda library: compacted(library),
+    "extend": lambda library: update(library),
+    "rebuild": lambda library: rebuild(library),
 }
 
 
@@ -189,7 +190,7 @@ def test_verify_names_what_cannot_be(copy: Path, column: str, value: Any, what: 
     assert change(copy, f"UPDATE {table} SET {name} = ? WHERE rowid = (SELECT max(rowid) FROM {table})", (value,))
     try:
         with Library.open(copy, Plain()) as library:
-            (said, *_) = library.verify()
+            (said, *_) = verify(library.store)
     except InputError as error:
         said = str(error)
     assert what in said
@@ -290,8 +291,8 @@ def test_what_lies_in_a_files_place_is_not_followed(copy: Path, kind: str, name:
         assert refused.keys() == COMMANDS.keys()
     elif name == ".faiss" and kind != "folder":
         with Library.open(copy, Plain(), engine="ann") as library:
-            assert ann.index_of(library._store) is not None
-            library.rebuild() if not path.is_symlink() else None
+            assert ann.index_of(library.store) is not None
+            rebuild(library) if not path.is_symlink() else None
 
 
 def test_verify_reads_no_more_of_a_derived_file_than_there_is(copy: Path) -> None:
@@ -300,7 +301,7 @@ def test_verify_reads_no_more_of_a_derived_file_than_there_is(copy: Path) -> Non
     path.unlink()
     path.symlink_to("/dev/zero")
     with Library.open(copy, Plain()) as library:
-        assert any(path.name in said and "is a link" in said for said in library.verify())
+        assert any(path.name in said and "is a link" in said for said in verify(library.store))
 
 
 def test_names_that_no_film_has_are_refused_where_they_enter(copy: Path) -> None:
@@ -311,4 +312,4 @@ def test_names_that_no_film_has_are_refused_where_they_enter(copy: Path) -> None
         for length in (float("nan"), float("inf"), -1.0, 1e12):
             with pytest.raises(InputError, match="length"):
                 library.add_film("film.mp4", np.ones((3, 4), dtype=np.float32), length=length)
-        assert library.verify() == []
+        assert verify(library.store) == []

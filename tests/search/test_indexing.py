@@ -2,23 +2,25 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tests_search_helpers import Plain, clustered
+from tests_search_helpers import Plain, clustered, index_split, put, rebuild
 
 from gmmformer.data import Collection, simulate
 from gmmformer.errors import InputError
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.search import (
+    FilmSource,
+    IndexReport,
     Library,
     ModelEmbedder,
     Unchanged,
     choose_encoders,
-    index_collection,
     index_films,
     unchanged,
 )
@@ -42,6 +44,11 @@ class Source:
                 yield FilmEnd(path=path, reason="no film")
 
 
+def take_in(library: Library, paths: Sequence[str | Path], source: FilmSource, **options: Any) -> IndexReport:
+    with library.writing() as into:
+        return index_films(into, paths, source, **options)
+
+
 @pytest.fixture
 def films(tmp_path: Path) -> Path:
     folder = tmp_path / "films"
@@ -58,35 +65,35 @@ def empty(tmp_path: Path, plain: Plain) -> Library:
 
 def test_films_are_taken_in_once(films: Path, empty: Library) -> None:
     source = Source()
-    report = index_films(empty, [films], source)
+    report = take_in(empty, [films], source)
     assert report.warnings == {str(films / "deep" / "c.mp4"): "odd"}
     assert sorted(Path(path).name for path in report.added) == ["a.mp4", "b.mkv", "c.mp4"]
     assert report.failed == {str(films / "broken.mp4"): "no film"}
-    assert [failure.path for failure in empty.failures()] == [str(films / "broken.mp4")]
+    assert [failure.path for failure in empty.store.failures()] == [str(films / "broken.mp4")]
     source.read.clear()
-    again = index_films(empty, [films], source)
+    again = take_in(empty, [films], source)
     assert source.read == []
     assert len(again.unchanged) == 3
     assert list(again.failed) == [str(films / "broken.mp4")]
-    index_films(empty, [films], source, retry=True)
+    take_in(empty, [films], source, retry=True)
     assert source.read == ["broken.mp4"]
 
 
 def test_changed_films_replace_themselves(films: Path, empty: Library) -> None:
     source = Source()
-    index_films(empty, [films], source)
+    take_in(empty, [films], source)
     source.read.clear()
     (films / "a.mp4").write_text("17")
     os.utime(films / "b.mkv", (1, 1))
     (films / "broken.mp4").write_text("5")
-    report = index_films(empty, [films], source)
+    report = take_in(empty, [films], source)
     assert sorted(source.read) == ["a.mp4", "broken.mp4"]
     assert report.replaced == [str(films / "a.mp4")]
     assert report.added == [str(films / "broken.mp4")]
     assert sorted(report.unchanged) == [str(films / "b.mkv"), str(films / "deep" / "c.mp4")]
-    assert empty.failures() == []
-    assert len(empty.films()) == 4
-    kept = empty.features_of(str(films / "a.mp4"))
+    assert empty.store.failures() == []
+    assert len(empty.store.films()) == 4
+    kept = empty.store.features_of(str(films / "a.mp4"))
     assert kept is not None
     wanted = np.random.default_rng(17).normal(size=(20, 4)).astype(np.float16)
     np.testing.assert_allclose(kept[0], wanted, atol=1e-3)
@@ -96,27 +103,27 @@ def test_vanished_films_are_reported_and_removed_when_asked(films: Path, empty: 
     source = Source()
     elsewhere = tmp_path / "elsewhere.mp4"
     elsewhere.write_text("9")
-    index_films(empty, [films, elsewhere], source)
+    take_in(empty, [films, elsewhere], source)
     (films / "a.mp4").unlink()
-    report = index_films(empty, [films / "deep"], source)
+    report = take_in(empty, [films / "deep"], source)
     assert report.vanished == [str(films / "a.mp4")]
-    assert len(empty.films()) == 4
-    report = index_films(empty, [films], source, prune=True)
+    assert len(empty.store.films()) == 4
+    report = take_in(empty, [films], source, prune=True)
     assert report.vanished == [str(films / "a.mp4")]
-    assert sorted(Path(film.path).name for film in empty.films()) == ["b.mkv", "c.mp4", "elsewhere.mp4"]
+    assert sorted(Path(film.path).name for film in empty.store.films()) == ["b.mkv", "c.mp4", "elsewhere.mp4"]
 
 
 def test_nothing_to_do_is_seen_without_a_model(films: Path, empty: Library, tmp_path: Path) -> None:
     source, folder = Source(), empty.folder
     assert unchanged(folder, [films]) is None
-    index_films(empty, [films], source)
+    take_in(empty, [films], source)
     found = unchanged(folder, [films])
-    assert found == Unchanged(index_films(empty, [films], source), 3, 60.0)
+    assert found == Unchanged(take_in(empty, [films], source), 3, 60.0)
     assert unchanged(folder, [films], retry=True) is None
     assert unchanged(folder, [films], prune=True) is not None
     os.utime(films / "b.mkv", (1, 1))
     assert unchanged(folder, [films]) is None
-    index_films(empty, [films], source)
+    take_in(empty, [films], source)
     (films / "a.mp4").rename(tmp_path / "a.mp4")
     assert unchanged(folder, [films], prune=True) is None
     found = unchanged(folder, [films])
@@ -130,9 +137,9 @@ def test_films_that_the_index_lacks_are_something_to_do(
     films: Path, empty: Library, plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("faiss")
-    empty.add_windows(clustered(100, plain))
-    empty.rebuild()
-    index_films(empty, [films], Source())
+    put(empty, clustered(100, plain))
+    rebuild(empty)
+    take_in(empty, [films], Source())
     assert unchanged(empty.folder, [films]) is not None
     monkeypatch.setattr("gmmformer.search.changes.EXTEND", 2)
     assert unchanged(empty.folder, [films]) is None
@@ -141,9 +148,9 @@ def test_films_that_the_index_lacks_are_something_to_do(
 def test_relative_and_absolute_names_are_one_film(films: Path, empty: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source()
     monkeypatch.chdir(films)
-    index_films(empty, ["a.mp4", "./a.mp4", films / "a.mp4"], source)
+    take_in(empty, ["a.mp4", "./a.mp4", films / "a.mp4"], source)
     assert source.read == ["a.mp4"]
-    assert [film.path for film in empty.films()] == [str(films / "a.mp4")]
+    assert [film.path for film in empty.store.films()] == [str(films / "a.mp4")]
 
 
 def test_progress_counts_films_that_are_kept(films: Path, empty: Library, plain: Plain) -> None:
@@ -152,9 +159,9 @@ def test_progress_counts_films_that_are_kept(films: Path, empty: Library, plain:
     def progress(what: str, done: int, total: int) -> None:
         if what == "indexing":
             with Library.open(empty.folder, plain) as other:
-                seen.append((done, total, len(other.films()) + len(other.failures())))
+                seen.append((done, total, len(other.store.films()) + len(other.store.failures())))
 
-    index_films(empty, [films], Source(), progress=progress)
+    take_in(empty, [films], Source(), progress=progress)
     assert seen[-1] == (4, 4, 4)
     assert all(done <= kept for done, _, kept in seen)
 
@@ -163,26 +170,26 @@ def test_a_collection_is_taken_in_once_and_again_where_it_changed(
     tiny_collection: Collection, tiny_model: ModelEmbedder, tmp_path: Path, plain: Plain
 ) -> None:
     with Library.create(tmp_path / "collection", tiny_model) as library:
-        assert index_collection(tiny_collection, "train", library) == 24
-        assert index_collection(tiny_collection, "train", library, workers=2) == 0
-        assert index_collection(tiny_collection, "test", library) == 8
+        assert index_split(library, tiny_collection, "train") == 24
+        assert index_split(library, tiny_collection, "train", workers=2) == 0
+        assert index_split(library, tiny_collection, "test") == 8
         name = tiny_collection.captions("test").video_ids[3]
         library.add_film(name, np.ones((5, tiny_collection.frames.dim), dtype=np.float32))
-        assert index_collection(tiny_collection, "test", library) == 1
-        kept = library.features_of(name)
+        assert index_split(library, tiny_collection, "test") == 1
+        kept = library.store.features_of(name)
         assert kept is not None
         np.testing.assert_allclose(kept[0], tiny_collection.frames.features_of(name), rtol=1e-3, atol=1e-4)
-        assert {film.path for film in library.films()} >= set(tiny_collection.captions("train").video_ids)
+        assert {film.path for film in library.store.films()} >= set(tiny_collection.captions("train").video_ids)
     with Library.create(tmp_path / "cut", tiny_model) as cut_up:
-        index_collection(tiny_collection, "train", cut_up, cut_long=True)
-        longest = max(len(tiny_collection.frames.features_of(film.path)) for film in cut_up.films())
+        index_split(cut_up, tiny_collection, "train", cut_long=True)
+        longest = max(len(tiny_collection.frames.features_of(film.path)) for film in cut_up.store.films())
         assert longest > tiny_model.window_rows
         assert cut_up.info().windows > cut_up.info().films == 24
     with (
         Library.create(tmp_path / "plain", plain) as other,
         pytest.raises(InputError, match="takes 4-dimensional ones"),
     ):
-        index_collection(tiny_collection, "train", other)
+        index_split(other, tiny_collection, "train")
 
 
 def nan_in(collection: Path) -> None:

@@ -28,7 +28,7 @@ from gmmformer.evaluation import evaluate
 from gmmformer.media.encoders import dual_encoder
 from gmmformer.media.frames import probe
 from gmmformer.model import GMMFormer, load_model, segment_edges
-from gmmformer.search import DualEmbedder, IndexReport, Library, choose_encoders, index_library
+from gmmformer.search import DualEmbedder, IndexReport, Library, activity_in, choose_encoders, index_library, verify
 from tiny_models import untrained
 
 tiny_encoders = pytest.importorskip("tiny_encoders")
@@ -154,13 +154,13 @@ def test_films_are_embedded_as_the_extracted_collection_is(
     """The features that a library keeps, and the vectors made of them, are those of `extract`."""
     run("extract", films, "--out", tmp_path, "--collection", "own", "--video-encoder", ShapeFrames.name, code=0)
     with Library.open(made) as library:
-        by_path = {film.path: film for film in library.films()}
+        by_path = {film.path: film for film in library.store.films()}
         records = (tmp_path / "own/FeatureData/ShapeFrames/films.jsonl").read_text(encoding="utf-8").splitlines()
         frames = FrameFeatures.open(tmp_path / "own/FeatureData/ShapeFrames")
         assert len(records) == 4
         for record in map(json.loads, records):
             if record["film"] in by_path:
-                kept = library.features_of(record["film"])
+                kept = library.store.features_of(record["film"])
                 assert kept is not None
                 np.testing.assert_allclose(kept[0], frames.features_of(record["video"]), rtol=1e-3, atol=1e-3)
 
@@ -330,7 +330,7 @@ def test_zero_shot_is_the_dual_encoder_itself(
     with Library.open(library) as opened:
         hits = opened.search("a red square moves to the left", k=4)
         for hit in hits:
-            kept = opened.features_of(hit.film)
+            kept = opened.store.features_of(hit.film.path)
             assert kept is not None
             rows = kept[0].astype(np.float64)
             edges = segment_edges(len(rows), 32)
@@ -418,22 +418,24 @@ def test_another_model_takes_the_kept_features(
     run("index", tmp_path / "decoded", films, "--model", other)
     with Library.open(tmp_path / "kept") as kept, Library.open(tmp_path / "decoded") as decoded:
         for one, two in zip(kept.search(SENTENCE), decoded.search(SENTENCE), strict=True):
-            assert one.film == two.film
+            assert one.film.path == two.film.path
             assert (one.start, one.end) == pytest.approx((two.start, two.end), abs=1e-6)
             assert one.score == pytest.approx(two.score, abs=5e-3)
-        assert {film.stamp for film in kept.films()} == {film.stamp for film in decoded.films()}
+        assert {film.stamp for film in kept} == {film.stamp for film in decoded}
     zero_shot = ["index", tmp_path / "zero", "--features-of", made, "--model", f"zero-shot:{clip}"]
     assert "keeps features of shape-frames-v1" in refused(*zero_shot)
     with (
         Library.open(made) as source,
         Library.create(tmp_path / "none", choose_encoders(model), keep_features=False) as into,
     ):
-        index_library(source, into)
+        with into.writing() as writer:
+            index_library(source.store, writer)
         with (
             Library.create(tmp_path / "nothing", choose_encoders(model)) as empty,
+            empty.writing() as writer,
             pytest.raises(InputError, match="keeps no features"),
         ):
-            index_library(into, empty)
+            index_library(into.store, writer)
 
 
 def test_watching_takes_in_what_appears(films: Path, model: Path, tmp_path: Path) -> None:
@@ -451,7 +453,7 @@ def test_watching_takes_in_what_appears(films: Path, model: Path, tmp_path: Path
         assert next(reports).vanished == [str(folder / first.name)]
         threading.Timer(0.5, stop.set).start()
         assert next(reports, None) is None
-        assert [Path(film.path).name for film in library.films()] == [second.name]
+        assert [Path(film.path).name for film in library.store.films()] == [second.name]
 
 
 def test_watching_retries_at_its_start(films: Path, model: Path, tmp_path: Path, run, monkeypatch) -> None:
@@ -477,15 +479,15 @@ def test_killed_indexing_goes_on(films: Path, model: Path, tmp_path: Path, run: 
         time.sleep(0.01)
         if (library / "library.sqlite").exists():
             with Library.open(library) as opened:
-                seen = opened.activity()
+                seen = activity_in(library)
     assert seen is not None
     assert seen.what == "indexing"
     process.send_signal(signal.SIGKILL)
     process.wait()
     with Library.open(library) as opened:
-        assert opened.activity() is None
-        assert opened.verify() == []
+        assert activity_in(library) is None
+        assert verify(opened.store) == []
     run("index", library, films)
     with Library.open(library) as opened:
-        assert len(opened.films()) == 4
-        assert opened.verify() == []
+        assert len(opened.store.films()) == 4
+        assert verify(opened.store) == []

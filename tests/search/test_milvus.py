@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests_search_helpers import Plain, clustered, unit_queries
+from tests_search_helpers import Plain, clustered, compacted, index_split, put, ranked, rebuild, unit_queries, update
 
 import milvus_servers
 from gmmformer.data import Collection
 from gmmformer.errors import InputError
-from gmmformer.search import Library, ModelEmbedder, NewFilm, index_collection
-from gmmformer.search.engines import MilvusEngine, candidates, milvus, milvus_server
-from gmmformer.search.windows import Window, timing
+from gmmformer.search import Library, ModelEmbedder, NewFilm, verify
+from gmmformer.search.engines import exact as finding
+from gmmformer.search.engines import milvus, milvus_server
+from gmmformer.search.spans import Window, timing
 from milvus_servers import Server
 
 pytest.importorskip("pymilvus")
@@ -34,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small libraries are put to the server too."""
-    monkeypatch.setattr(candidates, "FEW", 0)
+    monkeypatch.setattr(finding, "FEW", 0)
 
 
 @pytest.fixture(scope="module")
@@ -42,28 +43,24 @@ def filled(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Films of one window and of several, on the server."""
     plain = Plain()
     with Library.create(
-        tmp_path_factory.mktemp("filled") / "library", plain, dtype="float32", engine=server.address
+        tmp_path_factory.mktemp("filled") / "library", plain, store="float32", engine=server.address
     ) as made:
-        made.add_windows(
-            [*clustered(300, plain), *(long_film(f"long-{windows}", windows, plain) for windows in range(2, 30))]
-        )
-        made.extend()
+        put(made, [*clustered(300, plain), *(long_film(f"long-{windows}", windows, plain) for windows in range(2, 30))])
+        update(made)
         yield made
 
 
 def covers(library: Library) -> int:
-    engine = library._chosen_engine(library._store.snapshot())
-    assert isinstance(engine, MilvusEngine)
-    return library._store.served(engine.name).covers
+    return library.store.served(library.engine.name).covers
 
 
 def agreement(library: Library, queries: np.ndarray | None = None) -> float:
     """The share of the ten best films that are found, whose scores and order must be those of the exact engine."""
     queries = unit_queries(20) if queries is None else queries
     with Library.open(library.folder, engine="exact") as exact:
-        everything = [dict(zip(*ranked, strict=True)) for ranked in exact.rank(queries, 10_000)]
+        everything = [dict(zip(*ranked, strict=True)) for ranked in ranked(exact, queries, 10_000)]
     shared = 0.0
-    for (found, scores), wanted in zip(library.rank(queries, 10), everything, strict=True):
+    for (found, scores), wanted in zip(ranked(library, queries, 10), everything, strict=True):
         assert len(set(found)) == min(10, len(wanted))
         assert scores == [wanted[film] for film in found]
         assert found == sorted(found, key=list(wanted).index)
@@ -88,60 +85,61 @@ def test_what_the_server_names_is_found(filled: Library, server: Server, monkeyp
     def never(*_: object) -> None:
         raise AssertionError("the server was not asked")
 
-    assert covers(filled) == filled._store.snapshot().windows[-1]
-    monkeypatch.setattr(candidates.ExactEngine, "search", never)
+    assert covers(filled) == filled.store.snapshot().windows[-1]
+    monkeypatch.setattr(milvus, "search_all", never)
+    monkeypatch.setattr(finding, "search_all", never)
     filled.search_vectors(unit_queries(3), 10)
     monkeypatch.undo()
-    monkeypatch.setattr(candidates, "FEW", 0)
+    monkeypatch.setattr(finding, "FEW", 0)
     assert agreement(filled) >= 0.99
     assert agreement(filled, unit_queries(300)) >= 0.99
-    only = {hit.film for hits in filled.search_vectors(unit_queries(3), where="long-1[12]") for hit in hits}
+    only = {hit.film.path for hits in filled.search_vectors(unit_queries(3), where="long-1[12]") for hit in hits}
     assert only == {"long-11", "long-12"}
     assert filled.info().engine == server.address
 
 
 def test_new_removed_and_replaced_films(filled: Library, plain: Plain) -> None:
     queries = unit_queries(10)
-    filled.add_windows(clustered(30, plain, seed=7))
-    assert covers(filled) < filled._store.snapshot().windows[-1]
+    put(filled, clustered(30, plain, seed=7))
+    assert covers(filled) < filled.store.snapshot().windows[-1]
     assert agreement(filled) >= 0.99  # the new ones are not on the server yet
-    filled.extend()
-    assert covers(filled) == filled._store.snapshot().windows[-1]
+    update(filled)
+    assert covers(filled) == filled.store.snapshot().windows[-1]
     assert agreement(filled) >= 0.99
 
-    gone = {hits[0].film for hits in filled.search_vectors(queries, 1)}
+    gone = {hits[0].film.path for hits in filled.search_vectors(queries, 1)}
     filled.remove(sorted(gone))
-    changed = filled.search_vectors(queries[:1], 1)[0][0].film
-    filled.add_windows([replace(clustered(1, plain, seed=8)[0], path=changed)])
+    changed = filled.search_vectors(queries[:1], 1)[0][0].film.path
+    put(filled, [replace(clustered(1, plain, seed=8)[0], path=changed)])
     for _ in range(2):  # passed over while the server has them, and when it has them no more
-        assert not gone & {hit.film for hits in filled.search_vectors(queries, 100) for hit in hits}
+        assert not gone & {hit.film.path for hits in filled.search_vectors(queries, 100) for hit in hits}
         assert agreement(filled) >= 0.99
-        filled.extend()
+        update(filled)
     held = int(
-        filled._engine._look(
+        filled.engine._look(
             lambda client, seconds: client.query(  # type: ignore[union-attr]
-                filled._engine._collection, filter="id >= 0", output_fields=["count(*)"], consistency_level="Strong"
+                filled.engine._collection, filter="id >= 0", output_fields=["count(*)"], consistency_level="Strong"
             )
         )[0]["count(*)"]
     )
-    assert held == 4 * len(filled._store.snapshot().windows)
-    assert filled.compact().films == len(gone) + 1
+    assert held == 4 * len(filled.store.snapshot().windows)
+    assert compacted(filled).films == len(gone) + 1
     assert agreement(filled) >= 0.99
 
 
 def test_several_search_while_one_writes(filled: Library, server: Server, plain: Plain) -> None:
     queries = unit_queries(4)
-    before = [films for films, _ in filled.rank(queries, 10)]
+    before = [films for films, _ in ranked(filled, queries, 10)]
 
     def ask(number: int) -> list[list[str]]:
         with Library.open(filled.folder, engine=server.address) as own:
             searched = own if number % 2 else filled
-            return [films for _ in range(5) for films, _ in searched.rank(queries, 10)]
+            return [films for _ in range(5) for films, _ in ranked(searched, queries, 10)]
 
     with ThreadPoolExecutor(6) as pool:
         answers = [pool.submit(ask, number) for number in range(6)]
-        filled.add_windows(clustered(20, plain, seed=9))
-        filled.extend()
+        put(filled, clustered(20, plain, seed=9))
+        update(filled)
     known = {film for films in before for film in films}
     for answer in answers:
         for index, films in enumerate(answer.result()):
@@ -159,31 +157,30 @@ def test_two_libraries_and_a_copy_of_one(
     plain: Plain,
 ) -> None:
     with Library.create(tmp_path / "other", tiny_model, engine=server.address) as other:
-        assert index_collection(tiny_collection, "train", other) == 24
+        assert index_split(other, tiny_collection, "train") == 24
         assert covers(other) == 24
         queries = unit_queries(10, tiny_model.dim)
         assert agreement(other, queries) >= 0.99
         shutil.copytree(tmp_path / "other", tmp_path / "copy")
-        films = {film.path for film in other.films()}
-        assert {hit.film for hits in other.search_vectors(queries, 24) for hit in hits} == films
+        films = {film.path for film in other.store.films()}
+        assert {hit.film.path for hits in other.search_vectors(queries, 24) for hit in hits} == films
 
         with Library.open(tmp_path / "copy", tiny_model, engine=server.address) as copy:
             assert agreement(copy, queries) >= 0.99
-            index_collection(tiny_collection, "test", other)
+            index_split(other, tiny_collection, "test")
             copy.add_film("mine.mp4", np.ones((40, tiny_model.feature_dim), dtype=np.float32))
             with pytest.raises(InputError, match=rf"{server.address}: what the server holds .* rebuild --engine http"):
-                copy.extend()
-            copy.rebuild()
+                update(copy)
+            rebuild(copy)
             assert agreement(copy, queries) >= 0.99
         with Library.open(tmp_path / "other", tiny_model, engine=server.address) as again:
             with pytest.raises(InputError, match=r"what the server holds .* a copy of the library"):
                 again.search_vectors(queries)
-            engine = again._engine
-            assert isinstance(engine, MilvusEngine)
+            engine = again.engine
             engine._look(lambda client, seconds: client.drop_collection(engine._collection))
             with pytest.raises(InputError, match=r"what the server holds .*emptied"):
                 again.search_vectors(queries)
-            again.extend()
+            update(again)
             assert agreement(again, queries) >= 0.99
     assert agreement(filled) >= 0.99
 
@@ -206,7 +203,7 @@ def test_a_server_that_hangs_dies_and_comes_back(
     server.signal(signal.SIGCONT)
 
     monkeypatch.setattr(milvus, "FILL_PATIENCE", 30.0)
-    filled.add_windows(clustered(200, plain, seed=10))
+    put(filled, clustered(200, plain, seed=10))
     old, seen = covers(filled), []
 
     def progress(what: str, done: int, total: int) -> None:
@@ -217,7 +214,7 @@ def test_a_server_that_hangs_dies_and_comes_back(
 
     began = time.monotonic()
     with pytest.raises(InputError, match=away + "start it and run the same command again"):
-        filled.extend(progress)
+        update(filled, progress)
     assert seen[-1] == (100, 200)
     assert covers(filled) == old + 80
     with pytest.raises(InputError, match=away + "start it, or search with --engine exact"):
@@ -236,30 +233,27 @@ def test_a_server_that_hangs_dies_and_comes_back(
     assert agreement(filled) >= 0.99  # the same library, waiting for its server
     starting.join()
     rest: list[tuple[int, int]] = []
-    filled.extend(lambda what, done, total: rest.append((done, total)))
+    update(filled, lambda what, done, total: rest.append((done, total)))
     assert rest[-1] == (120, 120)
-    assert covers(filled) == filled._store.snapshot().windows[-1]
+    assert covers(filled) == filled.store.snapshot().windows[-1]
     assert agreement(filled) >= 0.99
-    assert filled.verify() == []
+    assert verify(filled.store) == []
 
 
 def test_where_nothing_listens_it_says_so(tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(milvus_server, "UNKNOWN_PATIENCE", 0.5)
     began = time.monotonic()
     with Library.create(tmp_path / "library", plain, engine="http://ada:secret@127.0.0.1:1/") as library:
-        library.add_windows(clustered(30, plain))
+        put(library, clustered(30, plain))
         with pytest.raises(InputError, match=r"^http://127.0.0.1:1: the Milvus server does not answer \(.*\); start"):
-            library.rebuild()
+            rebuild(library)
         assert library.info().engine == "http://127.0.0.1:1"
         assert b"secret" not in (library.folder / "library.sqlite").read_bytes()
         assert len(library.search_vectors(unit_queries(1))[0]) == 10  # nothing is there yet, so nothing is asked
     assert time.monotonic() - began < 5
     for wrong in ("http://", "http://host:port", "https://:19530"):
-        with (
-            Library.open(library.folder, engine=wrong) as other,
-            pytest.raises(InputError, match="address of a Milvus"),
-        ):
-            other.search_vectors(unit_queries(1))
+        with pytest.raises(InputError, match="address of a Milvus"):
+            Library.open(library.folder, engine=wrong)
 
 
 def test_credentials_come_from_the_address_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests_search_helpers import index_split, ranked, rebuild
 
 from gmmformer.data import Collection
 from gmmformer.evaluation.evaluating import embed_queries, embed_videos, evaluate
 from gmmformer.evaluation.ranking import TIE, metrics_of
 from gmmformer.model import load_model
-from gmmformer.search import Library, ModelEmbedder, index_collection
+from gmmformer.search import Library, ModelEmbedder
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def ranks_of(library: Library, collection: Collection, queries: np.ndarray) -> n
     """The rank of each sentence's own video in the search result, ties against us."""
     captions = collection.captions("test")
     ranks = []
-    for query, (films, scores) in enumerate(library.rank(queries, len(captions.video_ids))):
+    for query, (films, scores) in enumerate(ranked(library, queries, len(captions.video_ids))):
         own = scores[films.index(captions.video_ids[captions.video_of_query[query]])]
         ranks.append(int((np.array(scores) >= own - TIE).sum()))
     return np.array(ranks)
@@ -43,15 +44,15 @@ def test_every_query_ranks_as_evaluate_says(
     if engine == "ann":
         pytest.importorskip("faiss")
     measured = evaluate(model.model, collection, "test", top=10)
-    with Library.create(tmp_path / "library", model, dtype=dtype, engine=engine) as library:
-        assert index_collection(collection, "test", library) == len(measured.captions.video_ids)
-        assert index_collection(collection, "test", library) == 0
-        library.rebuild()
+    with Library.create(tmp_path / "library", model, store=dtype, engine=engine) as library:
+        assert index_split(library, collection, "test") == len(measured.captions.video_ids)
+        assert index_split(library, collection, "test") == 0
+        rebuild(library)
         queries = queries_of(model, collection).numpy()
         found = ranks_of(library, collection, queries)
         if dtype == "float32":
             np.testing.assert_array_equal(found, measured.ranks)
-            top = library.rank(queries, 10)
+            top = ranked(library, queries, 10)
             scores = np.array([some for _, some in top])
             np.testing.assert_allclose(scores, measured.top.scores.numpy(), atol=1e-6)
         videos = len(measured.captions.video_ids)
@@ -64,11 +65,11 @@ def test_engines_agree(world: tuple[Collection, ModelEmbedder], tmp_path: Path, 
     pytest.importorskip("faiss")
     collection, model = world
     queries = queries_of(model, collection).numpy()
-    with Library.create(tmp_path / "library", model, dtype=dtype, engine="exact") as library:
-        index_collection(collection, "test", library)
-        library.rebuild()
+    with Library.create(tmp_path / "library", model, store=dtype, engine="exact") as library:
+        index_split(library, collection, "test")
+        rebuild(library)
         with Library.open(tmp_path / "library", model, engine="ann") as other:
-            for exact, ann in zip(library.rank(queries, 10), other.rank(queries, 10), strict=True):
+            for exact, ann in zip(ranked(library, queries, 10), ranked(other, queries, 10), strict=True):
                 assert exact[0] == ann[0]
                 np.testing.assert_allclose(exact[1], ann[1], atol=1e-6)
 
@@ -83,9 +84,9 @@ def test_exact_engine_finds_what_a_straight_product_finds(
         embed_videos(model.model, collection, "test", fused)
     queries = queries_of(model, collection)
     straight = torch.einsum("qd,vcd->qvc", queries.double(), fused.double()).amax(-1)
-    with Library.create(tmp_path / "library", model, dtype="float32", engine="exact") as library:
-        index_collection(collection, "test", library)
-        for row, (films, scores) in zip(straight, library.rank(queries.numpy(), 5), strict=True):
+    with Library.create(tmp_path / "library", model, store="float32", engine="exact") as library:
+        index_split(library, collection, "test")
+        for row, (films, scores) in zip(straight, ranked(library, queries.numpy(), 5), strict=True):
             best = row.sort(descending=True, stable=True)
             np.testing.assert_allclose(scores, best.values[:5].numpy(), atol=1e-6)
             assert abs(row[ids.index(films[0])] - best.values[0]) < 1e-6

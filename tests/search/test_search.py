@@ -10,33 +10,33 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests_search_helpers import Plain, Words, clustered, drawn_film, unit_queries
+from tests_search_helpers import Plain, Words, clustered, compacted, drawn_film, put, ranked, rebuild, unit_queries
 
 from gmmformer.errors import InputError
-from gmmformer.search import DualEmbedder, Library, MixedEmbedder, ModelEmbedder, NewFilm
-from gmmformer.search.engines import candidates
+from gmmformer.search import DualEmbedder, Library, MixedEmbedder, ModelEmbedder, NewFilm, verify
+from gmmformer.search.engines import exact as finding
+from gmmformer.search.spans import cut, timing
 from gmmformer.search.vectors import DTYPES, Dtype
-from gmmformer.search.windows import cut, timing
 
 
 def straight(library: Library, query: np.ndarray) -> list[tuple[str, float]]:
     """Films and scores by a plain product in float64, best first."""
-    snapshot = library._store.snapshot()
+    snapshot = library.store.snapshot()
     scores = snapshot.fused(np.arange(len(snapshot.windows))).double() @ torch.from_numpy(query).double()
     best = np.maximum.reduceat(scores.amax(-1).numpy(), snapshot.starts)
-    names = [film.path for film in library.films()]
+    names = [film.path for film in library.store.films()]
     return sorted(zip(names, best.tolist(), strict=True), key=lambda pair: -pair[1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bf16", "int8"])
 def test_the_best_films_come_first_with_exact_scores(tmp_path: Path, plain: Plain, dtype: str) -> None:
-    with Library.create(tmp_path / "library", plain, dtype=dtype) as library:
-        library.add_windows([drawn_film(seed, rows=8 + seed % 45) for seed in range(60)])
+    with Library.create(tmp_path / "library", plain, store=dtype) as library:
+        put(library, [drawn_film(seed, rows=8 + seed % 45) for seed in range(60)])
         library.remove([f"film-{seed:04d}.mp4" for seed in range(0, 60, 7)])
         queries = unit_queries(7)
         for query, hits in zip(queries, library.search_vectors(queries, 12), strict=True):
             wanted = straight(library, query)[:12]
-            assert [hit.film for hit in hits] == [film for film, _ in wanted]
+            assert [hit.film.path for hit in hits] == [film for film, _ in wanted]
             np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in wanted], atol=1e-6)
             (alone,) = library.search_vectors(query[None], 12)
             assert [hit.to_dict() for hit in alone] == [hit.to_dict() for hit in hits]
@@ -50,15 +50,15 @@ def test_a_score_is_the_same_number_however_it_is_asked_for(
     """To the last bit: alone or among others, with few threads or many, by whichever engine, of a film or a moment."""
     if engine == "ann":
         pytest.importorskip("faiss")
-    monkeypatch.setattr(candidates, "FEW", 0)
+    monkeypatch.setattr(finding, "FEW", 0)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: pytest.fail("the threads of the whole process were set"))
     wide, queries = Plain(dim=384), unit_queries(9, 384)
-    with Library.create(tmp_path / "library", wide, dtype=dtype, engine="exact") as library:
-        library.add_windows(clustered(150, wide))
-        library.rebuild() if engine == "ann" else None
-        exact = [dict(zip(*library.rank(query[None], 150)[0], strict=True)) for query in queries]
+    with Library.create(tmp_path / "library", wide, store=dtype, engine="exact") as library:
+        put(library, clustered(150, wide))
+        rebuild(library) if engine == "ann" else None
+        exact = [dict(zip(*ranked(library, query[None], 150)[0], strict=True)) for query in queries]
     with Library.open(library.folder, engine=engine) as library:
-        alone = [library.rank(query[None], 10)[0] for query in queries]
+        alone = [ranked(library, query[None], 10)[0] for query in queries]
         for _, scores in alone:
             assert scores == sorted(scores, reverse=True)
         assert [[told[film] for film in films] for told, (films, _) in zip(exact, alone, strict=True)] == [
@@ -66,17 +66,17 @@ def test_a_score_is_the_same_number_however_it_is_asked_for(
         ]
         for threads in (1, 3):
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-            assert library.rank(queries, 10) == alone
+            assert ranked(library, queries, 10) == alone
             hits = library.search_vectors(queries, 10)
-            assert [([hit.film for hit in some], [hit.score for hit in some]) for some in hits] == alone
+            assert [([hit.film.path for hit in some], [hit.score for hit in some]) for some in hits] == alone
         with ThreadPoolExecutor(4) as pool:
-            assert list(pool.map(lambda query: library.rank(query[None], 10)[0], queries)) == alone
+            assert list(pool.map(lambda query: ranked(library, query[None], 10)[0], queries)) == alone
 
 
 def test_hits_say_where_and_how_sure(library: Library) -> None:
     (hits,) = library.search_vectors(unit_queries(1), 5)
     for hit in hits:
-        assert 0 <= hit.start < hit.end <= hit.length
+        assert 0 <= hit.start < hit.end <= hit.film.length
         assert hit.clip_scores.shape == (8,)
         assert hit.clip_spans.shape == (8, 2)
         assert hit.clip_scores.max() == pytest.approx(hit.score, abs=1e-6)
@@ -111,14 +111,14 @@ def test_a_short_event_of_a_two_hour_film_is_found(tmp_path: Path) -> None:
     plain = Plain(window_rows=128, clips=32)
     query = unit_queries(1)
     with Library.create(tmp_path / "long", plain) as library:
-        library.add_windows([planted("long.mp4", query[0], 7200, [(4321, 4326, 0.9)], plain)])
-        library.add_windows([drawn_film(seed, embedder=plain, rows=100) for seed in range(5)])
+        put(library, [planted("long.mp4", query[0], 7200, [(4321, 4326, 0.9)], plain)])
+        put(library, [drawn_film(seed, embedder=plain, rows=100) for seed in range(5)])
         hit = library.search_vectors(query, 1)[0][0]
-        assert hit.film == "long.mp4"
+        assert hit.film.path == "long.mp4"
         assert hit.start < 4326
         assert hit.end > 4321
         assert hit.end - hit.start <= 16
-        assert hit.length == 7200
+        assert hit.film.length == 7200
         assert hit.clip_spans[0, 0] <= hit.start
         assert hit.clip_spans[-1, 1] >= hit.end
 
@@ -128,10 +128,10 @@ def test_several_moments_of_a_film_best_first(tmp_path: Path) -> None:
     query = unit_queries(1)
     events = [(20, 30, 0.6), (140, 150, 0.9), (222, 230, 0.7)]
     with Library.create(tmp_path / "several", plain) as library:
-        library.add_windows([planted("film.mp4", query[0], 256, events, plain)])
+        put(library, [planted("film.mp4", query[0], 256, events, plain)])
         one = library.search_vectors(query, 3)[0]
         several = library.search_vectors(query, 3, moments=3)[0]
-        assert [hit.film for hit in one] == ["film.mp4"]
+        assert [hit.film.path for hit in one] == ["film.mp4"]
         assert several[0] == one[0]
         assert [(hit.start, hit.end) for hit in several] == [(140, 150), (222, 230), (20, 30)]
 
@@ -146,8 +146,8 @@ def test_nothing_here_matches_can_be_told(tmp_path: Path) -> None:
         films = [drawn_film(seed, embedder=plain) for seed in range(150)]
         for film in films:
             film.fused[..., 48:] = 0
-        library.add_windows([*films, planted("there.mp4", asked[0], 16, [(4, 10, 0.9)], plain)])
-        assert library.search_vectors(asked, 1)[0][0].film == "there.mp4"
+        put(library, [*films, planted("there.mp4", asked[0], 16, [(4, 10, 0.9)], plain)])
+        assert library.search_vectors(asked, 1)[0][0].film.path == "there.mp4"
         assert library.search_vectors(asked, 1)[0][0].word == "strong"
         library.remove(["there.mp4"])
         best = library.search_vectors(nonsense.astype(np.float32), 1)[0][0]
@@ -156,16 +156,16 @@ def test_nothing_here_matches_can_be_told(tmp_path: Path) -> None:
 
 def test_where_and_min_length_narrow_the_films(library: Library) -> None:
     query = unit_queries(1)
-    everything = [hit.film for hit in library.search_vectors(query, 100)[0]]
+    everything = [hit.film.path for hit in library.search_vectors(query, 100)[0]]
     assert len(everything) == 40
-    some = [hit.film for hit in library.search_vectors(query, 100, where="*-000[0-4].mp4")[0]]
+    some = [hit.film.path for hit in library.search_vectors(query, 100, where="*-000[0-4].mp4")[0]]
     assert some == [film for film in everything if film[:9] == "film-0000"[:8] + film[8] and film[8] in "01234"][:5]
     long = library.search_vectors(query, 100, min_length=40.0)[0]
-    assert {hit.film for hit in long} == {film.path for film in library.films() if film.timing.length >= 40}
-    assert [hit.film for hit in long] == [film for film in everything if film in {hit.film for hit in long}]
+    assert {hit.film.path for hit in long} == {film.path for film in library.store.films() if film.timing.length >= 40}
+    assert [hit.film.path for hit in long] == [film for film in everything if film in {hit.film.path for hit in long}]
     assert library.search_vectors(query, 5, where="none")[0] == []
     (both,) = library.search_vectors(query, 100, where="film-003*", min_length=44)
-    assert {hit.film for hit in both} == {"film-0036.mp4", "film-0037.mp4", "film-0038.mp4", "film-0039.mp4"}
+    assert {hit.film.path for hit in both} == {"film-0036.mp4", "film-0037.mp4", "film-0038.mp4", "film-0039.mp4"}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_vectors_that_are_no_queries_are_refused(library: Library) -> None:
 )
 def test_any_sentence_is_searched(library: Library, sentence: str) -> None:
     assert len(library.search(sentence, 3)) == 3
-    together = library.search_batch([sentence, "other"], 3)[0]
+    together = library.search([sentence, "other"], 3)[0]
     assert [hit.to_dict() for hit in together] == [hit.to_dict() for hit in library.search(sentence, 3)]
 
 
@@ -204,12 +204,12 @@ def test_an_empty_sentence_is_refused(library: Library, sentence: str) -> None:
     with pytest.raises(InputError, match="the sentence is empty"):
         library.search(sentence)
     with pytest.raises(InputError, match="sentence 2 is empty"):
-        library.search_batch(["fine", sentence])
+        library.search(["fine", sentence])
 
 
 def test_without_its_model_a_library_can_be_looked_after_but_not_searched(library: Library) -> None:
     with Library.open(library.folder) as other:
-        assert len(other.films()) == 40
+        assert len(other.store.films()) == 40
         assert other.remove(["film-0000.mp4"]) == 1
         with pytest.raises(InputError, match="does not keep the model"):
             other.search("a door")
@@ -218,26 +218,26 @@ def test_without_its_model_a_library_can_be_looked_after_but_not_searched(librar
 def test_an_empty_library_finds_nothing(tmp_path: Path, plain: Plain) -> None:
     with Library.create(tmp_path / "empty", plain) as library:
         assert library.search("a door") == []
-        assert library.search_batch([]) == []
-        assert library.verify() == []
-        assert library.compact().films == 0
+        assert library.search([]) == []
+        assert verify(library.store) == []
+        assert compacted(library).films == 0
         assert library.info().films == 0
 
 
 def test_a_film_longer_than_a_window_is_cut_and_a_short_one_is_not(tmp_path: Path, tiny_model: ModelEmbedder) -> None:
     drawn = np.random.default_rng(0)
     short, long = (drawn.normal(size=(rows, tiny_model.feature_dim)).astype(np.float32) for rows in (30, 100))
-    with Library.create(tmp_path / "library", tiny_model, dtype="float32") as library:
+    with Library.create(tmp_path / "library", tiny_model, store="float32") as library:
         library.add_film("short", short)
         library.add_film("long", long, seconds=np.arange(100) * 0.5)
-        snapshot = library._store.snapshot()
+        snapshot = library.store.snapshot()
         assert snapshot.counts.tolist() == [1, 4]
         torch.testing.assert_close(snapshot.fused(np.array([0])), tiny_model.embed_windows([short]))
         torch.testing.assert_close(snapshot.fused(np.array([2]))[0], tiny_model.embed_windows([long[24:56]])[0])
         hits = library.search("a red door", 2)
-        assert {hit.film for hit in hits} == {"short", "long"}
-        assert max(hit.end for hit in hits if hit.film == "long") <= 49.75
-        kept = library.features_of("long")
+        assert {hit.film.path for hit in hits} == {"short", "long"}
+        assert max(hit.end for hit in hits if hit.film.path == "long") <= 49.75
+        kept = library.store.features_of("long")
         assert kept is not None
         np.testing.assert_array_equal(kept[0], long.astype(np.float16))
         np.testing.assert_allclose(kept[1].row_edges(100)[[0, 1, -1]], [0, 0.25, 49.75])
@@ -266,7 +266,7 @@ def test_a_dual_encoder_scores_by_cosine_of_pooled_frames(tmp_path: Path) -> Non
     text = Words()
     dual = DualEmbedder(text, identity="letters-1", clips=4, window_rows=16)
     rows = np.random.default_rng(0).normal(size=(8, 12)).astype(np.float32)
-    with Library.create(tmp_path / "dual", dual, dtype="float32") as library:
+    with Library.create(tmp_path / "dual", dual, store="float32") as library:
         library.add_film("film", rows)
         (hit,) = library.search("door", 1)
         unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -283,7 +283,7 @@ def test_a_mix_scores_the_weighted_mean(tmp_path: Path, tiny_model: ModelEmbedde
     columns = (slice(0, 16), slice(4, 16))
     both = MixedEmbedder(tiny_model, dual, mix, columns=columns)
     rows = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32)
-    with Library.create(tmp_path / "mixed", both, dtype="float32") as library:
+    with Library.create(tmp_path / "mixed", both, store="float32") as library:
         library.add_film("film", rows)
         (hit,) = library.search("a door", 1)
     parts = [

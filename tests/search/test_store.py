@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests_search_helpers import Plain, drawn_film, unit_queries
+from tests_search_helpers import Plain, compacted, drawn_film, put, unit_queries
 
 from gmmformer.errors import InputError
-from gmmformer.search import Library
-from gmmformer.search.schema import DATABASE, FORMAT
+from gmmformer.search import Library, verify
+from gmmformer.search.database import DATABASE, FORMAT
 
 
 def contents(library: Library) -> dict[str, tuple[bytes, bytes | None]]:
     """Everything that the library holds of each film."""
-    snapshot = library._store.snapshot()
+    snapshot = library.store.snapshot()
     held = {}
-    for index, film in enumerate(library.films()):
-        kept = library.features_of(film.path)
+    for index, film in enumerate(library.store.films()):
+        kept = library.store.features_of(film.path)
         fused = snapshot.fused(snapshot.slots_of(np.array([index]))).numpy().tobytes()
         held[film.path] = (fused, None if kept is None else kept[0].tobytes())
     return held
@@ -40,15 +40,15 @@ def test_what_goes_in_comes_out(library: Library) -> None:
         vectors, features = held[film.path]
         assert vectors == film.fused.numpy().tobytes()
         assert features == film.features.astype(np.float16).tobytes()
-    assert library.verify() == []
+    assert verify(library.store) == []
 
 
 def test_a_film_of_the_same_path_replaces_the_old_one(library: Library) -> None:
     newer = drawn_film(100, rows=30, name="film-0003.mp4")
-    library.add_windows([newer])
-    assert len(library.films()) == 40
+    put(library, [newer])
+    assert len(library.store.films()) == 40
     assert contents(library)["film-0003.mp4"][0] == newer.fused.numpy().tobytes()
-    assert library.verify() == []
+    assert verify(library.store) == []
 
 
 def test_removed_films_are_gone_and_compaction_gives_back_their_room(library: Library) -> None:
@@ -59,68 +59,68 @@ def test_removed_films_are_gone_and_compaction_gives_back_their_room(library: Li
     kept = {path: held for path, held in before.items() if path not in gone}
     assert contents(library) == kept
     found = library.search_vectors(unit_queries(5), 40)
-    assert all({hit.film for hit in hits} == set(kept) for hits in found)
-    compacted = library.compact()
-    assert compacted.films == len(gone)
-    assert compacted.freed_bytes > 0
+    assert all({hit.film.path for hit in hits} == set(kept) for hits in found)
+    freed = compacted(library)
+    assert freed.films == len(gone)
+    assert freed.freed_bytes > 0
     assert library.info().bytes < size
     assert contents(library) == kept
     again = library.search_vectors(unit_queries(5), 40)
-    assert [[(hit.film, hit.score) for hit in hits] for hits in again] == [
-        [(hit.film, hit.score) for hit in hits] for hits in found
+    assert [[(hit.film.path, hit.score) for hit in hits] for hits in again] == [
+        [(hit.film.path, hit.score) for hit in hits] for hits in found
     ]
-    assert library.verify() == []
+    assert verify(library.store) == []
 
 
 def test_an_open_library_sees_what_others_do(library: Library, plain: Plain) -> None:
     with Library.open(library.folder, plain) as other:
         assert len(other.search_vectors(unit_queries(1), 100)[0]) == 40
-        library.add_windows([drawn_film(50)])
+        put(library, [drawn_film(50)])
         assert len(other.search_vectors(unit_queries(1), 100)[0]) == 41
         library.remove(["film-0001.mp4", "film-0050.mp4"])
         assert len(other.search_vectors(unit_queries(1), 100)[0]) == 39
-        library.compact()
-        library.add_windows([drawn_film(51)])
+        compacted(library)
+        put(library, [drawn_film(51)])
         assert contents(other) == contents(library)
 
 
 def test_a_snapshot_outlives_compaction(library: Library) -> None:
-    snapshot = library._store.snapshot()
+    snapshot = library.store.snapshot()
     before = snapshot.fused(np.arange(len(snapshot.windows)))
-    library.remove([film.path for film in library.films()[:39]])
-    library.compact()
+    library.remove([film.path for film in library.store.films()[:39]])
+    compacted(library)
     torch.testing.assert_close(snapshot.fused(np.arange(len(snapshot.windows))), before, atol=0, rtol=0)
 
 
 def test_features_can_be_left_out(tmp_path: Path, plain: Plain) -> None:
     with Library.create(tmp_path / "lean", plain, keep_features=False) as library:
-        library.add_windows([drawn_film(1)])
-        assert library.features_of("film-0001.mp4") is None
+        put(library, [drawn_film(1)])
+        assert library.store.features_of("film-0001.mp4") is None
         with pytest.raises(InputError, match="no such film"):
-            library.features_of("film-0002.mp4")
+            library.store.features_of("film-0002.mp4")
 
 
 def test_the_second_writer_is_refused(library: Library, plain: Plain) -> None:
-    with Library.open(library.folder, plain) as other, library.writing():
-        library.add_windows([drawn_film(60)])
+    with Library.open(library.folder, plain) as other, library.writing() as into:
+        into.add([drawn_film(60)])
         with pytest.raises(InputError, match=r"this process itself is writing there; wait until it is done"):
-            other.add_windows([drawn_film(61)])
-        assert len(other.films()) == 41
+            library.remove(["film-0001.mp4"])
+        with pytest.raises(InputError, match=r"this process itself is writing there; wait until it is done"):
+            put(other, [drawn_film(61)])
+        assert len(other.store.films()) == 41
     with Library.open(library.folder, plain) as other:
-        other.add_windows([drawn_film(61)])
+        put(other, [drawn_film(61)])
 
 
 def test_threads_that_write_through_one_library_wait_for_each_other(library: Library) -> None:
     with ThreadPoolExecutor(6) as pool:
         films = [[drawn_film(100 * thread + turn)] for thread in range(1, 7) for turn in range(5)]
-        for done in [pool.submit(library.add_windows, some) for some in films]:
+        for done in [pool.submit(put, library, some) for some in films]:
             done.result()
         removed = [pool.submit(library.remove, [f"film-{seed:04d}.mp4"]) for seed in range(6)]
-        with library.writing() as writer, library.writing() as same:
-            assert writer is same
         assert [one.result() for one in removed] == [1] * 6
-    assert len(library.films()) == 40 + 30 - 6
-    assert library.verify() == []
+    assert len(library.store.films()) == 40 + 30 - 6
+    assert verify(library.store) == []
 
 
 def test_readers_see_whole_states_while_films_come_and_go(library: Library, plain: Plain) -> None:
@@ -131,7 +131,7 @@ def test_readers_see_whole_states_while_films_come_and_go(library: Library, plai
     def read() -> None:
         with Library.open(library.folder, plain) as other:
             while not stop.is_set():
-                names = [hit.film for hit in other.search_vectors(query, 100)[0]]
+                names = [hit.film.path for hit in other.search_vectors(query, 100)[0]]
                 pairs = [name for name in names if name.startswith("pair")]
                 if len(pairs) not in (0, 2) or len(names) - len(pairs) != 40:
                     problems.append(names)
@@ -140,32 +140,32 @@ def test_readers_see_whole_states_while_films_come_and_go(library: Library, plai
     for reader in readers:
         reader.start()
     for turn in range(12):
-        library.add_windows([drawn_film(turn, name="pair-1"), drawn_film(turn + 1, name="pair-2", rows=40)])
+        put(library, [drawn_film(turn, name="pair-1"), drawn_film(turn + 1, name="pair-2", rows=40)])
         library.remove(["pair-1", "pair-2"])
         if turn % 5 == 4:
-            library.compact()
+            compacted(library)
     stop.set()
     for reader in readers:
         reader.join()
     assert problems == []
-    assert library.verify() == []
+    assert verify(library.store) == []
 
 
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests_search_helpers import Plain, drawn_film
-from gmmformer.search import Library
+from tests_search_helpers import Plain, compacted, drawn_film, put
+from gmmformer.search import Library, verify
 library = Library.open(sys.argv[2], Plain())
 print("ready", flush=True)
 for seed in range(int(sys.argv[3]), 100_000):
-    library.add_windows([drawn_film(seed, rows=8 + seed % 45)])
+    put(library, [drawn_film(seed, rows=8 + seed % 45)])
     print("added", seed, flush=True)
     if seed % 3 == 2:
         library.remove([f"film-{seed - 1:04d}.mp4"])
         print("removed", seed - 1, flush=True)
     if seed % 4 == 3:
-        library.compact()
+        compacted(library)
 """
 
 
@@ -185,18 +185,18 @@ def test_killed_at_any_moment_nothing_is_lost_or_half(
             timer.start()
             reported = [line.split() for line in writer.stdout if line.endswith("\n")]
             timer.cancel()
-        assert library.verify() == []
+        assert verify(library.store) == []
         for what, seed in reported:
             (expected.add if what == "added" else expected.discard)(int(seed))
             start = max(start, int(seed) + 1)
-        found = {int(film.path[5:9]) for film in library.films()}
+        found = {int(film.path[5:9]) for film in library.store.films()}
         unreported = found ^ expected  # done, but killed before it could say so
         assert unreported <= {start, start - 2, start - 1}
         for seed in found & {start - 1, start}:
             film = drawn_film(seed, rows=8 + seed % 45)
             assert contents(library)[film.path][0] == film.fused.numpy().tobytes()
         start, expected = max([start, *(seed + 1 for seed in found)]), found
-        library.add_windows([drawn_film(0)])
+        put(library, [drawn_film(0)])
     held = contents(library)
     for seed in expected - {0}:
         film = drawn_film(seed, rows=8 + seed % 45)
@@ -205,9 +205,9 @@ def test_killed_at_any_moment_nothing_is_lost_or_half(
 
 @pytest.mark.parametrize("name", ["vectors", "heads", "features", DATABASE])
 def test_flipped_bytes_are_found(library: Library, plain: Plain, tmp_path: Path, name: str) -> None:
-    with Library.create(tmp_path / "int8", plain, dtype="int8") as small:
-        small.add_windows([drawn_film(seed) for seed in range(5)])
-        assert small.verify() == []
+    with Library.create(tmp_path / "int8", plain, store="int8") as small:
+        put(small, [drawn_film(seed) for seed in range(5)])
+        assert verify(small.store) == []
         (path,) = small.folder.glob(f"*{name}*")
     whole = path.read_bytes()
     drawn = np.random.default_rng(4)
@@ -217,7 +217,7 @@ def test_flipped_bytes_are_found(library: Library, plain: Plain, tmp_path: Path,
     for place in places:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
         with Library.open(small.folder, plain) as damaged:
-            assert damaged.verify() != []
+            assert verify(damaged.store) != []
     path.write_bytes(whole)
 
 
@@ -227,7 +227,7 @@ def test_a_part_cut_off_is_named(library: Library, plain: Plain) -> None:
     with Library.open(library.folder, plain) as cut_off:
         with pytest.raises(InputError, match="was cut off"):
             cut_off.search_vectors(unit_queries(1))
-        assert "was cut off" in cut_off.verify()[0]
+        assert "was cut off" in verify(cut_off.store)[0]
         path.unlink()
     with Library.open(library.folder, plain) as missing, pytest.raises(InputError, match="is missing"):
         missing.search_vectors(unit_queries(1))
@@ -236,14 +236,14 @@ def test_a_part_cut_off_is_named(library: Library, plain: Plain) -> None:
 FULL = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
-from tests_search_helpers import Plain, drawn_film
+from tests_search_helpers import Plain, compacted, drawn_film, put
 from gmmformer.errors import InputError
-from gmmformer.search import Library
+from gmmformer.search import Library, verify
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 library = Library.open(sys.argv[2], Plain())
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
-    library.add_windows([drawn_film(seed, rows=50) for seed in range(200, 300)])
+    put(library, [drawn_film(seed, rows=50) for seed in range(200, 300)])
 except InputError as error:
     print(error)
 """
@@ -259,24 +259,24 @@ def test_a_full_disk_changes_nothing(library: Library, tmp_path: Path) -> None:
         assert str(library.folder) in said
         assert contents(library) == before
         assert {path.name: path.stat().st_size for path in library.folder.glob("part*")} == sizes
-        assert library.verify() == []
-    library.add_windows([drawn_film(300)])
+        assert verify(library.store) == []
+    put(library, [drawn_film(300)])
 
 
 READ_ONLY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from tests_search_helpers import Plain, drawn_film, unit_queries
-from gmmformer.search import guard, kernels
+from tests_search_helpers import Plain, compacted, drawn_film, put, unit_queries
+from gmmformer.search import guard, kernels, verify
 kernels.scorer('int8'), guard._handler()  # compiled while Python's own modules can be read for sure
 from gmmformer.errors import InputError
-from gmmformer.search import Library
+from gmmformer.search import Library, verify
 if os.getuid() == 0:
     os.setgid(65534), os.setuid(65534)
 library = Library.open(sys.argv[2], Plain())
 print(len(library.search_vectors(unit_queries(1), 100)[0]))
 try:
-    library.add_windows([drawn_film(1)])
+    put(library, [drawn_film(1)])
 except InputError as error:
     print(error)
 """
@@ -346,40 +346,40 @@ def test_a_glob_and_a_path_may_write_an_accent_differently(
 ) -> None:
     with Library.create(tmp_path / "library", plain) as library:
         names = [there, "cafe.mp4", os.fsdecode(b"\xff.mp4")]
-        library.add_windows([drawn_film(seed, name=name) for seed, name in enumerate(names)])
-        assert [hit.film for hit in library.search_vectors(unit_queries(1), where=asked)[0]] == [there]
+        put(library, [drawn_film(seed, name=name) for seed, name in enumerate(names)])
+        assert [hit.film.path for hit in library.search_vectors(unit_queries(1), where=asked)[0]] == [there]
 
 
 def test_odd_paths_are_films_like_others(tmp_path: Path, plain: Plain) -> None:
     names = ["new\nline.mp4", 'it\'s "quoted".mp4', os.fsdecode(b"not-\xff-utf8.mp4"), "'; DROP TABLE films; --", "é😀"]
     with Library.create(tmp_path / "odd ?#%' \udcff", plain) as library:
-        library.add_windows([drawn_film(seed, name=name) for seed, name in enumerate(names)])
-        assert [film.path for film in library.films()] == names
-        assert {hit.film for hit in library.search_vectors(unit_queries(1))[0]} == set(names)
-        assert [hit.film for hit in library.search_vectors(unit_queries(1), where="not-*")[0]] == [names[2]]
-        assert [hit.film for hit in library.search_vectors(unit_queries(1), where=names[2])[0]] == [names[2]]
+        put(library, [drawn_film(seed, name=name) for seed, name in enumerate(names)])
+        assert [film.path for film in library.store.films()] == names
+        assert {hit.film.path for hit in library.search_vectors(unit_queries(1))[0]} == set(names)
+        assert [hit.film.path for hit in library.search_vectors(unit_queries(1), where="not-*")[0]] == [names[2]]
+        assert [hit.film.path for hit in library.search_vectors(unit_queries(1), where=names[2])[0]] == [names[2]]
         assert library.search_vectors(unit_queries(1), where="x' OR 1=1; DROP TABLE films; --")[0] == []
         assert library.remove(names[:2]) == 2
-        assert library.verify() == []
-        assert len(library.films()) == 3
+        assert verify(library.store) == []
+        assert len(library.store.films()) == 3
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("dtype", ["int8", "bf16", "float32"])
 def test_vectors_that_are_not_finite_are_refused_and_told_and_never_a_score(tmp_path, plain, dtype, value):
-    with Library.create(tmp_path / "library", plain, dtype=dtype) as library:
-        library.add_windows([drawn_film(seed) for seed in range(8)])
+    with Library.create(tmp_path / "library", plain, store=dtype) as library:
+        put(library, [drawn_film(seed) for seed in range(8)])
         broken = drawn_film(9)
         broken.fused[0, 0, 3] = value  # after it was looked at: as a library of an older version has it
         with pytest.raises(InputError, match=r"film-0009\.mp4: the model makes NaN or infinity of it"):
             replace(broken)
-        library.add_windows([broken])
-        (problem,) = library.verify()
+        put(library, [broken])
+        (problem,) = verify(library.store)
         assert "film-0009.mp4: its vectors are not finite" in problem
         queries = unit_queries(5)
         if dtype == "int8":  # noughts lie in their place
             for hits in [*library.search_vectors(queries, 10), library.search_vectors(queries[:1], 10)[0]]:
-                assert len({hit.film for hit in hits} - {"film-0009.mp4"}) == 8
+                assert len({hit.film.path for hit in hits} - {"film-0009.mp4"}) == 8
                 json.dumps([hit.to_dict() for hit in hits], allow_nan=False)
         else:
             for asked in (queries, queries[:1]):

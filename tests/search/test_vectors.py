@@ -23,6 +23,13 @@ def unit(queries: int, dim: int, seed: int) -> np.ndarray:
     return F.normalize(torch.randn(queries, dim, generator=torch.Generator().manual_seed(seed)), dim=-1).numpy()
 
 
+def each_score(form: VectorFormat, queries: np.ndarray, records: Records, at: np.ndarray) -> np.ndarray:
+    """The score of every clip, and not only of the best."""
+    scores = np.empty((len(queries), len(at), form.clips), dtype=np.float32)
+    np.testing.assert_array_equal(form.score(queries, records, at, scores=scores), scores.max(-1, initial=-np.inf))
+    return scores
+
+
 @pytest.mark.parametrize(("dtype", "size", "off"), [("float32", 4, 0.0), ("bf16", 2, 2**-8), ("int8", 1, 0.5 / 127)])
 def test_what_is_stored_comes_back(dtype: Dtype, size: int, off: float) -> None:
     form = VectorFormat(dtype=dtype, clips=4, dim=32)
@@ -72,8 +79,8 @@ def test_scores_are_those_of_what_is_decoded(dtype: Dtype, queries: int, clips: 
     wanted = unit(queries, dim, seed + 1)
     exact = torch.einsum("qd,wcd->qwc", torch.from_numpy(wanted).double(), form.decode(records).double()).numpy()
     for at in (np.arange(7), np.arange(2, 5), np.array([5, 2, 3, 2])):
-        np.testing.assert_allclose(form.scores(wanted, records, at), exact[:, at], atol=2e-6, rtol=0)
-        np.testing.assert_allclose(form.best_scores(wanted, records, at), exact[:, at].max(-1), atol=2e-6, rtol=0)
+        np.testing.assert_allclose(each_score(form, wanted, records, at), exact[:, at], atol=2e-6, rtol=0)
+        np.testing.assert_allclose(form.score(wanted, records, at), exact[:, at].max(-1), atol=2e-6, rtol=0)
 
 
 @given(
@@ -90,15 +97,15 @@ def test_a_stretch_is_scored_without_the_rest_of_its_window(
     records = form.encode(drawn(7, clips, dim, seed))
     wanted, firsts = unit(queries, dim, seed), np.arange(0, clips, STRETCH)
     at = np.full(len(firsts), seed % 7)
-    every = form.scores(wanted, records, at[:1])[:, 0]
+    every = each_score(form, wanted, records, at[:1])[:, 0]
     best = np.stack([every[:, first : first + STRETCH + 1].max(axis=1) for first in firsts], axis=1)
-    np.testing.assert_allclose(form.best_scores(wanted, records, at, firsts), best, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(form.score(wanted, records, at, firsts), best, atol=1e-6, rtol=0)
 
 
 def test_where_a_compiled_loop_cannot_be_kept_it_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     form, compiler = VectorFormat(dtype="int8", clips=4, dim=32), numba.njit
     records, query, at = form.encode(drawn(3, 4, 32)), unit(1, 32, 1), np.arange(3)
-    kept = form.best_scores(query, records, at)
+    kept = form.score(query, records, at)
     anew: list[object] = []
 
     def nowhere(*given: Any, cache: bool = False, **options: Any) -> Any:
@@ -109,7 +116,7 @@ def test_where_a_compiled_loop_cannot_be_kept_it_is_compiled_anew(monkeypatch: p
 
     monkeypatch.setattr(numba, "njit", nowhere)
     monkeypatch.delitem(sys.modules, "gmmformer.search.kernels")
-    np.testing.assert_array_equal(form.best_scores(query, records, at), kept)
+    np.testing.assert_array_equal(form.score(query, records, at), kept)
     assert anew
 
 
@@ -119,8 +126,8 @@ def test_scores_are_read_from_a_mapped_file(tmp_path: Path) -> None:
     (tmp_path / "vectors").write_bytes(records.vectors.tobytes())
     mapped = np.memmap(tmp_path / "vectors", dtype=np.uint8, mode="c", shape=records.vectors.shape)
     query, at = unit(1, 64, 1), np.array([8, 0])
-    part = form.scores(query, Records(np.asarray(mapped), records.heads), at)
-    np.testing.assert_array_equal(part, form.scores(query, records, at))
+    part = each_score(form, query, Records(np.asarray(mapped), records.heads), at)
+    np.testing.assert_array_equal(part, each_score(form, query, records, at))
 
 
 def test_an_unknown_dtype_is_refused() -> None:

@@ -1,15 +1,17 @@
 """What the tests of the library share; a module of its own, so that scripts that they start can use it too."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gmmformer.search import NewFilm
-from gmmformer.search.windows import Window, cut, timing
+from gmmformer.data import Collection
+from gmmformer.search import Compacted, Library, NewFilm, compact, index_collection
+from gmmformer.search.spans import Window, cut, timing
 
 
 class Words:
@@ -91,3 +93,38 @@ def held_of(files: Iterable[Path]) -> int:
     maps = Path("/proc/self/smaps").read_text(encoding="utf-8")
     found = (re.findall(rf"{re.escape(str(file))}\n(?:.*\n)*?Rss: +(\d+) kB", maps) for file in files)
     return 1024 * sum(int(size) for sizes in found for size in sizes)
+
+
+def put(library: Library, films: Sequence[NewFilm]) -> None:
+    with library.writing() as into:
+        into.add(films)
+
+
+def ranked(library: Library, queries: np.ndarray, k: int) -> list[tuple[list[str], list[float]]]:
+    """The paths and scores of the k best films for each query, without their moments."""
+    snapshot = library.store.snapshot()
+    paths = {film.id: film.path for film in library}
+    return [
+        ([paths[int(film)] for film in snapshot.films[some.films]], some.scores.tolist())
+        for some in library.engine.search(snapshot, queries, k)
+    ]
+
+
+def update(library: Library, progress: Callable[[str, int, int], None] = lambda *_: None) -> None:
+    with library.writing() as into:
+        into.update_engine(progress)
+
+
+def rebuild(library: Library) -> None:
+    with library.writing() as into:
+        into.update_engine(anew=True)
+
+
+def compacted(library: Library) -> Compacted:
+    with library.writing() as into:
+        return compact(into)
+
+
+def index_split(library: Library, collection: Collection, split: str, **options: Any) -> int:
+    with library.writing() as into:
+        return index_collection(into, collection, split, **options)

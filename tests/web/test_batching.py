@@ -73,7 +73,9 @@ def test_queries_that_wait_are_answered_together_and_as_if_alone(library: Librar
         vector = library.embed([sentence])
         np.testing.assert_allclose(answer.vector, vector[0], atol=1e-6)
         hits = library.search_vectors(vector, chosen.k, moments=chosen.moments, where=chosen.where)[0]
-        assert [(hit.id, hit.start, hit.end) for hit in answer.hits] == [(hit.id, hit.start, hit.end) for hit in hits]
+        assert [(hit.film.id, hit.start, hit.end) for hit in answer.hits] == [
+            (hit.film.id, hit.start, hit.end) for hit in hits
+        ]
         np.testing.assert_allclose([hit.score for hit in answer.hits], [hit.score for hit in hits], atol=1e-6)
 
 

@@ -42,7 +42,7 @@ def test_changes_are_told_as_they_come(own: Library, monkeypatch: pytest.MonkeyP
         assert next(events) == ("activity", None)
         own.add_film("a.mp4", rows)
         assert next(events) == ("library", {"films": 1, "seconds": 20.0, "failed": 0})
-        monkeypatch.setattr(own, "activity", lambda: Activity("indexing", 3, 9, 1, 12.5))
+        monkeypatch.setattr(catalogue, "activity_in", lambda _: Activity("indexing", 3, 9, 1, 12.5))
         activity = {"what": "indexing", "done": 3, "total": 9, "failed": 1, "seconds_left": 12.5}
         assert next(events) == ("activity", activity)
         assert patient.get(f"{url}/api/library").json()["activity"] == activity
@@ -65,13 +65,13 @@ def test_a_library_that_cannot_be_looked_at_is_looked_at_again(own: Library, mon
         next(events)
         failed = []
 
-        def fail() -> None:
+        def fail(_: object) -> None:
             failed.append(True)
             if len(failed) > 2:
                 monkeypatch.undo()
             raise OSError("the disk is away")
 
-        monkeypatch.setattr(own, "activity", fail)
+        monkeypatch.setattr(catalogue, "activity_in", fail)
         own.add_film("a.mp4", np.ones((20, own.settings.feature_dim), dtype=np.float32))
         assert next(events) == ("library", {"films": 1, "seconds": 20.0, "failed": 0})
         assert len(failed) >= 2

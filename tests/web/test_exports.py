@@ -14,7 +14,7 @@ import opentimelineio as otio
 import pytest
 
 from gmmformer.search import Film, Library
-from gmmformer.search.windows import Timing
+from gmmformer.search.spans import Timing
 from gmmformer.web.exports import Picked, common_rate, exported
 
 RATES = [24_000 / 1_001, 24.0, 25.0, 30_000 / 1_001, 30.0, 50.0, 60.0]
@@ -174,7 +174,7 @@ def test_a_spreadsheet_sees_no_formula() -> None:
 
 @pytest.mark.parametrize("kind", ["edl", "fcpxml", "otio", "csv", "json"])
 def test_over_http(client: httpx.Client, library: Library, kind: str) -> None:
-    films = library.films()[:2]
+    films = library.store.films()[:2]
     moments = [{"id": film.id, "start": 1.5, "end": 4.0, "query": ""} for film in films]
     posted = client.post("/api/export", params={"format": kind}, json={"moments": moments})
     linked = client.get("/api/export", params={"format": kind, "m": [f"{film.id}:1.5:4" for film in films]})

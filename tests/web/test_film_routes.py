@@ -23,7 +23,7 @@ from gmmformer.web.catalogue import _containing
 
 
 def named(library: Library, name: str) -> Film:
-    return next(film for film in library.films() if Path(film.path).name == name)
+    return next(film for film in library.store.films() if Path(film.path).name == name)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def old(library: Library) -> Film:
 
 
 def test_films_are_listed_by_page(client: httpx.Client, library: Library) -> None:
-    films = library.films()
+    films = library.store.films()
     first = client.get("/api/films", params={"limit": 4}).json()
     rest = client.get("/api/films", params={"offset": 4, "limit": 500}).json()
     assert first["total"] == rest["total"] == 10
@@ -75,7 +75,7 @@ def test_a_film_that_browsers_do_not_play_says_so(client: httpx.Client, old: Fil
 def test_the_library_is_described(client: httpx.Client, library: Library, films_folder: Path) -> None:
     told = client.get("/api/library").json()
     assert told["failures"] == [
-        {"film": str(films_folder / "broken.mp4"), "reason": library.failures()[0].reason},
+        {"film": str(films_folder / "broken.mp4"), "reason": library.store.failures()[0].reason},
     ]
     assert told["folders"] == [str(films_folder), str(films_folder / "shapes")]
     assert (told["films"], told["activity"], told["engine"]) == (10, None, "exact")

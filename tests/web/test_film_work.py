@@ -77,7 +77,7 @@ def test_who_leaves_alone_frees_the_process(lane: Lane) -> None:
 
 
 def test_who_leaves_does_not_stop_the_work_for_others(library: Library) -> None:
-    film = library.films()[0]
+    film = library.store.films()[0]
 
     async def ask() -> list[Any]:
         work = FilmWork(ServeConfig(), Counters())
@@ -97,7 +97,7 @@ def test_who_leaves_does_not_stop_the_work_for_others(library: Library) -> None:
 
 def test_what_is_kept_is_bounded(library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    film = library.films()[0]
+    film = library.store.films()[0]
     content: dict[float, bytes] = {}
 
     async def ask() -> tuple[list[Path], int]:
@@ -124,7 +124,7 @@ def test_what_is_kept_is_bounded(library: Library, monkeypatch: pytest.MonkeyPat
 
 def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
     counters = Counters()
-    old = next(film for film in library.films() if film.path.endswith(".avi"))
+    old = next(film for film in library.store.films() if film.path.endswith(".avi"))
 
     async def ask() -> list[Any]:
         work = FilmWork(ServeConfig(), counters)

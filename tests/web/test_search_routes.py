@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests_web_helpers import patient, raw, served
 
 from gmmformer.search import Library, choose_encoders
-from gmmformer.search.moments import Timeline
+from gmmformer.search.spans import ScoreCurve
 from gmmformer.web import ServeConfig
 from gmmformer.web.catalogue import strip_of
 
@@ -30,8 +30,8 @@ def test_hits_are_the_librarys(client: httpx.Client, library: Library) -> None:
     first = answer["hits"][0]
     assert first["name"] == os.path.basename(first["film"])  # noqa: PTH119
     assert f"{first['folder']}/{first['name']}" == first["film"]
-    assert first["strip"]["edges"] == [round(edge, 3) for edge in hits[0].timeline.edges.tolist()]
-    np.testing.assert_allclose(first["strip"]["scores"], hits[0].timeline.scores, atol=1e-4)
+    assert first["strip"]["edges"] == [round(edge, 3) for edge in hits[0].curve.edges.tolist()]
+    np.testing.assert_allclose(first["strip"]["scores"], hits[0].curve.scores, atol=1e-4)
 
 
 def test_several_sentences_are_answered_as_one_by_one(client: httpx.Client) -> None:
@@ -180,9 +180,9 @@ def test_odd_bytes_in_the_address(client: httpx.Client, query: str) -> None:
 
 
 def test_scores_along_a_film(client: httpx.Client, library: Library) -> None:
-    film = library.films()[2]
+    film = library.store.films()[2]
     answer = client.get(f"/api/films/{film.id}/clips", params={"q": "a red circle"}).json()
-    line = library.timeline_of(library.embed(["a red circle"])[0], film.id)
+    line = library.score_curve(library.embed(["a red circle"])[0], film.id)
     assert line is not None
     assert (answer["id"], answer["query"]) == (film.id, "a red circle")
     np.testing.assert_allclose(answer["edges"], line.edges, atol=1e-3)
@@ -192,11 +192,11 @@ def test_scores_along_a_film(client: httpx.Client, library: Library) -> None:
 
 
 def test_a_strip_holds_the_best_of_what_it_joins() -> None:
-    line = Timeline(np.arange(8.0), np.array([0.1, 0.5, -0.2, 0.3, 0.0, 0.9, 0.2], dtype=np.float32))
+    line = ScoreCurve(np.arange(8.0), np.array([0.1, 0.5, -0.2, 0.3, 0.0, 0.9, 0.2], dtype=np.float32))
     assert strip_of(line, 3).model_dump() == {"edges": [0.0, 2.0, 4.0, 7.0], "scores": [0.5, 0.3, 0.9]}
     assert strip_of(line, 7).model_dump()["edges"] == list(range(8))
     drawn = np.random.default_rng(2).normal(size=5_000)
-    strip = strip_of(Timeline(np.arange(5_001.0), drawn))
+    strip = strip_of(ScoreCurve(np.arange(5_001.0), drawn))
     assert len(strip.scores) == 240
     assert max(strip.scores) == round(drawn.max(), 4)
 

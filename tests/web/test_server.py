@@ -107,7 +107,7 @@ def test_a_download_that_does_not_end_does_not_keep_the_server_up(
 ) -> None:
     """It is given its seconds, and cut off then."""
     monkeypatch.setattr(server, "SHUTDOWN_SECONDS", 1)
-    asked = f"GET /media/{library.films()[0].id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    asked = f"GET /media/{library.store.films()[0].id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     with contextlib.ExitStack() as stack, served(library, ServeConfig(port=0)) as url:
         connection = stack.enter_context(socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))))
         connection.sendall(asked * 500)  # answers of 70 MB in all, none of which is read

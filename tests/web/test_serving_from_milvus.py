@@ -19,7 +19,7 @@ from tests_web_helpers import patient, until
 from gmmformer.cli.searching import serve
 from gmmformer.errors import InputError
 from gmmformer.search import Library
-from gmmformer.search.engines import candidates
+from gmmformer.search.engines import exact as finding
 from milvus_servers import ROOT, Server, milvus
 
 pytest.importorskip("pymilvus")
@@ -28,8 +28,8 @@ SERVE = """
 import sys
 from pathlib import Path
 from gmmformer.cli.searching import serve
-from gmmformer.search.engines import candidates, milvus
-candidates.FEW, milvus.SEARCH_PATIENCE = 0, 1.0
+from gmmformer.search.engines import exact as finding, milvus
+finding.FEW, milvus.SEARCH_PATIENCE = 0, 1.0
 sys.exit(serve(Path(sys.argv[1]), port=0, engine=sys.argv[2]))
 """
 """The command, for which no library is so small that it need not ask, and that is not patient."""
@@ -140,7 +140,7 @@ def served(folder: Path, engine: str, environment: dict[str, str]) -> Iterator[h
 def test_who_does_not_show_the_token_is_told_before_anything_is_served(
     filled: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "FEW", 0)
+    monkeypatch.setattr(finding, "FEW", 0)
     for token in ("", "root:guess"):
         monkeypatch.setenv("GMMFORMER_MILVUS_TOKEN", token)
         with pytest.raises(InputError, match=r"refuses these credentials; set GMMFORMER_MILVUS_TOKEN"):
@@ -152,7 +152,7 @@ def test_a_milvus_behind_tls_is_served_from_while_it_is_there(
 ) -> None:
     asked = {"q": "two red circles grow", "k": 3, "strips": False}
     with Library.open(filled, engine="exact") as exact:
-        wanted = [hit.film for hit in exact.search(asked["q"], k=3)]
+        wanted = [hit.film.path for hit in exact.search(asked["q"], k=3)]
     with served(filled, tls, environment) as client:
         answer = client.get("/api/search", params=asked).json()
         assert [hit["film"] for hit in answer["hits"]] == wanted

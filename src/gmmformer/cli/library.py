@@ -15,10 +15,7 @@ from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
     from gmmformer.data.progress import Progress
-    from gmmformer.search import IndexReport, Library
-
-_SETTINGS = {"store": "dtype"}
-"""What a library calls a setting that has another name as an option."""
+    from gmmformer.search import IndexReport, Library, Writer
 
 
 def index(
@@ -121,7 +118,8 @@ def index(
         opened = open_files.enter_context(_opened(library, model, chosen, fixed, running, engine))
         if take_in is None:
             return _index_films(opened, films, prune, retry, watch, limits, json, progress)
-        taken = take_in(opened, progress)
+        with opened.writing() as into:
+            taken = take_in(into, progress)
         info = opened.info()
     told = {"added": taken, "films": info.films, "windows": info.windows}
     print(json_format.dumps(told) if json else f"{taken:,} added; {library} holds {info.films:,} films")
@@ -162,14 +160,12 @@ def _opened(
             )
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         there = set() if missing else set(folder.iterdir())
-        with Library.create(
-            folder, encoders, engine=engine, **{_SETTINGS.get(n, n): v for n, v in given.items()}
-        ) as made:
+        with Library.create(folder, encoders, engine=engine, **given) as made:
             try:
                 yield made
             except InputError:
                 with suppress(InputError, OSError), made.writing():
-                    if not made.known():
+                    if not made.store.known():
                         for path in {*folder.iterdir()} - there:
                             shutil.rmtree(path) if path.is_dir() else path.unlink()
                         for path in missing:
@@ -177,10 +173,12 @@ def _opened(
                 raise
         return
     with Library.open(folder, encoders, engine=engine, running=running) as opened:
+        ours = opened.settings
+        had = {"store": ours.dtype, "overlap": ours.overlap, "keep_features": ours.keep_features}
         for name, value in given.items():
-            if (had := vars(opened.settings)[_SETTINGS.get(name, name)]) != value:
+            if had[name] != value:
                 flag = f"--{name.replace('_', '-')}"
-                raise InputError(f"{flag}: {folder} was made with {had}; leave it out, or make a new library")
+                raise InputError(f"{flag}: {folder} was made with {had[name]}; leave it out, or make a new library")
         yield opened
 
 
@@ -218,16 +216,16 @@ def _features(
     feature: str | None,
     features_of: Path | None,
     open_files: ExitStack,
-) -> Callable[["Library", "Progress"], int]:
+) -> Callable[["Writer", "Progress"], int]:
     """Open what is there already; what takes it into a library, and says how many were new."""
     from gmmformer.data import Collection
     from gmmformer.search import Library, index_collection, index_library
 
     if features_of is not None:
         other = open_files.enter_context(Library.open(features_of))
-        return lambda library, progress: index_library(other, library, progress=progress)
+        return lambda into, progress: index_library(other.store, into, progress=progress)
     if data is None or collection is None:
         raise InputError("--collection is missing: gmmformer index DIR --data ROOT --collection NAME")
     opened = Collection.open(data, collection, feature=feature)
     opened.captions(split)
-    return lambda library, progress: index_collection(opened, split, library, progress=progress)
+    return lambda into, progress: index_collection(into, opened, split, progress=progress)

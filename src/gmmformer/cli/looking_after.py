@@ -46,7 +46,7 @@ def _info(library: "Library", films: Sequence[str], json: bool, progress: "Progr
 def _list(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
     from gmmformer.search.hits import clock
 
-    for film in library.films():
+    for film in library.store.films():
         if json:
             told = {
                 "id": film.id,
@@ -61,7 +61,7 @@ def _list(library: "Library", films: Sequence[str], json: bool, progress: "Progr
 
 
 def _failures(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
-    for path, _, reason in library.failures():
+    for path, _, reason in library.store.failures():
         if json:
             print(json_format.dumps({"film": path_text(path), "reason": reason}))
         else:
@@ -70,7 +70,7 @@ def _failures(library: "Library", films: Sequence[str], json: bool, progress: "P
 
 
 def _remove(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
-    known = [*library.known(), *(failure.path for failure in library.failures())]
+    known = [*library.store.known(), *(failure.path for failure in library.store.failures())]
     wanted: dict[str, None] = {}
     for film in films:
         wanted |= dict.fromkeys(_named(film, known, library.folder))
@@ -101,23 +101,29 @@ def _named(film: str, known: Sequence[str], folder: Path) -> list[str]:
 
 
 def _verify(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
-    damage = library.verify(progress)
+    from gmmformer.search import verify
+
+    damage = verify(library.store, progress)
     if json:
         print(json_format.dumps({"damage": damage}))
     else:
-        print("\n".join(damage) or f"all is well: {len(library.films()):,} films")
+        print("\n".join(damage) or f"all is well: {len(library.store.films()):,} films")
     return 1 if damage else 0
 
 
 def _compact(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
-    done = library.compact(progress)
+    from gmmformer.search import compact
+
+    with library.writing() as into:
+        done = compact(into, progress)
     told = done._asdict()
     print(json_format.dumps(told) if json else f"{done.films:,} removed films, {done.freed_bytes:,} bytes given back")
     return 0
 
 
 def _rebuild(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
-    library.rebuild(progress)
+    with library.writing() as into:
+        into.update_engine(progress, anew=True)
     print(json_format.dumps({"windows": library.info().windows}) if json else "the index is made")
     return 0
 

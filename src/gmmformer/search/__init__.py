@@ -5,38 +5,36 @@ from typing import TYPE_CHECKING
 from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
-    from gmmformer.search.activity import Activity
+    from gmmformer.search.activity import Activity, activity_in
+    from gmmformer.search.care import Compacted, compact, verify
     from gmmformer.search.changes import Failure, IndexReport, Unchanged, unchanged
-    from gmmformer.search.compaction import Compacted
+    from gmmformer.search.database import is_library
     from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder
-    from gmmformer.search.encoders import Encoders, Recipe, choose_encoders
-    from gmmformer.search.evaluating import evaluate_encoders
     from gmmformer.search.hits import Hit
     from gmmformer.search.indexing import FilmSource, index_collection, index_films, index_library
-    from gmmformer.search.info import LibraryInfo
     from gmmformer.search.library import Library
-    from gmmformer.search.moments import Timeline
-    from gmmformer.search.schema import is_library
-    from gmmformer.search.store import Film
-    from gmmformer.search.writer import NewFilm
+    from gmmformer.search.recipe import Encoders, choose_encoders, evaluate_encoders
+    from gmmformer.search.settings import Recipe
+    from gmmformer.search.spans import ScoreCurve
+    from gmmformer.search.store import Film, LibraryInfo
+    from gmmformer.search.writer import NewFilm, Writer
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "activity": ["Activity"],
+        "activity": ["Activity", "activity_in"],
+        "care": ["Compacted", "compact", "verify"],
         "changes": ["Failure", "IndexReport", "Unchanged", "unchanged"],
-        "compaction": ["Compacted"],
+        "database": ["is_library"],
         "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder"],
-        "encoders": ["Encoders", "Recipe", "choose_encoders"],
-        "evaluating": ["evaluate_encoders"],
         "hits": ["Hit"],
         "indexing": ["FilmSource", "index_collection", "index_films", "index_library"],
-        "info": ["LibraryInfo"],
         "library": ["Library"],
-        "moments": ["Timeline"],
-        "schema": ["is_library"],
-        "store": ["Film"],
-        "writer": ["NewFilm"],
+        "recipe": ["Encoders", "choose_encoders", "evaluate_encoders"],
+        "settings": ["Recipe"],
+        "spans": ["ScoreCurve"],
+        "store": ["Film", "LibraryInfo"],
+        "writer": ["NewFilm", "Writer"],
     },
 )
 
@@ -57,13 +55,17 @@ __all__ = [
     "ModelEmbedder",
     "NewFilm",
     "Recipe",
-    "Timeline",
+    "ScoreCurve",
     "Unchanged",
+    "Writer",
+    "activity_in",
     "choose_encoders",
+    "compact",
     "evaluate_encoders",
     "index_collection",
     "index_films",
     "index_library",
     "is_library",
     "unchanged",
+    "verify",
 ]

@@ -1,18 +1,28 @@
-"""Which films of a library are new, changed or gone, by their names, sizes and dates: all that needs no model."""
+"""Which films are new, changed or gone, by their names, sizes and dates, and when a folder has come to rest.
+
+All that needs no model.
+"""
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gmmformer.errors import MissingExtraError
 from gmmformer.media.films import DecodeError, find_films, path_text, printable, regular_file, stamp_of
-from gmmformer.search.schema import explained, open_database, rows_of, writable
+from gmmformer.search.database import explained, open_database, rows_of, writable
 
 EXTEND = 2_000
 """Windows that may be new since the index of the "ann" engine was made; more are put into it when indexing is done."""
+QUIET_SECONDS = 2.0
+"""Without a change, before what changed counts as written to its end."""
+LONGEST_WAIT = 60.0
+"""Seconds after which it counts so even if there is no rest, so that one endless recording does not hold up others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,3 +172,37 @@ def _gone(path: str, roots: Sequence[str]) -> bool:
     if any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots):
         return True
     return os.path.isabs(path) and not os.path.lexists(path)  # noqa: PTH117
+
+
+def settled_changes(paths: Sequence[str | os.PathLike[str]], stop: threading.Event | None = None) -> Iterator[None]:
+    """Yield whenever files below `paths` changed and have come to rest; end when `stop` is set.
+
+    The first time comes by itself after a quiet moment, so that nothing that changed before the watch began is missed.
+
+    Raises:
+        MissingExtraError: watchfiles is not installed.
+    """
+    try:
+        from watchfiles import watch
+    except ImportError as error:
+        raise MissingExtraError("watching folders", "search") from error
+    changes = watch(
+        *map(Path, paths),
+        stop_event=stop,
+        rust_timeout=int(1000 * QUIET_SECONDS),
+        yield_on_timeout=True,
+        raise_interrupt=True,
+        watch_filter=None,
+    )
+    return _settled(changes)
+
+
+def _settled(changes: Iterator[object]) -> Iterator[None]:
+    since: float | None = time.monotonic()
+    for seen in changes:
+        now = time.monotonic()
+        if seen:
+            since = since or now
+        if since is not None and (not seen or now - since >= LONGEST_WAIT):
+            since = None
+            yield

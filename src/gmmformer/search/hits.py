@@ -1,22 +1,25 @@
-"""What a search finds, for Python, JSON and people alike."""
+"""What a search finds, for Python, JSON and people alike: moments of films, and how they stand against the library."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from gmmformer.media.films import path_text
-from gmmformer.search.moments import Timeline
+from gmmformer.media.films import path_text, printable
+from gmmformer.search.database import damaged
+from gmmformer.search.engines.exact import Found
+from gmmformer.search.snapshot import Snapshot, medians_and_spreads
+from gmmformer.search.spans import ScoreCurve, clip_spans, moments_of, score_curve
+from gmmformer.search.store import Film, Store
 
 Word = Literal["strong", "possible", "nothing here matches"]
 
 STRONG, POSSIBLE = 0.7, 0.55
 """Shares of the strength that chance would give the best of as many windows, from which on a film gets a word."""
 
-_SPREAD_OF_MAD = 1.4826
-"""A normal distribution's standard deviation, in median absolute deviations."""
 _LEAST_WINDOWS = 20
 """Fewer do not make a background."""
 _LEAST_SPREAD = 1e-3
@@ -61,20 +64,6 @@ def background_of(scores: Float[np.ndarray, "queries sample"], windows: int, typ
     ]
 
 
-def medians_and_spreads(
-    values: Float[np.ndarray, "rows columns"],
-) -> tuple[Float[np.ndarray, "rows"], Float[np.ndarray, "rows"]]:
-    """Median and standard deviation of each row, the latter from the median absolute deviation."""
-    medians = _medians(values)
-    return medians, _SPREAD_OF_MAD * _medians(np.abs(values - medians[:, None]))
-
-
-def _medians(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows"]:
-    ascending = np.sort(values, axis=1)
-    columns = values.shape[1]
-    return np.asarray((ascending[:, (columns - 1) // 2] + ascending[:, columns // 2]) / 2)
-
-
 def clock(seconds: float) -> str:
     """A time in a film for people, to the tenth of a second.
 
@@ -90,10 +79,8 @@ def clock(seconds: float) -> str:
 class Hit:
     """A moment of a film."""
 
-    id: int
-    """Of the film, in its library; another once the film is replaced."""
-    film: str
-    """Its path, or its name in the collection it comes from; bytes that are no UTF-8 as Python has them in paths."""
+    film: Film
+    """Where it is: its path, or its name in the collection it comes from; its id, another once it is replaced."""
     start: float
     """Seconds."""
     end: float
@@ -105,24 +92,99 @@ class Hit:
     alone does not, whether this is more than chance. None in a library too small to tell."""
     word: Word | None
     """The strength in words."""
-    length: float
-    """Seconds of the whole film."""
     clip_scores: Float[np.ndarray, "clips"] = field(compare=False, repr=False)
     """Score of each clip of the window that holds the moment's best clip."""
     clip_spans: Float[np.ndarray, "clips 2"] = field(compare=False, repr=False)
     """The seconds from which to which each of them goes."""
-    timeline: Timeline = field(compare=False, repr=False)
+    curve: ScoreCurve = field(compare=False, repr=False)
     """The scores of all clips of the film, of all its windows, along its seconds."""
 
     def to_dict(self) -> dict[str, str | float | None]:
         """The hit as JSON has it: times in seconds, bytes of the path that are no UTF-8 as backslash escapes."""
         return {
-            "film": path_text(self.film),
+            "film": path_text(self.film.path),
             "start": round(self.start, 3),
             "end": round(self.end, 3),
             "score": round(self.score, 6),
             "strength": None if self.strength is None else round(self.strength, 3),
             "word": self.word,
-            "length": round(self.length, 3),
-            "id": self.id,
+            "length": round(self.film.length, 3),
+            "id": self.film.id,
         }
+
+
+def hits_of(
+    store: Store, snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"], found: Sequence[Found], moments: int
+) -> list[list[Hit]]:
+    """The best moments of each query's films, at most `moments` a film, best film first."""
+    spans = _spans(store, snapshot, np.unique(np.concatenate([some.films for some in found])))
+    sample = snapshot.sampled
+    sampled = snapshot.format.score(queries, sample, np.arange(len(sample.vectors)))
+    backgrounds = background_of(sampled, len(snapshot.windows), snapshot.typical_spread)
+    answers: list[list[Hit]] = []
+    for query, some, background in zip(queries, found, backgrounds, strict=True):
+        scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
+        hits: list[Hit] = []
+        end = 0
+        for index in some.films.tolist():
+            start, end = end, end + int(snapshot.counts[index])
+            if index in spans:
+                hits += _moments(*spans[index], scores[start:end], background, moments)
+        answers.append(hits)
+    return answers
+
+
+def score_curve_of(
+    store: Store, snapshot: Snapshot, query: Float[np.ndarray, "dim"], film_id: int
+) -> ScoreCurve | None:
+    """The scores of all clips of a film, given by its id, along its seconds; None where there is no such film."""
+    indices = np.flatnonzero(snapshot.films == film_id)
+    spans = _spans(store, snapshot, indices)
+    if not spans:
+        return None
+    scores = snapshot.clip_scores(query, snapshot.slots_of(indices))
+    return score_curve(spans[int(indices[0])][1], scores)
+
+
+def _spans(
+    store: Store, snapshot: Snapshot, indices: Int[np.ndarray, "films"]
+) -> dict[int, tuple[Film, Float[np.ndarray, "windows clips 2"]]]:
+    """Some films (indices into the snapshot's), each with the seconds of the clips of its windows."""
+    with store.reading():
+        films = {film.id: film for film in store.films(snapshot.films[indices].tolist())}
+        windows = store.windows_of(snapshot.windows[snapshot.slots_of(indices)].tolist())
+    spans = {}
+    for index in indices.tolist():
+        film = films.get(int(snapshot.films[index]))
+        start = int(snapshot.starts[index])
+        own = [windows.get(int(window)) for window in snapshot.windows[start : start + int(snapshot.counts[index])]]
+        if film is not None and None not in own:  # else removed, and compacted away, since the snapshot was taken
+            if any(part and part.first + part.rows > film.rows for part in own):
+                raise damaged(store.folder, f"a window of film {film.id}, {printable(film.path)}, goes beyond its rows")
+            edges = film.timing.row_edges(film.rows)
+            spans[index] = film, np.stack([clip_spans(edges, part, snapshot.format.clips) for part in own if part])
+    return spans
+
+
+def _moments(
+    film: Film,
+    spans: Float[np.ndarray, "windows clips 2"],
+    scores: Float[np.ndarray, "windows clips"],
+    background: Background,
+    count: int,
+) -> Iterator[Hit]:
+    curve = score_curve(spans, scores)
+    for moment in moments_of(curve, count):
+        over = (spans[..., 0] <= moment.peak) & (moment.peak < spans[..., 1])
+        window = int(np.argmax(np.where(over, scores, -np.inf).max(axis=1)))
+        yield Hit(
+            film=film,
+            start=moment.start,
+            end=moment.end,
+            score=moment.score,
+            strength=background.strength(moment.score),
+            word=background.word(moment.score),
+            clip_scores=scores[window],
+            clip_spans=spans[window],
+            curve=curve,
+        )

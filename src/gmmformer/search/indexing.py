@@ -4,11 +4,11 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,16 +25,14 @@ from gmmformer.model.pooling import row_norms
 from gmmformer.search.activity import shown
 from gmmformer.search.changes import IndexReport, films_at, glance, vanished_from
 from gmmformer.search.embedding import ModelEmbedder
-from gmmformer.search.preparation import embedded_film
-from gmmformer.search.windows import Window, timing
-from gmmformer.search.writer import NewFilm
-
-if TYPE_CHECKING:
-    from gmmformer.search.library import Library
+from gmmformer.search.spans import Window, cut, timing
+from gmmformer.search.store import Store
+from gmmformer.search.writer import NewFilm, Writer
 
 COMMIT_SECONDS = 2.0
 """Work that a kill may cost beside the film at hand."""
 COMMIT_BYTES = 2**26
+_WINDOWS = 64
 
 
 FilmSource = Callable[[Iterable[Path]], Iterator[FilmFeatures | FilmEnd]]
@@ -42,7 +40,7 @@ FilmSource = Callable[[Iterable[Path]], Iterator[FilmFeatures | FilmEnd]]
 
 
 def index_films(
-    library: "Library",
+    into: Writer,
     paths: Sequence[str | os.PathLike[str]],
     source: FilmSource,
     *,
@@ -57,7 +55,7 @@ def index_films(
     on with the films that were not.
 
     Args:
-        library: Open, with its model.
+        into: The library's writer, from `Library.writing`.
         paths: Films, and folders of films.
         source: What decodes and encodes films.
         prune: Remove the films of the library that are gone: those that were at or below one of `paths` and are not
@@ -68,55 +66,52 @@ def index_films(
     Raises:
         InputError: A path does not exist, or the library cannot be written to.
     """
-    report = IndexReport(pruned=prune)
-    films = films_at(paths)
-    with library.writing() as writer, shown(library.folder, progress) as progress:
-        known, pending = library.known(), _Pending(library, progress, len(films))
-        failures = {} if retry else {failure.path: failure for failure in library.failures()}
+    report, films = IndexReport(pruned=prune), films_at(paths)
+    with shown(into.folder, progress) as progress:
+        known, pending = into.store.known(), _Pending(into, progress, len(films))
+        failures = {} if retry else {failure.path: failure for failure in into.store.failures()}
         todo = _changed(glance(films, known, failures, report), known, report)
-        writer.restamp(todo.restamped)
-        done = len(films) - len(todo.films)
+        into.restamp({path: film.stamp for path, film in todo.items() if film.same})
+        changed = {path: film for path, film in todo.items() if not film.same}
+        done = len(films) - len(changed)
         pending.seen(done)
-        for seen in source([Path(path) for path in todo.films]) if todo.films else ():
-            film = todo.films[str(seen.path)]
+        for seen in source([Path(path) for path in changed]) if changed else ():
+            path = str(seen.path)
             try:
-                pending.add(_embedded(library, film, seen))
-                (report.replaced if film.path in known else report.added).append(film.path)
+                if isinstance(seen, FilmEnd):
+                    raise InputError(seen.reason or "it has no frames")
+                pending.add(
+                    embedded_film(
+                        into,
+                        path,
+                        seen.features,
+                        seconds=seen.seconds,
+                        length=seen.duration,
+                        stamp=changed[path].stamp,
+                        fingerprint=changed[path].fingerprint,
+                    )
+                )
+                (report.replaced if path in known else report.added).append(path)
                 if seen.warning:
-                    report.warnings[film.path] = seen.warning
+                    report.warnings[path] = seen.warning
             except InputError as error:
-                report.failed[film.path] = str(error)
-                writer.fail(film.path, film.stamp, str(error))
+                report.failed[path] = str(error)
+                into.fail(path, changed[path].stamp, str(error))
                 progress.failed += 1
             done += 1
             pending.seen(done)
         pending.finish()
         report.vanished.extend(vanished_from(known, films, paths))
         if prune:
-            writer.remove(report.vanished)
-        library.extend(progress)
+            into.remove(report.vanished)
+        into.update_engine(progress)
     return report
 
 
-def _embedded(library: "Library", film: "_File", seen: FilmFeatures | FilmEnd) -> NewFilm:
-    if isinstance(seen, FilmEnd):
-        raise InputError(seen.reason or "it has no frames")
-    return embedded_film(
-        library.settings,
-        library.required_embedder(),
-        film.path,
-        seen.features,
-        seconds=seen.seconds,
-        length=seen.duration,
-        stamp=film.stamp,
-        fingerprint=film.fingerprint,
-    )
-
-
 def index_collection(
+    into: Writer,
     collection: Collection,
     split: str,
-    library: "Library",
     *,
     cut_long: bool = False,
     workers: int = 0,
@@ -131,7 +126,7 @@ def index_collection(
     Raises:
         InputError: The features are not those of the library's model, or the library cannot be written to.
     """
-    embedder = library.required_embedder()
+    embedder = into.models.embedder
     if isinstance(embedder, ModelEmbedder):
         collection.see_fits(embedder.model.config)
     elif embedder.feature_dim != collection.frames.dim:
@@ -141,56 +136,57 @@ def index_collection(
         )
     names = collection.captions(split).video_ids
     batches = [names[first : first + VIDEO_BATCH] for first in range(0, len(names), VIDEO_BATCH)]
-    with library.writing(), shown(library.folder, progress) as progress:
-        known, pending, done, taken = library.known(), _Pending(library, progress, len(names)), 0, 0
+    with shown(into.folder, progress) as progress:
+        known, pending, done, taken = into.store.known(), _Pending(into, progress, len(names)), 0, 0
         for batch in read_ahead(lambda batch: _videos(collection, batch), batches, workers):
             fresh = [
                 index for index, video in enumerate(batch) if known.get(video.name, ("", ""))[1] != video.fingerprint
             ]
-            if fresh:
-                fused = embedder.embed_windows(
-                    [video.rows for video in batch]
-                )  # whole: a batch may be part of the result
+            if fresh:  # all of the batch is embedded, as it may be part of the result
+                fused = embedder.embed_windows([video.rows for video in batch])
             for index in fresh:
-                pending.add(_whole_or_cut(library, batch[index], fused[index], cut_long))
+                pending.add(_whole_or_cut(into, batch[index], fused[index], cut_long))
             done, taken = done + len(batch), taken + len(fresh)
             pending.seen(done)
         pending.finish()
-        library.extend(progress)
+        into.update_engine(progress)
     return taken
 
 
-def index_library(source: "Library", library: "Library", *, progress: Progress = silent) -> int:
+def index_library(source: Store, into: Writer, *, progress: Progress = silent) -> int:
     """Take in the films of another library from the features that it keeps, without decoding; how many were new.
+
+    Args:
+        source: `Library.store` of the other one.
+        into: This library's writer, from `Library.writing`.
+        progress: Called as films are done.
 
     Raises:
         InputError: It keeps none, they are not those of the library's model, or the library cannot be written to.
     """
     if not source.settings.keep_features:
         raise InputError(f"{source.folder}: keeps no features; index the films themselves")
-    ours, theirs = library.encoders().frames.identity, source.settings.recipe
+    ours, theirs = into.models.encoders.frames.identity, source.settings.recipe
     made = None if theirs is None else theirs.identities.get("video_encoder")
     if made != ours:
         raise InputError(
             f"{source.folder}: keeps features of {made or 'an unknown encoder'}, but the model of "
-            f"{library.folder} takes those of {ours}; index the films themselves"
+            f"{into.folder} takes those of {ours}; index the films themselves"
         )
-    with library.writing(), shown(library.folder, progress) as progress:
-        known, films, taken = library.known(), source.films(), 0
-        pending = _Pending(library, progress, len(films))
+    with shown(into.folder, progress) as progress:
+        known, films, taken = into.store.known(), source.films(), 0
+        pending = _Pending(into, progress, len(films))
         for done, film in enumerate(films, start=1):
             if known.get(film.path) != (film.stamp, film.fingerprint):
                 kept = source.features_of(film.path)
                 assert kept is not None
-                features, when = kept
                 pending.add(
                     embedded_film(
-                        library.settings,
-                        library.required_embedder(),
+                        into,
                         film.path,
-                        features.astype(np.float32),
-                        seconds=when.taken(film.rows),
-                        length=when.length,
+                        kept[0].astype(np.float32),
+                        seconds=film.timing.taken(film.rows),
+                        length=film.length,
                         stamp=film.stamp,
                         fingerprint=film.fingerprint,
                     )
@@ -198,21 +194,53 @@ def index_library(source: "Library", library: "Library", *, progress: Progress =
                 taken += 1
             pending.seen(done)
         pending.finish()
-        library.extend(progress)
+        into.update_engine(progress)
     return taken
 
 
+def embedded_film(
+    into: Writer,
+    path: str,
+    features: Float[np.ndarray, "..."],
+    seconds: Float[np.ndarray, "..."] | None = None,
+    length: float | None = None,
+    stamp: str = "",
+    fingerprint: str = "",
+) -> NewFilm:
+    """A film's feature rows cut into windows and embedded, as a library takes them; arguments as `Library.add_film`.
+
+    Raises:
+        InputError: The features are not what the library's model takes.
+    """
+    settings, embedder = into.settings, into.models.embedder
+    if features.ndim != 2 or not len(features) or features.shape[1] != settings.feature_dim:
+        raise InputError(
+            f"{path!r}: its features have shape {features.shape}, but the library's model takes rows of "
+            f"{settings.feature_dim} numbers, at least one"
+        )
+    if not np.isfinite(features).all():
+        raise InputError(f"{path!r}: its features hold NaN or infinity; extract them again")
+    when = timing(len(features), seconds, length, repr(path))
+    windows = cut(len(features), settings.window_rows, settings.overlap)
+    rows = [features[window.first : window.first + window.rows] for window in windows]
+    fused = [embedder.embed_windows(rows[first : first + _WINDOWS]) for first in range(0, len(rows), _WINDOWS)]
+    return NewFilm(
+        path=path,
+        windows=windows,
+        fused=torch.cat(fused),
+        rows=len(features),
+        timing=when,
+        features=features if settings.keep_features else None,
+        stamp=stamp,
+        fingerprint=fingerprint,
+    )
+
+
 class _File(NamedTuple):
-    path: str
     stamp: str
     fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Todo:
-    films: dict[str, _File] = field(default_factory=dict)
-    restamped: dict[str, str] = field(default_factory=dict)
-    """Files of another date whose content is the same."""
+    same: bool
+    """Its date is another one, its content is not."""
 
 
 class _Video(NamedTuple):
@@ -225,9 +253,9 @@ class _Video(NamedTuple):
 class _Pending:
     """Films that are embedded but not committed: one commit for several, where they come fast."""
 
-    def __init__(self, library: "Library", progress: Progress, total: int) -> None:
+    def __init__(self, into: Writer, progress: Progress, total: int) -> None:
         self._films: list[NewFilm] = []
-        self._library, self._progress, self._total = library, progress, total
+        self._into, self._progress, self._total = into, progress, total
         self._bytes, self._since = 0, 0.0
 
     def add(self, film: NewFilm) -> None:
@@ -249,24 +277,22 @@ class _Pending:
         self._progress("indexing", self._total, self._total)
 
     def _commit(self) -> None:
-        self._library.add_windows(self._films)
+        self._into.add(self._films)
         self._films, self._bytes = [], 0
 
 
-def _changed(stamps: dict[str, str], known: dict[str, tuple[str, str]], report: IndexReport) -> _Todo:
-    """The films that must be decoded, of those whose content must be looked into; notes the others."""
-    todo = _Todo()
-    for film, stamp in stamps.items():
+def _changed(stamps: dict[str, str], known: dict[str, tuple[str, str]], report: IndexReport) -> dict[str, _File]:
+    """The films that look changed, of those whose content must be looked into; notes the others."""
+    todo = {}
+    for path, stamp in stamps.items():
         try:
-            content = fingerprint(film)
+            content = fingerprint(path)
         except DecodeError as error:
-            report.failed[film] = error.reason
+            report.failed[path] = error.reason
             continue
-        if film in known and known[film][1] == content:
-            report.unchanged.append(film)
-            todo.restamped[film] = stamp
-        else:
-            todo.films[film] = _File(film, stamp, content)
+        todo[path] = _File(stamp, content, same=path in known and known[path][1] == content)
+        if todo[path].same:
+            report.unchanged.append(path)
     return todo
 
 
@@ -281,23 +307,16 @@ def _videos(collection: Collection, names: Sequence[str]) -> list[_Video]:
     return videos
 
 
-def _whole_or_cut(library: "Library", video: _Video, fused: Float[Tensor, "clips dim"], cut_long: bool) -> NewFilm:
-    rows = len(video.rows)
-    if cut_long and rows > library.settings.window_rows:
-        return embedded_film(
-            library.settings,
-            library.required_embedder(),
-            video.name,
-            video.rows,
-            seconds=video.seconds,
-            fingerprint=video.fingerprint,
-        )
+def _whole_or_cut(into: Writer, video: _Video, fused: Float[Tensor, "clips dim"], cut_long: bool) -> NewFilm:
+    rows, content = len(video.rows), video.fingerprint
+    if cut_long and rows > into.settings.window_rows:
+        return embedded_film(into, video.name, video.rows, seconds=video.seconds, fingerprint=content)
     return NewFilm(
         path=video.name,
         windows=[Window(0, rows)],
         fused=fused[None],
         rows=rows,
         timing=timing(rows, video.seconds, None, f"video {video.name!r}"),
-        features=video.rows if library.settings.keep_features else None,
-        fingerprint=video.fingerprint,
+        features=video.rows if into.settings.keep_features else None,
+        fingerprint=content,
     )

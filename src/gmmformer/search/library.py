@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, overload
 
 import numpy as np
 from jaxtyping import Float
@@ -17,34 +17,28 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
-from gmmformer.search.activity import Activity, activity_in
-from gmmformer.search.answers import hits_of, timeline_of
-from gmmformer.search.changes import EXTEND, Failure, IndexReport
-from gmmformer.search.compaction import Compacted, compact
+from gmmformer.search.changes import IndexReport, settled_changes
 from gmmformer.search.embedding import Embedder, checked_sentences
-from gmmformer.search.encoders import MODEL, Encoders, recall_encoders
-from gmmformer.search.engines import MilvusEngine, choose_engine, engine_name, has_faiss, is_address
-from gmmformer.search.engines.ann import extend, index_of, rebuild
-from gmmformer.search.engines.protocol import Engine
-from gmmformer.search.hits import Hit
-from gmmformer.search.indexing import index_films
-from gmmformer.search.info import LibraryInfo, library_info
-from gmmformer.search.moments import Timeline
-from gmmformer.search.preparation import embedded_film
+from gmmformer.search.engines import Engine, choose_engine
+from gmmformer.search.hits import Hit, hits_of, score_curve_of
+from gmmformer.search.indexing import embedded_film, index_films
+from gmmformer.search.recipe import Encoders, Models, choose_encoders
 from gmmformer.search.settings import Settings
-from gmmformer.search.snapshot import Snapshot
-from gmmformer.search.store import Film, Store
+from gmmformer.search.spans import ScoreCurve
+from gmmformer.search.store import Film, LibraryInfo, Store
 from gmmformer.search.vectors import Dtype
-from gmmformer.search.verification import verify
-from gmmformer.search.watching import settled_changes
-from gmmformer.search.windows import Timing
-from gmmformer.search.writer import NewFilm, Writer, create_library, writing
+from gmmformer.search.writer import Writer, create_library, writing
 
 MOST_HITS = 10_000
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One path, or several."""
 
 
 class Library:
     """Films that sentences are searched in. Threads may share it; it sees what is added meanwhile.
+
+    `len(library)` are its films, `for film in library` gives them in the order in which they came, and
+    `"FILMS/trip.mp4" in library` says whether one is there.
 
     >>> import tempfile
     >>> from gmmformer.config import ModelConfig
@@ -55,48 +49,49 @@ class Library:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     library = Library.create(folder, model)
     ...     library.add_film("door.mp4", np.ones((25, 6), dtype=np.float32), seconds=np.arange(25.0))
-    ...     [hit.film for hit in library.search_vectors(model.embed_tokens([np.ones((3, 5))]), k=1)[0]]
+    ...     [hit.film.path for hit in library.search_vectors(model.embed_tokens([np.ones((3, 5))]), k=1)[0]]
     ['door.mp4']
     """
 
-    def __init__(
-        self, store: Store, models: Encoders | Embedder | None, engine: str, running: Running = Running()
-    ) -> None:
+    def __init__(self, store: Store, models: Models, engine: Engine) -> None:
         """Use `open` or `create`."""
-        self._store, self._engine_name, self._running = store, engine, running
-        self._encoders = models if isinstance(models, Encoders) else None
-        self.embedder = models.embedder if isinstance(models, Encoders) else models
-        self._loading, self._writing = threading.Lock(), threading.RLock()
-        self._engine: Engine | None = None
-        self._writer: Writer | None = None
+        self.store, self.models, self.engine = store, models, engine
+        """What is read of it, what embeds films and sentences, and what finds the films."""
+        self._writing = threading.RLock()
 
     @classmethod
     def create(
         cls,
         folder: str | os.PathLike[str],
-        models: Encoders | Embedder,
+        model: str | Path | Encoders | Embedder,
         *,
-        dtype: Dtype = "int8",
+        store: Dtype = "int8",
         overlap: float = 0.25,
         keep_features: bool = True,
         engine: str = "auto",
+        running: Running = Running(),
     ) -> "Library":
         """Make an empty library.
 
         Args:
             folder: Where; made if missing, empty if not.
-            models: What the library belongs to: `choose_encoders` makes it of the name of a model, and the library can
-                then be opened by itself; a bare embedder must be given again to `open`.
-            dtype: How vectors are stored: "int8" takes a quarter of the room of "float32", "bf16" half.
+            model: What the library belongs to: a run folder, a saved model, a hub id or zero-shot:NAME, which it keeps,
+                so that it can be opened by itself; or what `choose_encoders` made of them. A bare embedder must be
+                given again to `open`.
+            store: How vectors are stored: "int8" takes a quarter of the room of "float32", "bf16" half.
             overlap: Share of a window that the next one of a long film repeats.
             keep_features: Whether to keep feature rows in 16 bits, so that another model needs no decoding.
             engine: See `open`.
+            running: Device, batch and downloads of a model that is given by name.
 
         Raises:
-            InputError: Something is in the way, or the folder cannot be written to.
+            InputError: There is no such model, something is in the way, or the folder cannot be written to.
         """
-        encoders = models if isinstance(models, Encoders) else None
-        embedder = encoders.embedder if encoders else cast(Embedder, models)
+        choose_engine(engine)  # a name mistyped makes no library
+        if isinstance(model, str | Path):
+            model = choose_encoders(model, films=False, running=running)
+        encoders = model if isinstance(model, Encoders) else None
+        embedder = model.embedder if isinstance(model, Encoders) else model
         settings = Settings(
             model=embedder.name,
             fingerprint=embedder.fingerprint,
@@ -104,20 +99,20 @@ class Library:
             dim=embedder.dim,
             window_rows=embedder.window_rows,
             feature_dim=embedder.feature_dim,
-            dtype=dtype,
+            dtype=store,
             overlap=overlap,
             keep_features=keep_features,
             identity=uuid.uuid4().hex,
             recipe=encoders.recipe if encoders else None,
         )
         create_library(Path(folder), settings, encoders.model if encoders else None)
-        return cls.open(folder, models, engine=engine)
+        return cls.open(folder, model, engine=engine, running=running)
 
     @classmethod
     def open(
         cls,
         folder: str | os.PathLike[str],
-        models: Encoders | Embedder | None = None,
+        model: Encoders | Embedder | None = None,
         *,
         engine: str = "auto",
         running: Running = Running(),
@@ -126,41 +121,35 @@ class Library:
 
         Args:
             folder: Where it is; a read-only disk will do for searching.
-            models: What it belongs to. Without it the library's own are loaded when they are needed.
+            model: What it belongs to. Without it the library's own is loaded when it is needed.
             engine: "exact" looks at every window, "ann" at an index of them, "auto" at the index where there are more
                 than 50,000 windows and it has been made; an address such as "http://host:19530" asks a Milvus server.
-
-            running: The device, the batch and the downloads of models that are loaded then.
+            running: The device, the batch and the downloads of a model that is loaded then.
 
         Raises:
-            InputError: There is no library, it cannot be read, or it belongs to another model.
+            InputError: There is no library, it cannot be read, it belongs to another model, or there is no such engine.
         """
-        store = Store(folder)
-        ours = store.settings
-        embedder = models.embedder if isinstance(models, Encoders) else models
-        if embedder is not None and embedder.fingerprint != ours.fingerprint:
+        chosen, store = choose_engine(engine), Store(folder)
+        try:
+            return cls(store, Models(store.folder, store.settings, model, running), chosen(store))
+        except BaseException:
             store.close()
-            raise InputError(
-                f"{folder}: this library belongs to the model {ours.model} (fingerprint {ours.fingerprint[:12]}), not "
-                f"to {embedder.name} ({embedder.fingerprint[:12]}); open it with its own model, or index the films anew"
-            )
-        return cls(store, models, engine, running)
+            raise
 
     @property
     def folder(self) -> Path:
         """Where it is."""
-        return self._store.folder
+        return self.store.folder
 
     @property
     def settings(self) -> Settings:
         """What it is made for."""
-        return self._store.settings
+        return self.store.settings
 
     def close(self) -> None:
         """Give back what is open; the library cannot be used afterwards."""
-        if isinstance(self._engine, MilvusEngine):
-            self._engine.close()
-        self._store.close()
+        self.engine.close()
+        self.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -170,29 +159,67 @@ class Library:
     ) -> None:
         self.close()
 
-    def search(self, sentence: str, k: int = 10, **options: Any) -> list[Hit]:
-        """The moments of the k films that match a sentence best, best film first; options as for `search_vectors`.
+    def __len__(self) -> int:
+        return len(self.store.snapshot().films)
+
+    def __bool__(self) -> bool:
+        return True  # an empty one too
+
+    def __iter__(self) -> Iterator[Film]:
+        return iter(self.store.films())
+
+    def __contains__(self, film: object) -> bool:
+        path = film.path if isinstance(film, Film) else film
+        return isinstance(path, str | os.PathLike) and self.store.film(path) is not None
+
+    def info(self) -> LibraryInfo:
+        """What the library is and holds."""
+        return self.store.info(self.engine.name)
+
+    @overload
+    def search(  # type: ignore[overload-overlap]
+        self, sentence: str, k: int = 10, *, moments: int = 1, where: str | None = None, min_length: float | None = None
+    ) -> list[Hit]: ...
+
+    @overload
+    def search(
+        self,
+        sentence: Sequence[str],
+        k: int = 10,
+        *,
+        moments: int = 1,
+        where: str | None = None,
+        min_length: float | None = None,
+    ) -> list[list[Hit]]: ...
+
+    def search(
+        self,
+        sentence: str | Sequence[str],
+        k: int = 10,
+        *,
+        moments: int = 1,
+        where: str | None = None,
+        min_length: float | None = None,
+    ) -> list[Hit] | list[list[Hit]]:
+        """The moments of the k films that match a sentence best, best film first; of several sentences a list each.
+
+        Several at once take less time than one by one. The other arguments are those of `search_vectors`.
 
         Raises:
-            InputError: The sentence is empty, or the library has been opened without a model.
+            InputError: A sentence is empty, a number is out of range, or the library was opened without its model and
+                does not keep it.
         """
-        return self.search_batch([sentence], k, **options)[0]
-
-    def search_batch(self, sentences: Sequence[str], k: int = 10, **options: Any) -> list[list[Hit]]:
-        """As `search`, for several sentences at once, which takes less time than one by one.
-
-        Raises:
-            InputError: A sentence is empty, or the library has been opened without a model.
-        """
-        return self.search_vectors(self.embed(sentences), k, **options) if sentences else []
+        asked = [sentence] if isinstance(sentence, str) else list(sentence)
+        if not asked:
+            return []
+        queries = self.embed(asked)
+        found = self.search_vectors(queries, k, moments=moments, where=where, min_length=min_length)
+        return found[0] if isinstance(sentence, str) else found
 
     def embed(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
-        """The unit vector of each sentence, for `search_vectors`.
-
-        Raises:
-            InputError: A sentence is empty, or the library has been opened without a model.
-        """
-        return self.required_embedder().embed_sentences(checked_sentences(sentences))
+        """The unit vector of each sentence, for `search_vectors`; errors as for `search`."""
+        checked = checked_sentences(sentences)
+        return self.models.embedder.embed_sentences(checked)
 
     def search_vectors(
         self,
@@ -219,55 +246,34 @@ class Library:
             if not 1 <= value <= MOST_HITS:
                 raise InputError(f"--{name} {value} must be at least 1 and at most {MOST_HITS:,}")
         queries = self._checked(queries)
-        snapshot = self._store.snapshot()
+        snapshot = self.store.snapshot()
         if not len(snapshot.windows):
             return [[] for _ in queries]
-        allowed = self._store.matching(snapshot, where=where, min_length=min_length)
-        found = self._chosen_engine(snapshot).search(snapshot, queries, k, allowed)
-        return hits_of(self._store, snapshot, queries, found, moments)
+        allowed = self.store.matching(snapshot, where=where, min_length=min_length)
+        found = self.engine.search(snapshot, queries, k, allowed)
+        return hits_of(self.store, snapshot, queries, found, moments)
 
-    def timeline_of(self, query: Float[np.ndarray, "dim"], film: int) -> Timeline | None:
-        """How each second of a film, given by its id, scores for a unit vector; None where there is no such film.
+    def score_curve(self, query: Float[np.ndarray, "dim"], film_id: int) -> ScoreCurve | None:
+        """How each second of a film scores for a unit vector; None where there is no such film.
 
         Raises:
             InputError: The query is no unit vector of the library's width.
         """
-        return timeline_of(self._store, self._store.snapshot(), self._checked(query[None])[0], film)
-
-    def rank(self, queries: Float[np.ndarray, "queries dim"], k: int) -> list[tuple[list[str], list[float]]]:
-        """The paths and scores of the k best films for each unit vector, without their moments."""
-        snapshot = self._store.snapshot()
-        found = self._chosen_engine(snapshot).search(snapshot, self._checked(queries), k)
-        ids = {int(film) for some in found for film in snapshot.films[some.films]}
-        paths = {film.id: film.path for film in self._store.films(ids)}
-        return [
-            ([paths[int(film)] for film in snapshot.films[some.films]], [float(score) for score in some.scores])
-            for some in found
-        ]
+        return score_curve_of(self.store, self.store.snapshot(), self._checked(query[None])[0], film_id)
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Be the library's writer while the block lasts, for all that its thread calls on this object in it.
-
-        Other threads that want to write through this object wait until the block ends.
+        """Be the library's one writer while the block lasts; other threads that want to write here wait until it ends.
 
         Raises:
-            InputError: Somebody else is writing, or the folder cannot be written to.
+            InputError: Somebody else is writing, this thread is already, or the folder cannot be written to.
         """
-        with self._writing:
-            if self._writer is not None:  # of this thread, further out
-                yield self._writer
-                return
-            with writing(self.folder, self.settings) as writer:
-                self._writer = writer
-                try:
-                    yield writer
-                finally:
-                    self._writer = None
+        with self._writing, writing(self.store, self.models, self.engine.update) as writer:
+            yield writer
 
     def add(
         self,
-        paths: Sequence[str | os.PathLike[str]],
+        paths: Paths,
         *,
         prune: bool = False,
         retry: bool = False,
@@ -281,15 +287,16 @@ class Library:
         """
 
         def source(films: Iterable[Path]) -> Iterator[FilmFeatures | FilmEnd]:
-            encoders = self.encoders()  # loaded only if there is something to do
+            encoders = self.models.encoders  # loaded only if there is something to do
             decode = DecodeConfig(**vars(limits), fps=encoders.recipe.fps)
             return featurise(films, encoders.frames, decode)
 
-        return index_films(self, paths, source, prune=prune, retry=retry, progress=progress)
+        with self.writing() as into:
+            return index_films(into, _several(paths), source, prune=prune, retry=retry, progress=progress)
 
     def watch(
         self,
-        paths: Sequence[str | os.PathLike[str]],
+        paths: Paths,
         *,
         prune: bool = False,
         retry: bool = False,
@@ -297,17 +304,9 @@ class Library:
         progress: Progress = silent,
         stop: threading.Event | None = None,
     ) -> Iterator[IndexReport]:
-        """Keep the library up to date with films, and folders of films: `add` now and after every change to them.
+        """`add` now, and after every change to the films; files still written wait until they are quiet.
 
-        Files that are still being written are left until they have been quiet for some seconds.
-
-        Args:
-            paths: Films, and folders of films.
-            prune: As for `index_films`.
-            retry: Likewise, the first time.
-            limits: What decoding may cost.
-            progress: Called as films are done.
-            stop: Set it, from another thread, to end.
+        The arguments are those of `add`, `retry` the first time only; set `stop`, from another thread, to end.
 
         Yields:
             A report on what changed, each time something did; the first one always.
@@ -316,7 +315,7 @@ class Library:
             InputError: A path does not exist, or the library cannot be written to.
             MissingExtraError: watchfiles is not installed.
         """
-        quiet = settled_changes(paths, stop)
+        quiet = settled_changes(_several(paths), stop)
         yield self.add(paths, prune=prune, retry=retry, limits=limits, progress=progress)
         for _ in quiet:
             report = self.add(paths, prune=prune, limits=limits, progress=progress)
@@ -346,155 +345,19 @@ class Library:
         Raises:
             InputError: The features are not what the model takes, or the library cannot be written to.
         """
-        film = embedded_film(
-            self.settings,
-            self.required_embedder(),
-            path,
-            features,
-            seconds=seconds,
-            length=length,
-            stamp=stamp,
-            fingerprint=fingerprint,
-        )
-        self.add_windows([film])
+        with self.writing() as into:
+            about = (seconds, length, stamp, fingerprint)
+            into.add([embedded_film(into, path, features, *about)])
 
-    def add_windows(self, films: Sequence[NewFilm]) -> None:
-        """Take in films that are embedded already, all or none of them. When this returns they are on the disk.
+    def remove(self, paths: Paths) -> int:
+        """Take films out; how many of these paths were there. `care.compact` gives back their room.
 
         Raises:
             InputError: The library cannot be written to.
         """
-        with self.writing() as writer:
-            writer.add(films)
-
-    def remove(self, paths: Sequence[str]) -> int:
-        """Take films out; how many of these paths were there. `compact` gives back their room.
-
-        Raises:
-            InputError: The library cannot be written to.
-        """
-        with self.writing() as writer:
-            return writer.remove(paths)
-
-    def films(self, ids: Iterable[int] | None = None) -> list[Film]:
-        """The films that are there, in the order in which they came: all of them, or those of `ids`."""
-        return self._store.films(ids)
-
-    def film(self, id: int) -> Film | None:  # noqa: A002
-        """The film of that id; None where there is none."""
-        return next(iter(self.films([id])), None)
-
-    def failures(self) -> list[Failure]:
-        """The films that could not be taken in, and why."""
-        return self._store.failures()
-
-    def known(self) -> dict[str, tuple[str, str]]:
-        """Stamp and fingerprint of every film, by path."""
-        return self._store.known()
-
-    def features_of(self, film: str) -> tuple[Float[np.ndarray, "rows dim"], Timing] | None:
-        """The feature rows of a film in float16, and when they were taken; None where they are not kept.
-
-        Raises:
-            InputError: There is no such film.
-        """
-        return self._store.features_of(film)
-
-    def activity(self) -> Activity | None:
-        """What some process is doing to the library at this moment; None if nothing is being done."""
-        return activity_in(self.folder)
-
-    def info(self) -> LibraryInfo:
-        """What the library is and holds."""
-        windows = len(self._store.snapshot().windows)
-        return library_info(self._store, engine_name(self._engine_name, self._store, windows))
-
-    def verify(self, progress: Progress = silent) -> list[str]:
-        """Read everything and say what is damaged; a sentence each, none if all is well."""
-        return verify(self._store, progress)
-
-    def compact(self, progress: Progress = silent) -> Compacted:
-        """Give back the room of removed films.
-
-        Raises:
-            InputError: The disk is full, a record is damaged, or somebody else is writing.
-        """
-        with self.writing() as writer:
-            self._fill_server(writer, progress)
-            return compact(self._store, writer, progress)
-
-    def rebuild(self, progress: Progress = silent) -> None:
-        """Make the index of the "ann" engine anew, trained on what is there now; or fill the Milvus server anew.
-
-        Raises:
-            InputError: The library is empty, the disk is full, the server is away, or somebody else is writing.
-            MissingExtraError: faiss is not installed, or pymilvus.
-        """
-        with self.writing() as writer:
-            if not self._fill_server(writer, progress, anew=True):
-                rebuild(self._store, writer, progress)
-
-    def extend(self, progress: Progress = silent) -> None:
-        """Put new films into the index of the "ann" engine, if there is one and they have become many.
-
-        Where the library was opened with the address of a Milvus server, that is brought up to date instead.
-
-        Raises:
-            InputError: The disk is full, the server is away, or somebody else is writing.
-        """
-        if is_address(self._engine_name):
-            with self.writing() as writer:
-                self._fill_server(writer, progress)
-            return
-        derived, windows = index_of(self._store), self._store.snapshot().windows
-        if derived is not None and has_faiss() and np.count_nonzero(windows > derived.covers) > EXTEND:
-            with self.writing() as writer:
-                extend(self._store, writer, progress)
-
-    def required_embedder(self) -> Embedder:
-        """The model of the library.
-
-        Raises:
-            InputError: It was opened without, and does not keep what it belongs to.
-        """
-        if self.embedder is None:
-            self.embedder = self.encoders().embedder
-        return self.embedder
-
-    def encoders(self) -> Encoders:
-        """All that films and sentences go through, loaded when it is first asked for.
-
-        Raises:
-            InputError: The library does not know, or what it knows is not there any more.
-        """
-        with self._loading:
-            if self._encoders is None:
-                ours = self.settings
-                if ours.recipe is None:
-                    raise InputError(
-                        f"{self.folder}: does not keep the model that it belongs to ({ours.model}); open it with that"
-                    )
-                found = recall_encoders(self.folder, ours.recipe, ours.model, self._running)
-                if found.embedder.fingerprint != ours.fingerprint:
-                    raise InputError(
-                        f"{self.folder / MODEL}: is not the model that the library was made with; restore it from a "
-                        "backup, or index the films anew"
-                    )
-                self._encoders = found
-            return self._encoders
-
-    def _chosen_engine(self, snapshot: Snapshot) -> Engine:
-        self._engine = choose_engine(self._engine_name, self._store, snapshot, self._engine)
-        return self._engine
-
-    def _fill_server(self, writer: Writer, progress: Progress = silent, *, anew: bool = False) -> bool:
-        """Bring the Milvus server up to date, if the library was opened with one; whether it was."""
-        if not is_address(self._engine_name):
-            return False
-        engine = self._chosen_engine(self._store.snapshot())
-        assert isinstance(engine, MilvusEngine)
-        engine.fill(writer, progress, anew=anew)
-        return True
+        with self.writing() as into:
+            found = ((path, self.store.film(path)) for path in _several(paths))
+            return into.remove([os.fspath(path) if film is None else film.path for path, film in found])
 
     def _checked(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries dim"]:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
@@ -503,3 +366,7 @@ class Library:
         if not (np.abs(np.linalg.norm(queries, axis=1) - 1) < 1e-3).all():
             raise InputError("the queries are no unit vectors; normalise them")
         return queries
+
+
+def _several(paths: Paths) -> Sequence[str | os.PathLike[str]]:
+    return [paths] if isinstance(paths, str | os.PathLike) else paths

@@ -41,14 +41,14 @@ def draw_hits(answers: Sequence[tuple[str, Sequence[Hit]]], path: Path, *, most:
 
 
 def _picture(rank: int, hit: Hit) -> Picture:
-    caption = f"{rank}. {printable(Path(hit.film).name)}\n{clock(hit.start)} - {clock(hit.end)}"
+    caption = f"{rank}. {printable(Path(hit.film.path).name)}\n{clock(hit.start)} - {clock(hit.end)}"
     return Picture(image=_frame(hit), caption=caption)
 
 
 def _frame(hit: Hit) -> UInt8[np.ndarray, "height width 3"] | None:
     begin, end = hit.clip_spans[int(np.argmax(hit.clip_scores))]
     try:
-        return frame_at(hit.film, float(begin + end) / 2, size=_HEIGHT).image
+        return frame_at(hit.film.path, float(begin + end) / 2, size=_HEIGHT).image
     except InputError:
         return None
 
@@ -75,8 +75,8 @@ def cut_hits(hits: Sequence[Hit], folder: Path, *, exact: bool | None = None) ->
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder for the clips") from error
     for rank, hit in enumerate(hits, start=1):
-        clip = folder / f"{rank:02d}_{moment_filename(hit.film, hit.start, hit.end)}"
+        clip = folder / f"{rank:02d}_{moment_filename(hit.film.path, hit.start, hit.end)}"
         try:
-            yield CutHit(hit, clip, cut_moment(hit.film, hit.start, hit.end, clip, exact=exact), None)
+            yield CutHit(hit, clip, cut_moment(hit.film.path, hit.start, hit.end, clip, exact=exact), None)
         except InputError as error:
             yield CutHit(hit, clip, None, str(error))

@@ -1,17 +1,18 @@
-"""What a library is made for; fixed when it is created."""
+"""What a library is made for, and what makes its vectors; fixed when it is created."""
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gmmformer.errors import InputError
 from gmmformer.files import parsed_json
-from gmmformer.search.encoders import Recipe
+from gmmformer.search.database import MOST_ROWS
 from gmmformer.search.parts import checksum
-from gmmformer.search.schema import MOST_ROWS
 from gmmformer.search.vectors import Dtype, VectorFormat
 
+FPS = 1.0
+"""Frames per second of film that are looked at where the model does not say."""
 _MOST_NUMBERS = 2**26
 """Of a window's vectors, in a library that somebody made: 256 MB of them."""
 
@@ -54,6 +55,26 @@ def _object(value: Any, may_be: dict[str, Callable[[Any], bool]]) -> dict[str, A
     if may_be is _RECIPE_MAY_BE and not (value.get("trained") or value.get("dual_encoder")):
         raise ValueError("its recipe names neither a trained model nor a dual encoder")
     return dict(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What makes the vectors of a library, by name, so that it can be made again from the library alone."""
+
+    trained: bool = False
+    """Whether there is a trained model; the library keeps it."""
+    video_encoder: str | None = None
+    """The frame encoder of the features that the trained model takes; None where nobody knows."""
+    text_encoder: str | None = None
+    """The text encoder of the token features that the trained model takes; None where nobody knows."""
+    dual_encoder: str | None = None
+    """The dual encoder that is used without training."""
+    mix: float = 0.0
+    """The dual encoder's share of the score, where there is a trained model too."""
+    fps: float = FPS
+    """Frames per second of film that are looked at."""
+    identities: dict[str, str] = field(default_factory=dict)
+    """Name and version of each encoder, by role, as the library was made with it."""
 
 
 @dataclass(frozen=True, kw_only=True)

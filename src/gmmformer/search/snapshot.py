@@ -1,8 +1,10 @@
 """A library at one moment, as searches see it: which windows there are, whose they are, where their vectors lie."""
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +14,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gmmformer.errors import InputError
+from gmmformer.media.films import printable
 from gmmformer.model import products
 from gmmformer.model.pooling import concatenated_ranges
-from gmmformer.search.hits import medians_and_spreads
-from gmmformer.search.mapped import MappedPart
+from gmmformer.search.database import WINDOWS, damaged, records_in, rows_of
+from gmmformer.search.parts import MappedPart, part_path
 from gmmformer.search.vectors import Records, VectorFormat
 
 SAMPLE = 256
@@ -23,6 +26,9 @@ SAMPLE = 256
 NEAR_BYTES = 3 * 2**28
 """The first vectors of a library, so many bytes of them, are read where they lie, which is fastest. Linux holds 64 KiB
 and more around what is read of a mapped file, so some thousand searches would hold all that is read like that."""
+_CHUNK = 50_000
+_SPREAD_OF_MAD = 1.4826
+"""A normal distribution's standard deviation, in median absolute deviations."""
 _SCAN, _APART = 64, 2
 """Of the others, so many at least, on average no further apart than that, are too; the rest is copied."""
 
@@ -123,21 +129,22 @@ class Snapshot:
         """The exact score of every clip of some slots."""
         scores = np.empty((len(slots), self.format.clips), dtype=np.float32)
         for here, records, at in self._read(slots):
-            scores[here] = self.format.scores(query[None], records, at)[0]
+            piece = np.empty((1, len(at), self.format.clips), dtype=np.float32)
+            self.format.score(query[None], records, at, scores=piece)
+            scores[here] = piece[0]
         self._check_finite(bool(np.isfinite(scores).all()))
         return scores
 
-    def best_scores(
+    def score(
         self,
         queries: Float[np.ndarray, "queries dim"],
         slots: Int[np.ndarray, "n"],
         firsts: Int[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "queries n"]:
-        """The exact score of the best clip of some slots, or of a stretch of each; see `VectorFormat.best_scores`."""
+        """The exact score of the best clip of some slots, or of a stretch of each; see `VectorFormat.score`."""
         scores = np.empty((len(queries), len(slots)), dtype=np.float32)
         for here, records, at in self._read(slots):
-            mine = None if firsts is None else firsts[here]
-            scores[:, here] = self.format.best_scores(queries, records, at, mine)
+            scores[:, here] = self.format.score(queries, records, at, None if firsts is None else firsts[here])
         self._check_finite(bool(np.isfinite(scores).all()))
         return scores
 
@@ -187,3 +194,111 @@ class Snapshot:
         for number in np.unique(numbers):
             here = np.flatnonzero(numbers == number)
             yield here, int(number), record[here]
+
+
+def read_snapshot(
+    connection: sqlite3.Connection, folder: Path, vectors: VectorFormat, last: Snapshot | None = None
+) -> Snapshot:
+    """The library in `folder` as its database has it now; where `last` is of the same layout only what is new is read.
+
+    Raises:
+        InputError: What the database says cannot be, or a part is missing or too short.
+    """
+    (generation, layout), *_ = rows_of(connection, folder, "state", "generation, layout")
+    if last is not None and last.layout == layout:
+        if last.generation == generation:
+            return last
+        known: int | None = int(last.windows[-1]) if len(last.windows) else 0
+        gone = connection.execute("SELECT id FROM films WHERE removed > ?", (last.generation,)).fetchall()
+        old = np.stack([last.windows, last.films[last.film_of], last.part, last.record])
+        if gone:
+            old = old[:, ~np.isin(old[1], np.array([row[0] for row in gone], dtype=np.int64))]
+    else:
+        known, old = None, np.empty((4, 0), dtype=np.int64)
+    new = live_windows(connection, folder, "w.id, w.film, w.part, w.record", known)
+    windows, films, part, record = np.concatenate([old, new], axis=1)
+    sizes = records_in(connection, folder, WINDOWS)
+    check_places(folder, windows, part, record, sizes)
+    if (np.diff(windows) <= 0).any() or (np.diff(films) < 0).any():
+        raise damaged(folder, "the windows of a film do not follow each other")
+    starts = np.flatnonzero(np.diff(films, prepend=-1))
+    parts = {
+        number: MappedRecords(
+            vectors=MappedPart(part_path(folder, "vectors", number), records, vectors.vector_bytes),
+            heads=MappedPart(part_path(folder, "heads", number), records, vectors.head_bytes),
+        )
+        for number, records in sizes.items()
+    }
+    return Snapshot(
+        generation=generation,
+        layout=layout,
+        windows=windows,
+        films=films[starts],
+        starts=starts,
+        part=part.astype(np.int32),
+        record=record,
+        parts=parts,
+        format=vectors,
+    )
+
+
+def live_windows(
+    connection: sqlite3.Connection, folder: Path, columns: str, after: int | None = None
+) -> Int[np.ndarray, "columns windows"]:
+    """Columns of every window that is there and comes after one, by id: in the order of its part and record too.
+
+    Raises:
+        InputError: They hold something else than whole numbers from 0 on.
+    """
+    later, values = ("", ()) if after is None else (" AND w.id > ?", (after,))
+    cursor = connection.execute(
+        f"SELECT {columns} FROM windows w JOIN films f ON f.id = w.film WHERE f.removed IS NULL{later} ORDER BY w.id",
+        values,
+    )
+    pieces = [np.empty((0, len(cursor.description)), dtype=np.int64)]
+    while rows := cursor.fetchmany(_CHUNK):
+        try:
+            pieces.append(np.array(rows))
+        except (ValueError, OverflowError):
+            pieces.append(np.array(rows, dtype=object))
+        if pieces[-1].dtype != np.int64 or pieces[-1].min() < 0 or pieces[-1].max() > 2**40:
+            wrong = next(row for row in rows if any(type(n) is not int or not 0 <= n <= 2**40 for n in row))
+            raise damaged(folder, f"what it says of window {printable(str(wrong[0])[:40])} cannot be")
+    return np.ascontiguousarray(np.concatenate(pieces).T)
+
+
+def check_places(
+    folder: Path,
+    windows: Int[np.ndarray, "n"],
+    part: Int[np.ndarray, "n"],
+    record: Int[np.ndarray, "n"],
+    sizes: dict[int, int],
+) -> None:
+    """See to it that the windows lie in parts of these sizes.
+
+    Raises:
+        InputError: One does not.
+    """
+    numbers, counts = np.array([*sizes, -1]), np.array([*sizes.values(), 0])
+    order = np.argsort(numbers)
+    place = order[np.searchsorted(numbers[order], part).clip(max=len(order) - 1)]
+    lost = (numbers[place] != part) | (record >= counts[place])
+    if lost.any():
+        first = int(np.argmax(lost))
+        raise damaged(
+            folder, f"window {windows[first]} is to be record {record[first]} of part {part[first]}, which has none"
+        )
+
+
+def medians_and_spreads(
+    values: Float[np.ndarray, "rows columns"],
+) -> tuple[Float[np.ndarray, "rows"], Float[np.ndarray, "rows"]]:
+    """Median and standard deviation of each row, the latter from the median absolute deviation."""
+    medians = _medians(values)
+    return medians, _SPREAD_OF_MAD * _medians(np.abs(values - medians[:, None]))
+
+
+def _medians(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows"]:
+    ascending = np.sort(values, axis=1)
+    columns = values.shape[1]
+    return np.asarray((ascending[:, (columns - 1) // 2] + ascending[:, columns // 2]) / 2)

@@ -11,32 +11,26 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
 from gmmformer.names import composed
-from gmmformer.search.changes import Failure, failures_in, known_in
-from gmmformer.search.mapped import MappedPart
-from gmmformer.search.parts import part_path
-from gmmformer.search.schema import damaged, explained, open_database, rows_of, writable
-from gmmformer.search.settings import Settings
-from gmmformer.search.snapshot import MappedRecords, Snapshot
-from gmmformer.search.windows import Timing, Window, are_seconds
+from gmmformer.search.changes import Failure, failures_in, known_in, seconds_in
+from gmmformer.search.database import FEATURES, damaged, explained, open_database, rows_of, writable
+from gmmformer.search.parts import MappedPart, part_path
+from gmmformer.search.settings import Recipe, Settings
+from gmmformer.search.snapshot import Snapshot, read_snapshot
+from gmmformer.search.spans import Timing, Window, are_seconds
+from gmmformer.search.vectors import Dtype
 
-WINDOWS, FEATURES = "windows", "features"
-"""Kinds of parts."""
-LIVE_WINDOWS = (
-    "SELECT w.id, w.film, w.first, w.rows, w.part, w.record, w.checksum FROM windows w JOIN films f ON f.id = w.film"
-    " WHERE f.removed IS NULL ORDER BY w.id"
-)
-"""Every window that is there; in the order of its part and record too."""
-_CHUNK = 50_000
 _LISTED = "(SELECT value FROM json_each(?))"
+_AT_PATH = "WHERE removed IS NULL AND path = ?"
 _FILM = "id, path, rows, first, step, length, seconds, stamp, fingerprint"
 
 
@@ -49,6 +43,11 @@ class Film(NamedTuple):
     timing: Timing
     stamp: str
     fingerprint: str
+
+    @property
+    def length(self) -> float:
+        """Seconds."""
+        return self.timing.length
 
 
 class Derived(NamedTuple):
@@ -69,6 +68,29 @@ class Served(NamedTuple):
     """The last window that it has; 0 if it has none."""
     writes: int
     """How often it was written to; grows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryInfo:
+    """What a library is and holds, for people."""
+
+    folder: str
+    model: str
+    recipe: Recipe | None
+    """What makes its vectors, where the library knows."""
+    dtype: Dtype
+    films: int
+    windows: int
+    seconds: float
+    """Of all films."""
+    failures: int
+    removed: int
+    """Films whose room `compact` would give back."""
+    bytes: int
+    """Of the whole folder."""
+    keeps_features: bool
+    engine: str
+    """What "auto" takes now."""
 
 
 class Store:
@@ -132,15 +154,10 @@ class Store:
             InputError: A part is missing or too short.
         """
         with self.reading() as connection:  # nothing can be committed, so no part vanish, until the block ends
-            (generation, layout), *_ = rows_of(connection, self.folder, "state", "generation, layout")
             if self._snapshot is not None and not self._snapshot.whole:
                 self._snapshot = None  # a part was cut off; it may have been put back since
-            last = self._snapshot
-            if last is None or last.layout != layout:
-                self._snapshot = self._whole(connection, generation, layout)
-            elif last.generation != generation:
-                self._snapshot = self._grown(connection, generation, last)
-            return self._snapshot  # type: ignore[return-value]
+            self._snapshot = read_snapshot(connection, self.folder, self.settings.format, self._snapshot)
+            return self._snapshot
 
     def films(self, ids: Iterable[int] | None = None) -> list[Film]:
         """The films that are there, by id: all of them, or those of `ids`."""
@@ -148,6 +165,17 @@ class Store:
         with self.reading() as connection:
             rows = rows_of(connection, self.folder, "films", _FILM, f"WHERE removed IS NULL{among} ORDER BY id", values)
             return [self._film(row) for row in rows]
+
+    def film(self, which: int | str | os.PathLike[str]) -> Film | None:
+        """The film of an id, or of a path, which may be relative; None where there is none."""
+        found = None
+        with self.reading() as connection:
+            if isinstance(which, int):
+                return next(iter(self.films([which])), None)
+            for path in (os.fspath(which), os.path.abspath(which)):  # noqa: PTH100 - resolves no links
+                rows = rows_of(connection, self.folder, "films", _FILM, _AT_PATH, (os.fsencode(path),))
+                found = found or next(map(self._film, rows), None)
+        return found
 
     def known(self) -> dict[str, tuple[str, str]]:
         """Stamp and fingerprint of every film, by path."""
@@ -214,9 +242,9 @@ class Store:
         Raises:
             InputError: There is no such film, or its features cannot be read.
         """
-        columns, which = f"{_FILM}, feature_part, feature_row", "WHERE removed IS NULL AND path = ?"
+        columns = f"{_FILM}, feature_part, feature_row"
         with self.reading() as connection:
-            row = next(rows_of(connection, self.folder, "films", columns, which, (os.fsencode(path),)), None)
+            row = next(rows_of(connection, self.folder, "films", columns, _AT_PATH, (os.fsencode(path),)), None)
             if row is None:
                 raise InputError(f"{path!r}: there is no such film in {self.folder}; `films()` lists them")
             film, part, first = self._film(row[:9]), row[9], row[10]
@@ -228,115 +256,31 @@ class Store:
             mapped = MappedPart(file, first + film.rows, 2 * self.settings.feature_dim)
         return mapped.copied(np.arange(first, first + film.rows)).view(np.float16), film.timing
 
+    def info(self, engine: str) -> LibraryInfo:
+        """What the library is and holds; `engine` searches it."""
+        snapshot, settings = self.snapshot(), self.settings
+        with self.reading() as connection:
+            seconds = seconds_in(connection, self.folder)
+            removed = connection.execute("SELECT count(*) FROM films WHERE removed IS NOT NULL").fetchone()[0]
+            failures = connection.execute("SELECT count(*) FROM failures").fetchone()[0]
+        return LibraryInfo(
+            folder=str(self.folder),
+            model=settings.model,
+            recipe=settings.recipe,
+            dtype=settings.dtype,
+            films=len(snapshot.films),
+            windows=len(snapshot.windows),
+            seconds=seconds,
+            failures=failures,
+            removed=removed,
+            bytes=sum(entry.stat().st_size for entry in self.folder.iterdir() if entry.is_file()),
+            keeps_features=settings.keep_features,
+            engine=engine,
+        )
+
     def _film(self, row: tuple[Any, ...]) -> Film:
         film, path, rows, first, step, length, seconds, stamp, fingerprint = row
         uneven = None if seconds is None else np.frombuffer(seconds[: len(seconds) // 8 * 8], dtype="<f8")
         if uneven is not None and not (len(seconds) == 8 * rows and are_seconds(uneven)):
             raise damaged(self.folder, f"the seconds of the rows of film {film}, {printable(path)}, cannot be")
         return Film(film, os.fsdecode(path), rows, Timing(first, step, length, uneven), stamp, fingerprint)
-
-    def _whole(self, connection: sqlite3.Connection, generation: int, layout: int) -> Snapshot:
-        cursor = connection.execute(
-            "SELECT w.id, w.film, w.part, w.record FROM windows w JOIN films f ON f.id = w.film"
-            " WHERE f.removed IS NULL ORDER BY w.id"
-        )
-        return self._made(connection, generation, layout, table(self.folder, cursor))
-
-    def _grown(self, connection: sqlite3.Connection, generation: int, last: Snapshot) -> Snapshot:
-        """The snapshot after `last`, reading only what is new."""
-        known = int(last.windows[-1]) if len(last.windows) else 0
-        cursor = connection.execute(
-            "SELECT w.id, w.film, w.part, w.record FROM windows w JOIN films f ON f.id = w.film"
-            " WHERE w.id > ? AND f.removed IS NULL ORDER BY w.id",
-            (known,),
-        )
-        new = table(self.folder, cursor)
-        gone = connection.execute("SELECT id FROM films WHERE removed > ?", (last.generation,)).fetchall()
-        old = np.stack([last.windows, last.films[last.film_of], last.part, last.record])
-        if gone:
-            old = old[:, ~np.isin(old[1], np.array([row[0] for row in gone], dtype=np.int64))]
-        return self._made(connection, generation, last.layout, np.concatenate([old, new], axis=1))
-
-    def _made(
-        self, connection: sqlite3.Connection, generation: int, layout: int, table: Int[np.ndarray, "4 slots"]
-    ) -> Snapshot:
-        windows, films, part, record = table
-        sizes = records_in(connection, self.folder, WINDOWS)
-        check_places(self.folder, windows, part, record, sizes)
-        if (np.diff(windows) <= 0).any() or (np.diff(films) < 0).any():
-            raise damaged(self.folder, "the windows of a film do not follow each other")
-        starts = np.flatnonzero(np.diff(films, prepend=-1))
-        vectors = self.settings.format
-        parts: dict[int, MappedRecords] = {}
-        for number, records in sizes.items():
-            parts[number] = MappedRecords(
-                vectors=MappedPart(part_path(self.folder, "vectors", number), records, vectors.vector_bytes),
-                heads=MappedPart(part_path(self.folder, "heads", number), records, vectors.head_bytes),
-            )
-        return Snapshot(
-            generation=generation,
-            layout=layout,
-            windows=windows,
-            films=films[starts],
-            starts=starts,
-            part=part.astype(np.int32),
-            record=record,
-            parts=parts,
-            format=vectors,
-        )
-
-
-def table(folder: Path, cursor: sqlite3.Cursor) -> Int[np.ndarray, "columns rows"]:
-    """The rows of a query for windows as columns, fetched a piece at a time.
-
-    Raises:
-        InputError: They hold something else than whole numbers from 0 on.
-    """
-    pieces = [np.empty((0, len(cursor.description)), dtype=np.int64)]
-    while rows := cursor.fetchmany(_CHUNK):
-        try:
-            pieces.append(np.array(rows))
-        except (ValueError, OverflowError):
-            pieces.append(np.array(rows, dtype=object))
-        if pieces[-1].dtype != np.int64 or pieces[-1].min() < 0 or pieces[-1].max() > 2**40:
-            wrong = next(row for row in rows if any(type(n) is not int or not 0 <= n <= 2**40 for n in row))
-            raise damaged(folder, f"what it says of window {printable(str(wrong[0])[:40])} cannot be")
-    return np.ascontiguousarray(np.concatenate(pieces).T)
-
-
-def live_features(connection: sqlite3.Connection, folder: Path) -> list[tuple[int, bytes, int, int, int, int]]:
-    """Of every film that is there and has kept features: id, path, rows, part, first row in it, checksum."""
-    columns, which = "id, path, rows, feature_part, feature_row, feature_checksum", "WHERE removed IS NULL ORDER BY id"
-    rows = [row for row in rows_of(connection, folder, "films", columns, which) if row[3:] != (None, None, None)]
-    for row in rows:
-        if None in row:
-            raise damaged(folder, f"where the features of film {row[0]}, {printable(row[1])}, lie is half said")
-    return rows
-
-
-def records_in(connection: sqlite3.Connection, folder: Path, kind: str) -> dict[int, int]:
-    """How many records the parts of a kind have, by number."""
-    return dict(rows_of(connection, folder, "parts", "id, records", "WHERE kind = ? ORDER BY id", (kind,)))
-
-
-def check_places(
-    folder: Path,
-    windows: Int[np.ndarray, "n"],
-    part: Int[np.ndarray, "n"],
-    record: Int[np.ndarray, "n"],
-    sizes: dict[int, int],
-) -> None:
-    """See to it that the windows lie in parts of these sizes.
-
-    Raises:
-        InputError: One does not.
-    """
-    numbers, counts = np.array([*sizes, -1]), np.array([*sizes.values(), 0])
-    order = np.argsort(numbers)
-    place = order[np.searchsorted(numbers[order], part).clip(max=len(order) - 1)]
-    lost = (numbers[place] != part) | (record >= counts[place])
-    if lost.any():
-        first = int(np.argmax(lost))
-        raise damaged(
-            folder, f"window {windows[first]} is to be record {record[first]} of part {part[first]}, which has none"
-        )

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Int8, UInt8
 from torch import Tensor
 
 from gmmformer.errors import InputError, suggest
-from gmmformer.search.mapped import MappedPart
+from gmmformer.search.parts import MappedPart
 
 Dtype = Literal["int8", "bf16", "float32"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -112,49 +112,38 @@ class VectorFormat:
         )
         return np.asarray(torch.isfinite(numbers.flatten(1)).all(1).numpy())
 
-    def scores(
-        self, queries: Float[np.ndarray, "queries dim"], records: Records, at: Int[np.ndarray, "some"]
-    ) -> Float[np.ndarray, "queries some clips"]:
-        """The score of every clip of the records `at`: in float32, the product with what `decode` gives.
-
-        The records are read once, as they lie in the mapped file, and what `decode` gives is not made.
-
-        Raises:
-            InputError: Some cannot be read.
-        """
-        scores = np.empty((len(queries), len(at), self.clips), dtype=np.float32)
-        self._score(queries, records, at, np.zeros_like(at), scores)
-        return scores
-
-    def best_scores(
+    def score(
         self,
         queries: Float[np.ndarray, "queries dim"],
         records: Records,
         at: Int[np.ndarray, "some"],
         firsts: Int[np.ndarray, "some"] | None = None,
+        *,
+        scores: Float[np.ndarray, "queries some_or_none run"] | None = None,
     ) -> Float[np.ndarray, "queries some"]:
-        """The score of the best clip of each of the records `at`, as `scores` has it.
+        """The score of the best clip of each of the records `at`: in float32, the product with what `decode` gives.
 
-        With `firsts`, multiples of STRETCH, the stretch of each that begins with that clip is enough; no more is read
-        than that and the clip after it.
+        The records are read once, as they lie in the mapped file, and what `decode` gives is not made.
+
+        Args:
+            queries: Unit vectors.
+            records: Where they are.
+            at: Which of them.
+            firsts: Multiples of STRETCH: the stretch of each record that begins with that clip is enough; no more is
+                read than that and the clip after it.
+            scores: To be filled with the score of every clip, where these are wanted too.
+
+        Raises:
+            InputError: Some cannot be read.
         """
-        run = self.clips if firsts is None else _RUN
-        firsts = np.zeros_like(at) if firsts is None else firsts
-        return self._score(queries, records, at, firsts, np.empty((len(queries), 0, run), dtype=np.float32))
-
-    def _score(
-        self,
-        queries: Float[np.ndarray, "queries dim"],
-        records: Records,
-        at: Int[np.ndarray, "some"],
-        firsts: Int[np.ndarray, "some"],
-        scores: Float[np.ndarray, "queries some_or_none run"],
-    ) -> Float[np.ndarray, "queries some"]:
         from gmmformer.search.kernels import scorer
 
+        if scores is None:
+            scores = np.empty((len(queries), 0, self.clips if firsts is None else _RUN), dtype=np.float32)
         best = np.empty((len(queries), len(at)), dtype=np.float32)
         kind = _NUMPY[self.dtype]
         stored = records.vectors.view(kind).reshape(-1, self.clips, self.dim)
+        firsts = np.zeros_like(at) if firsts is None else firsts
         at, firsts = (np.ascontiguousarray(some, dtype=np.int64) for some in (at, firsts))
         strides = np.array(STRIDES if self.dtype == "int8" else (), dtype=np.int64)
         file, near = (-1, len(stored)) if records.part is None else (records.part.file, records.near)

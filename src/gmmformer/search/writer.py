@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +12,30 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.files import locked, swapped_whole, synced, unwritable
 from gmmformer.media.films import printable
 from gmmformer.model import Network
-from gmmformer.search.encoders import MODEL
+from gmmformer.search.database import (
+    DATABASE,
+    FEATURES,
+    WINDOWS,
+    create_database,
+    explained,
+    open_database,
+    records_in,
+    rows_of,
+)
 from gmmformer.search.parts import PATTERN, append, checksum, part_path, truncate
-from gmmformer.search.schema import DATABASE, create_database, explained, open_database, rows_of
+from gmmformer.search.recipe import MODEL, Models
 from gmmformer.search.settings import Settings
-from gmmformer.search.store import FEATURES, WINDOWS, Derived, records_in
+from gmmformer.search.spans import Timing, Window
+from gmmformer.search.store import Derived, Store
 from gmmformer.search.vectors import Records
-from gmmformer.search.windows import Timing, Window
 
+Update = Callable[["Writer", Progress, bool], None]
+"""Brings an engine up to date; the last argument says whether from nothing."""
 PART_BYTES = 4 * 2**30
 """A part that has grown to this is not appended to any more."""
 
@@ -83,16 +95,16 @@ def create_library(folder: Path, settings: Settings, model: Network | None = Non
 
 
 @contextmanager
-def writing(folder: Path, settings: Settings) -> Iterator["Writer"]:
+def writing(store: Store, models: Models, update: Update) -> Iterator["Writer"]:
     """The library's writer, for as long as the block lasts.
 
     Raises:
         InputError: Somebody else is writing, or the folder cannot be written to.
     """
-    with locked(folder, "writing"):
-        connection = open_database(folder, write=True)
+    with locked(store.folder, "writing"):
+        connection = open_database(store.folder, write=True)
         try:
-            writer = Writer(folder, settings, connection)
+            writer = Writer(store, models, connection, update)
             writer.sweep()
             yield writer
         finally:
@@ -102,9 +114,31 @@ def writing(folder: Path, settings: Settings) -> Iterator["Writer"]:
 class Writer:
     """Changes a library; made by `writing`, which sees to it that there is only one."""
 
-    def __init__(self, folder: Path, settings: Settings, connection: sqlite3.Connection) -> None:
-        self.folder, self.settings = folder, settings
-        self._connection = connection
+    def __init__(
+        self,
+        store: Store,
+        models: Models,
+        connection: sqlite3.Connection,
+        update: Update,
+    ) -> None:
+        """Use `Library.writing`."""
+        self.store, self.models = store, models
+        self.folder, self.settings = store.folder, store.settings
+        self._connection, self._update = connection, update
+
+    def update_engine(self, progress: Progress = silent, *, anew: bool = False) -> None:
+        """Bring what searches the library up to date with it: an index, or a Milvus server.
+
+        Args:
+            progress: Called as windows are put into it.
+            anew: Make an index, trained on what is there now, or fill the server from nothing. Without it there is
+                nothing to do where the library has no index, or not much is new.
+
+        Raises:
+            InputError: The library is empty, the disk is full, or the server is away.
+            MissingExtraError: faiss is not installed, or pymilvus.
+        """
+        self._update(self, progress, anew)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -149,11 +183,11 @@ class Writer:
                     self._insert(connection, film, theirs, (part, windows), kept, place)
                     rows += [] if kept is None else [kept.view(np.uint8)]
                     windows, row = windows + len(film.windows), row + (0 if kept is None else len(kept))
-                self._append("vectors", part, first, [records.vectors])
-                self._append("heads", part, first, [records.heads])
+                append(part_path(self.folder, "vectors", part), first, records.vectors)
+                append(part_path(self.folder, "heads", part), first, records.heads)
                 self._count(connection, part, windows)
                 if rows:
-                    self._append(FEATURES, *features, rows)
+                    append(part_path(self.folder, FEATURES, features[0]), features[1], np.concatenate(rows))
                     self._count(connection, features[0], row)
         except BaseException:
             self._give_back()
@@ -267,9 +301,6 @@ class Writer:
         if last and sizes[last] * record_bytes < PART_BYTES:
             return last, sizes[last]
         return int(connection.execute("INSERT INTO parts (kind, records) VALUES (?, 0)", (kind,)).lastrowid or 0), 0
-
-    def _append(self, kind: str, part: int, at: int, records: list[UInt8[np.ndarray, "records bytes"]]) -> None:
-        append(part_path(self.folder, kind, part), at, np.concatenate(records))
 
     @staticmethod
     def _count(connection: sqlite3.Connection, part: int, records: int) -> None:

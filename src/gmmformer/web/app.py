@@ -121,7 +121,7 @@ def _description(app: FastAPI) -> dict[str, Any]:
 async def _look_at_films(services: Services) -> None:
     """Find out what browsers make of each film, while nothing else is asked, so that answers need not wait for it."""
     try:
-        for film in await asyncio.to_thread(services.library.films):
+        for film in await asyncio.to_thread(services.library.store.films):
             while not services.work.idle:
                 await asyncio.sleep(_IDLE)
             gone = await asyncio.to_thread(state_of, film)

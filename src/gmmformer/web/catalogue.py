@@ -11,9 +11,9 @@ import numpy as np
 
 from gmmformer.media.films import path_text
 from gmmformer.names import folded
-from gmmformer.search import Film, Hit, Library
+from gmmformer.search import Film, Hit, Library, activity_in
 from gmmformer.search.hits import Word
-from gmmformer.search.moments import Timeline
+from gmmformer.search.spans import ScoreCurve
 from gmmformer.web.files import state_of
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.problems import DETAILS, LOG, ProblemError, busy
@@ -60,8 +60,8 @@ class Catalogue:
         """Show `library`."""
         self.library, self._work = library, work
         self._info = Recent(library.info)
-        self._films = Recent(library.films)
-        self._failures = Recent(library.failures)
+        self._films = Recent(library.store.films)
+        self._failures = Recent(library.store.failures)
         self._folders = Recent(self._all_folders)
         self._learning: set[asyncio.Task[None]] = set()
 
@@ -71,7 +71,7 @@ class Catalogue:
         Raises:
             ProblemError: There is none (404).
         """
-        film = await asyncio.to_thread(self.library.film, identity)
+        film = await asyncio.to_thread(self.library.store.film, identity)
         if film is None:
             raise ProblemError(404)
         return film
@@ -83,7 +83,7 @@ class Catalogue:
 
     async def activity(self) -> ActivityOut | None:
         """What is being done to the library."""
-        activity = await asyncio.to_thread(self.library.activity)
+        activity = await asyncio.to_thread(activity_in, self.library.folder)
         return None if activity is None else ActivityOut(**activity._asdict())
 
     async def whole(self, *, locked: bool) -> LibraryOut:
@@ -117,12 +117,12 @@ class Catalogue:
 
     async def hits(self, hits: Sequence[Sequence[Hit]], strips: bool) -> list[list[HitOut]]:
         """Hits with what can be done with their films."""
-        identities = {hit.id for some in hits for hit in some}
-        films = await asyncio.to_thread(self.library.films, identities)
+        identities = {hit.film.id for some in hits for hit in some}
+        films = await asyncio.to_thread(self.library.store.films, identities)
         seen = await self._seen(films)
         gone = {"available": False, "playable": False, "reason": "it was taken out of the library just now"}
         return await asyncio.to_thread(
-            lambda: [[_hit(hit, seen.get(hit.id, gone), strips) for hit in some] for some in hits]
+            lambda: [[_hit(hit, seen.get(hit.film.id, gone), strips) for hit in some] for some in hits]
         )
 
     async def _seen(self, films: Sequence[Film]) -> dict[int, dict[str, Any]]:
@@ -157,7 +157,7 @@ class Catalogue:
         return None if ending in _PLAYED else f"{ending.removeprefix('.') or 'unknown'} file"
 
     def _all_folders(self) -> list[str]:
-        return sorted({posixpath.dirname(path_text(path)) for path in self.library.known()} - {""})[:_MOST_LISTED]
+        return sorted({posixpath.dirname(path_text(path)) for path in self.library.store.known()} - {""})[:_MOST_LISTED]
 
 
 class Events:
@@ -240,12 +240,12 @@ def best_word(hits: Iterable[HitOut]) -> Word | None:
     return next((word for word in _WORDS if word in words), None)
 
 
-def strip_of(line: Timeline, most: int = _STRIP_PIECES) -> Strip:
-    """A timeline in at most `most` pieces, each with the best score of what it joins."""
-    pieces = len(line.scores)
+def strip_of(curve: ScoreCurve, most: int = _STRIP_PIECES) -> Strip:
+    """A score curve in at most `most` pieces, each with the best score of what it joins."""
+    pieces = len(curve.scores)
     starts = np.unique(np.linspace(0, pieces, min(most, pieces), endpoint=False).astype(int))
     return Strip(
-        edges=rounded(line.edges[[*starts, pieces]], 3), scores=rounded(np.maximum.reduceat(line.scores, starts), 4)
+        edges=rounded(curve.edges[[*starts, pieces]], 3), scores=rounded(np.maximum.reduceat(curve.scores, starts), 4)
     )
 
 
@@ -257,12 +257,12 @@ def rounded(values: np.ndarray, digits: int) -> list[float]:
 
 def _hit(hit: Hit, seen: dict[str, Any], strips: bool) -> HitOut:
     told: dict[str, Any] = hit.to_dict()
-    names = _names(hit.id, told["film"], hit.length)
+    names = _names(hit.film.id, told["film"], hit.film.length)
     return HitOut(
         **names,
         **seen,
         **{name: told[name] for name in ("start", "end", "score", "strength", "word")},
-        strip=strip_of(hit.timeline) if strips else None,
+        strip=strip_of(hit.curve) if strips else None,
     )
 
 

@@ -106,7 +106,7 @@ async def clips(
     await services.catalogue.film(id)
     _check([q])
     answer = (await services.batcher.ask([q], None))[0]
-    line = await asyncio.to_thread(services.library.timeline_of, answer.vector, id)
+    line = await asyncio.to_thread(services.library.score_curve, answer.vector, id)
     if line is None:
         raise ProblemError(404)
     return await _sent(ClipsOut(id=id, query=q, edges=rounded(line.edges, 3), scores=rounded(line.scores, 6)))

@@ -1,6 +1,7 @@
 """An index of inverted lists with product quantisation (faiss) for libraries too large to look at every window."""
 
 import threading
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,8 @@ from jaxtyping import Bool, Float, Int
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.files import written_whole
-from gmmformer.search.engines.candidates import search_candidates
-from gmmformer.search.engines.grouping import group_count, grouped, vector_ids
-from gmmformer.search.engines.protocol import Found
+from gmmformer.search.changes import EXTEND
+from gmmformer.search.engines.exact import Found, group_count, grouped, search_candidates, vector_ids
 from gmmformer.search.parts import file_checksum
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Derived, Store
@@ -30,52 +30,83 @@ _MOST_LISTS, _TRAINING_PER_LIST, _BITS = 16_384, 40, 4
 _CHUNK, _FOR_DIRECTIONS = 500, 2_000
 
 
-class AnnEngine:
+class AnnIndex:
     """Finds nearly what is best, in a small part of the time; scores are exact.
 
     The index lies beside the library in a file that can be made again at any time. Films that came after it was made
     are looked at one by one; removed ones are passed over.
     """
 
-    name = NAME
-
     def __init__(self, store: Store) -> None:
-        """Open the index of a library.
-
-        Raises:
-            InputError: It has none yet, or its file is missing or damaged.
-            MissingExtraError: faiss is not installed.
-        """
-        self._store = store
-        self._faiss = _faiss()
-        self._lock = threading.Lock()
-        self._derived, self._index = self._read()
+        """Nothing is read before it is searched."""
+        self._store, self._lock = store, threading.Lock()
+        self._loaded: tuple[Derived, Any] | None = None
 
     def search(
         self,
         snapshot: Snapshot,
         queries: Float[np.ndarray, "queries dim"],
         k: int,
-        allowed: Bool[np.ndarray, "films"] | None = None,
+        allowed: Bool[np.ndarray, "films"] | None,
     ) -> list[Found]:
-        """See `Engine.search`."""
+        """See `Engine.search`.
+
+        Raises:
+            InputError: There is no index yet, or its file is missing or damaged.
+            MissingExtraError: faiss is not installed.
+        """
         with self._lock:
-            if index_of(self._store) != self._derived:
-                self._derived, self._index = self._read()
-            derived, index = self._derived, self._index
+            if self._loaded is None or index_of(self._store) != self._loaded[0]:
+                self._loaded = self._read()
+            derived, index = self._loaded
+            faiss = _faiss()
 
         def nearest(some: Float[np.ndarray, "queries dim"], count: int) -> Int[np.ndarray, "queries count"]:
-            threads = self._faiss.omp_get_max_threads()
-            self._faiss.omp_set_num_threads(min(threads, len(some)))  # of the calling thread; one has no use for more
+            threads = faiss.omp_get_max_threads()
+            faiss.omp_set_num_threads(min(threads, len(some)))  # of the calling thread; one has no use for more
             try:
                 return np.asarray(index.search(some, count)[1])
             finally:
-                self._faiss.omp_set_num_threads(threads)
+                faiss.omp_set_num_threads(threads)
 
         return search_candidates(nearest, snapshot, queries, k, allowed, derived.covers, index.ntotal)
 
-    def _read(self) -> tuple[Derived, Any]:
+    def rebuild(self, writer: Writer, progress: Progress = silent) -> None:
+        """Train the index on what the library holds now, and fill it.
+
+        Memory is bounded by the index itself and the training sample, whatever the size of the library.
+
+        Raises:
+            InputError: The library is empty, or the disk is full.
+            MissingExtraError: faiss is not installed.
+        """
+        faiss, snapshot = _faiss(), self._store.snapshot()
+        if not len(snapshot.windows):
+            raise InputError(f"{self._store.folder}: is empty, so there is nothing to index; add films first")
+        index = _trained(faiss, snapshot)
+        last = int(snapshot.windows[-1])
+        _fill(index, snapshot, 0, progress)
+        _save(faiss, index, self._store, writer, covers=last, trained=last)
+
+    def extend(self, writer: Writer, progress: Progress = silent) -> None:
+        """Put the films that came since into the index, as it was trained, if there is one and they have become many.
+
+        Raises:
+            InputError: The index is damaged, or the disk is full.
+        """
         derived = index_of(self._store)
+        if derived is None or not has_faiss():
+            return
+        snapshot = self._store.snapshot()
+        first = int(np.searchsorted(snapshot.windows, derived.covers, side="right"))
+        if len(snapshot.windows) - first > EXTEND:
+            _, index = self._read()
+            _fill(index, snapshot, first, progress)
+            last = int(snapshot.windows[-1])
+            _save(_faiss(), index, self._store, writer, covers=last, trained=derived.trained)
+
+    def _read(self) -> tuple[Derived, Any]:
+        derived, faiss = index_of(self._store), _faiss()
         if derived is None:
             raise InputError(
                 f"{self._store.folder}: has no index for approximate search yet; make one with "
@@ -85,7 +116,7 @@ class AnnEngine:
         try:
             if file_checksum(path) != derived.checksum:  # what is not ours could make faiss do anything
                 raise ValueError
-            index = self._faiss.read_index(str(path))
+            index = faiss.read_index(str(path))
             if index.d != settings.dim:
                 raise ValueError
         except (OSError, RuntimeError, MemoryError, ValueError) as error:
@@ -101,37 +132,9 @@ def index_of(store: Store) -> Derived | None:
     return derived if derived is not None and derived.file.startswith(_PREFIX) else None
 
 
-def rebuild(store: Store, writer: Writer, progress: Progress = silent) -> None:
-    """Train the index on what the library holds now, and fill it.
-
-    Memory is bounded by the index itself and the training sample, whatever the size of the library.
-
-    Raises:
-        InputError: The library is empty, or the disk is full.
-        MissingExtraError: faiss is not installed.
-    """
-    faiss, snapshot = _faiss(), store.snapshot()
-    if not len(snapshot.windows):
-        raise InputError(f"{store.folder}: is empty, so there is nothing to index; add films first")
-    index = _trained(faiss, snapshot)
-    last = int(snapshot.windows[-1])
-    _fill(index, snapshot, 0, progress)
-    _save(faiss, index, store, writer, covers=last, trained=last)
-
-
-def extend(store: Store, writer: Writer, progress: Progress = silent) -> None:
-    """Put the films that came since into the index, as it was trained.
-
-    Raises:
-        InputError: The library has no index, or the disk is full.
-        MissingExtraError: faiss is not installed.
-    """
-    engine = AnnEngine(store)
-    derived, index, snapshot = engine._derived, engine._index, store.snapshot()
-    first = int(np.searchsorted(snapshot.windows, derived.covers, side="right"))
-    if first < len(snapshot.windows):
-        _fill(index, snapshot, first, progress)
-        _save(_faiss(), index, store, writer, covers=int(snapshot.windows[-1]), trained=derived.trained)
+def has_faiss() -> bool:
+    """Whether there can be an index."""
+    return find_spec("faiss") is not None
 
 
 def _trained(faiss: Any, snapshot: Snapshot) -> Any:

@@ -9,11 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
-from gmmformer.search.engines.candidates import search_candidates
-from gmmformer.search.engines.exact import ExactEngine
-from gmmformer.search.engines.grouping import group_count, grouped, vector_ids
-from gmmformer.search.engines.milvus_server import Answer, CollectionGoneError, MilvusServer
-from gmmformer.search.engines.protocol import Found
+from gmmformer.search.engines.exact import Found, group_count, grouped, search_all, search_candidates, vector_ids
+from gmmformer.search.engines.milvus_server import Answer, CollectionGoneError, MilvusServer, shown_address
 from gmmformer.search.settings import Settings
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Served, Store
@@ -55,8 +52,8 @@ class MilvusEngine:
         """
         self._store = store
         self._collection = collection_of(store.settings)
+        self.name = shown_address(address)
         self._server = MilvusServer(address, self._collection)
-        self.name = self._server.address
         self._groups = group_count(store.settings.clips)
         self._compared: Served | None = None
 
@@ -89,9 +86,9 @@ class MilvusEngine:
             now = self._store.served(self.name), self._store.snapshot().generation
             if now == (served, snapshot.generation):
                 raise self._foreign() from error
-        return ExactEngine().search(snapshot, queries, k, allowed)  # it is just being filled anew, or has nothing yet
+        return search_all(snapshot, queries, k, allowed)  # it is just being filled anew, or has nothing yet
 
-    def fill(self, writer: Writer, progress: Progress = silent, *, anew: bool = False) -> None:
+    def update(self, writer: Writer, progress: Progress = silent, anew: bool = False) -> None:
         """Bring the server up to date: new windows in, windows of removed films out; `anew` starts from nothing.
 
         What was done when it is killed, or the server is, is not done again.

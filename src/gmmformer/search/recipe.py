@@ -1,17 +1,22 @@
-"""The models behind a library: what looks at frames, what reads sentences, what makes one space of both."""
+"""The models behind a library, chosen and recalled: what looks at frames, what reads sentences, what embeds both."""
 
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 
 from gmmformer.config import ModelConfig, Running
+from gmmformer.data import Collection
+from gmmformer.data.progress import Progress, silent
+from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
+from gmmformer.evaluation import QUERY_BATCH, VIDEO_BATCH, Evaluation, evaluate_vectors
 from gmmformer.media.encoders import (
     DualEncoder,
     FrameEncoder,
@@ -21,8 +26,9 @@ from gmmformer.media.encoders import (
     recorded,
     text_encoder,
 )
-from gmmformer.model import Network, find_device, load_model
+from gmmformer.model import Network, VectorGroup, find_device, load_model
 from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder
+from gmmformer.search.settings import FPS, Recipe, Settings
 
 AnyEncoder = TypeVar("AnyEncoder", FrameEncoder, TextEncoder)
 
@@ -30,37 +36,14 @@ MODEL = "model"
 """Folder of a library that holds the trained model it belongs to."""
 ZERO_SHOT = "zero-shot:"
 """Before the name of a dual encoder that is to be used as it is."""
-FPS = 1.0
-"""Frames per second of film that are looked at where the model does not say."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What makes the vectors of a library, by name, so that it can be made again from the library alone."""
-
-    trained: bool = False
-    """Whether there is a trained model; the library keeps it."""
-    video_encoder: str | None = None
-    """The frame encoder of the features that the trained model takes; None where nobody knows."""
-    text_encoder: str | None = None
-    """The text encoder of the token features that the trained model takes; None where nobody knows."""
-    dual_encoder: str | None = None
-    """The dual encoder that is used without training."""
-    mix: float = 0.0
-    """The dual encoder's share of the score, where there is a trained model too."""
-    fps: float = FPS
-    """Frames per second of film that are looked at."""
-    identities: dict[str, str] = field(default_factory=dict)
-    """Name and version of each encoder, by role, as the library was made with it."""
 
 
 class Encoders:
     """What a library needs to take in films and to understand sentences."""
 
     def __init__(self, recipe: Recipe, model: Network | None, name: str, running: Running) -> None:
-        """Use `choose_encoders` or `recall_encoders`."""
+        """Use `choose_encoders`, or `Models` for those of a library."""
         self._given, self._running, self.model = recipe, running, model
-        self._lock = threading.Lock()
         self._dual = dual_encoder(recipe.dual_encoder, running) if recipe.dual_encoder else None
         self._identities: dict[str, str] = {}
         self.embedder = self._embedder(name)
@@ -203,23 +186,119 @@ def choose_encoders(
     return _checked(Encoders(recipe, loaded, Path(model).name or model, running), films)
 
 
-def recall_encoders(folder: Path, recipe: Recipe, name: str, running: Running = Running()) -> Encoders:
-    """The models that the library in `folder` belongs to.
+class Models:
+    """What embeds the films and sentences of a library: given, or its own, loaded when first asked for.
+
+    Threads may share it.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, given: Encoders | Embedder | None, running: Running = Running()
+    ) -> None:
+        """The models of the library in `folder`.
+
+        Raises:
+            InputError: Those given are not what it belongs to.
+        """
+        self._folder, self._settings, self._running = folder, settings, running
+        self._lock = threading.Lock()
+        self._encoders = given if isinstance(given, Encoders) else None
+        self._embedder = given.embedder if isinstance(given, Encoders) else given
+        if self._embedder is not None and self._embedder.fingerprint != settings.fingerprint:
+            raise InputError(
+                f"{folder}: this library belongs to the model {settings.model} (fingerprint "
+                f"{settings.fingerprint[:12]}), not to {self._embedder.name} ({self._embedder.fingerprint[:12]}); open "
+                "it with its own model, or index the films anew"
+            )
+
+    @property
+    def embedder(self) -> Embedder:
+        """What makes vectors of feature rows and of sentences.
+
+        Raises:
+            InputError: It was not given, and the library does not keep it, or it is not what it was.
+        """
+        return self._embedder or self.encoders.embedder
+
+    @property
+    def encoders(self) -> Encoders:
+        """All that films and sentences go through.
+
+        Raises:
+            InputError: They were not given, and the library does not know them, or they are not what they were.
+        """
+        with self._lock:
+            self._encoders = self._encoders or self._recalled()
+            return self._encoders
+
+    def _recalled(self) -> Encoders:
+        ours, model = self._settings, None
+        if ours.recipe is None:
+            raise InputError(
+                f"{self._folder}: does not keep the model that it belongs to ({ours.model}); open it with that"
+            )
+        for encoder in (ours.recipe.video_encoder, ours.recipe.text_encoder, ours.recipe.dual_encoder):
+            recorded(encoder, str(self._folder), self._running.trust_encoder)
+        if ours.recipe.trained:
+            try:
+                model = load_model(self._folder / MODEL).to(find_device(self._running.device))
+            except InputError as error:
+                raise InputError(
+                    f"{error}; it is the library's own model: restore it from a backup, or index anew"
+                ) from error
+        found = Encoders(ours.recipe, model, ours.model, self._running)
+        if found.embedder.fingerprint != ours.fingerprint:
+            raise InputError(
+                f"{self._folder / MODEL}: is not the model that the library was made with; restore it from a backup, "
+                "or index the films anew"
+            )
+        return found
+
+
+@torch.inference_mode()
+def evaluate_encoders(
+    encoders: Encoders,
+    collection: Collection,
+    split: str,
+    *,
+    top: int = 10,
+    workers: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Rank every video of a split for every sentence of it, the sentences read by the encoders themselves.
+
+    Args:
+        encoders: What a library would be made with: a dual encoder, a trained model, or a mix of both.
+        collection: Features of the frame encoder that they take.
+        split: Name of a caption file of the collection.
+        top: Best videos to keep for each sentence.
+        workers: Threads that read ahead.
+        progress: Called as videos are embedded.
 
     Raises:
-        InputError: One is not there any more, or not what it was.
+        InputError: The features are of another encoder, or sentences are missing.
     """
-    for encoder in (recipe.video_encoder, recipe.text_encoder, recipe.dual_encoder):
-        recorded(encoder, str(folder), running.trust_encoder)
-    model = None
-    if recipe.trained:
-        try:
-            model = load_model(folder / MODEL).to(find_device(running.device))
-        except InputError as error:
-            raise InputError(
-                f"{error}; it is the library's own model: restore it from a backup, or index anew"
-            ) from error
-    return Encoders(recipe, model, name, running)
+    started = time.perf_counter()
+    embedder, captions = encoders.embedder, collection.captions(split)
+    wanted, found = encoders.frames.name, collection.origin().video_encoder
+    if collection.frames.dim != embedder.feature_dim or found not in (None, wanted):
+        raise InputError(
+            f"{collection.frames.folder}: holds {collection.frames.dim}-dimensional features of "
+            f"{found or 'an unknown encoder'}, but {embedder.name} takes {embedder.feature_dim}-dimensional ones of "
+            f"{wanted}; extract the films with --video-encoder {wanted}"
+        )
+    names = captions.video_ids
+    fused = torch.empty(len(names), embedder.clips, embedder.dim)
+    batches = [names[first : first + VIDEO_BATCH] for first in range(0, len(names), VIDEO_BATCH)]
+    done = 0
+    for rows in read_ahead(collection.frames.views_of, batches, workers):
+        fused[done : done + len(rows)] = embedder.embed_windows(rows)
+        done += len(rows)
+        progress("videos", done, len(names))
+    sentences = list(captions.sentences)
+    asked = [sentences[first : first + QUERY_BATCH] for first in range(0, len(sentences), QUERY_BATCH)]
+    queries = torch.cat([torch.from_numpy(embedder.embed_sentences(some)) for some in asked])
+    return evaluate_vectors(queries, fused, captions, (VectorGroup(embedder.clips, 1.0),), top=top, started=started)
 
 
 def _checked(encoders: Encoders, films: bool) -> Encoders:

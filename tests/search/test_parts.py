@@ -9,7 +9,7 @@ import pytest
 from tests_search_helpers import held_of
 
 from gmmformer.errors import InputError
-from gmmformer.search.mapped import MappedPart
+from gmmformer.search.parts import MappedPart
 
 WIDTH, RECORDS = 12_288, 6_000
 

@@ -1,6 +1,6 @@
 """The library's database: its tables, what their rows may say, how it is opened, what is said when it cannot be.
 
-Anybody can have written what is in a file, so a row is held to `_MAY_BE` whenever it is read: nothing of it decides how
+Anybody can have written what is in a file, so a row is held to `_TABLES` whenever it is read: nothing of it decides how
 long we work, how much memory that takes, or which files are opened.
 
 A rollback journal, not a write-ahead log: a log needs shared memory and files beside the database that even readers
@@ -24,6 +24,8 @@ DATABASE = "library.sqlite"
 FORMAT = 2
 """Of the folder as a whole; a library of a newer one is refused."""
 
+WINDOWS, FEATURES = "windows", "features"
+"""Kinds of parts."""
 MOST_ROWS = 10_000_000
 """Of a film: at one a second, some 115 days."""
 LONGEST = 1e9
@@ -31,63 +33,6 @@ LONGEST = 1e9
 
 _APPLICATION = 0x474D4D46
 _WAIT_SECONDS = 30.0
-
-_TABLES = """
-CREATE TABLE settings (value TEXT NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE state (generation INTEGER NOT NULL, layout INTEGER NOT NULL);
-INSERT INTO state VALUES (1, 1);
-CREATE TABLE films (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    path BLOB NOT NULL,
-    stamp TEXT NOT NULL,         -- size and date of the file, to see at a glance that it is the same
-    fingerprint TEXT NOT NULL,   -- of its content
-    windows INTEGER NOT NULL,    -- how many it has
-    rows INTEGER NOT NULL,
-    first REAL NOT NULL,         -- second of the first row
-    step REAL NOT NULL,          -- seconds between rows
-    length REAL NOT NULL,        -- seconds of the film
-    seconds BLOB,                -- float64 per row, where they are not evenly spaced
-    feature_part INTEGER,
-    feature_row INTEGER,
-    feature_checksum INTEGER,
-    checksum INTEGER NOT NULL,
-    added INTEGER NOT NULL,      -- generation
-    removed INTEGER              -- generation, or NULL while it is there
-);
-CREATE UNIQUE INDEX films_by_path ON films (path) WHERE removed IS NULL;
-CREATE INDEX films_removed ON films (removed) WHERE removed IS NOT NULL;
-CREATE TABLE windows (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    film INTEGER NOT NULL,
-    first INTEGER NOT NULL,      -- row of the film
-    rows INTEGER NOT NULL,
-    part INTEGER NOT NULL,
-    record INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
-);
-CREATE TABLE parts (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind TEXT NOT NULL,          -- windows or features
-    records INTEGER NOT NULL
-);
-CREATE TABLE failures (
-    path BLOB PRIMARY KEY,
-    stamp TEXT NOT NULL,
-    reason TEXT NOT NULL
-);
-CREATE TABLE derived (
-    name TEXT PRIMARY KEY,
-    file TEXT NOT NULL,
-    covers INTEGER NOT NULL,     -- the last window in it
-    trained INTEGER NOT NULL,    -- the last window that it was trained with
-    checksum INTEGER NOT NULL
-);
-CREATE TABLE served (
-    address TEXT PRIMARY KEY,
-    covers INTEGER NOT NULL,     -- the last window that the server there has
-    writes INTEGER NOT NULL      -- how often that was noted
-);
-"""
 
 
 def _whole(least: int = 0, most: int = 2**40) -> Callable[[Any], bool]:
@@ -114,43 +59,68 @@ def _or_nothing(may_be: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or may_be(value)
 
 
-_CHECKSUM = _whole(0, 2**32 - 1)
-_MAY_BE: dict[str, dict[str, Callable[[Any], bool]]] = {
-    "settings": {"value": _text, "checksum": _CHECKSUM},
-    "state": {"generation": _whole(), "layout": _whole()},
+_CHECKSUM = ("INTEGER NOT NULL", _whole(0, 2**32 - 1))
+_COUNT = ("INTEGER NOT NULL", _whole())
+_ROWS = ("INTEGER NOT NULL", _whole(1, MOST_ROWS))
+_SECONDS = ("REAL NOT NULL", _seconds)
+_TEXT = ("TEXT NOT NULL", _text)
+_IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
+_TABLES: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "settings": {"value": _TEXT, "checksum": _CHECKSUM},
+    "state": {"generation": _COUNT, "layout": _COUNT},
     "films": {
-        "id": _whole(),
-        "path": _path,
-        "stamp": _text,
-        "fingerprint": _text,
-        "windows": _whole(1, MOST_ROWS),
-        "rows": _whole(1, MOST_ROWS),
-        "first": _seconds,
-        "step": _seconds,
-        "length": _seconds,
-        "seconds": _or_nothing(lambda value: type(value) is bytes and len(value) <= 8 * MOST_ROWS),
-        "feature_part": _or_nothing(_whole(1, 2**31 - 1)),
-        "feature_row": _or_nothing(_whole()),
-        "feature_checksum": _or_nothing(_CHECKSUM),
+        "id": (_IDENTITY, _whole()),
+        "path": ("BLOB NOT NULL", _path),
+        "stamp": _TEXT,  # size and date of the file, to see at a glance that it is the same
+        "fingerprint": _TEXT,  # of its content
+        "windows": _ROWS,  # how many it has
+        "rows": _ROWS,
+        "first": _SECONDS,  # of the first row
+        "step": _SECONDS,  # between rows
+        "length": _SECONDS,  # of the film
+        # float64 per row, where they are not evenly spaced
+        "seconds": ("BLOB", _or_nothing(lambda value: type(value) is bytes and len(value) <= 8 * MOST_ROWS)),
+        "feature_part": ("INTEGER", _or_nothing(_whole(1, 2**31 - 1))),
+        "feature_row": ("INTEGER", _or_nothing(_whole())),
+        "feature_checksum": ("INTEGER", _or_nothing(_CHECKSUM[1])),
         "checksum": _CHECKSUM,
-        "added": _whole(),
-        "removed": _or_nothing(_whole()),
+        "added": _COUNT,  # generation
+        "removed": ("INTEGER", _or_nothing(_whole())),  # generation, or NULL while it is there
     },
     "windows": {
-        "id": _whole(),
-        "film": _whole(),
-        "first": _whole(0, MOST_ROWS),
-        "rows": _whole(1, MOST_ROWS),
-        "part": _whole(1, 2**31 - 1),
-        "record": _whole(),
+        "id": (_IDENTITY, _whole()),
+        "film": _COUNT,
+        "first": ("INTEGER NOT NULL", _whole(0, MOST_ROWS)),  # row of the film
+        "rows": _ROWS,
+        "part": ("INTEGER NOT NULL", _whole(1, 2**31 - 1)),
+        "record": _COUNT,
         "checksum": _CHECKSUM,
     },
-    "parts": {"id": _whole(1, 2**31 - 1), "kind": lambda value: value in ("windows", "features"), "records": _whole()},
-    "failures": {"path": _path, "stamp": _text, "reason": _text},
-    "derived": {"name": _text, "file": _file, "covers": _whole(), "trained": _whole(), "checksum": _CHECKSUM},
-    "served": {"address": _text, "covers": _whole(), "writes": _whole()},
+    "parts": {
+        "id": (_IDENTITY, _whole(1, 2**31 - 1)),
+        "kind": ("TEXT NOT NULL", lambda value: value in (WINDOWS, FEATURES)),
+        "records": _COUNT,
+    },
+    "failures": {"path": ("BLOB PRIMARY KEY", _path), "stamp": _TEXT, "reason": _TEXT},
+    "derived": {
+        "name": ("TEXT PRIMARY KEY", _text),
+        "file": ("TEXT NOT NULL", _file),
+        "covers": _COUNT,  # the last window in it
+        "trained": _COUNT,  # the last window that it was trained with
+        "checksum": _CHECKSUM,
+    },
+    # the last window that a server has, and how often that was noted
+    "served": {"address": ("TEXT PRIMARY KEY", _text), "covers": _COUNT, "writes": _COUNT},
 }
-"""What each column of each table may be."""
+"""The columns of each table: what they are to SQLite, and what their values may be."""
+_CREATE = "".join(
+    f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, (kind, _) in columns.items())});"
+    for table, columns in _TABLES.items()
+) + (
+    "INSERT INTO state VALUES (1, 1);"
+    "CREATE UNIQUE INDEX films_by_path ON films (path) WHERE removed IS NULL;"
+    "CREATE INDEX films_removed ON films (removed) WHERE removed IS NOT NULL;"
+)
 
 
 def rows_of(
@@ -170,7 +140,7 @@ def rows_of(
         InputError: What a row says cannot be.
     """
     names = columns.split(", ")
-    may_be = [_MAY_BE[table][name] for name in names]
+    may_be = [_TABLES[table][name][1] for name in names]
     for row in connection.execute(f"SELECT {columns} FROM {table} {which}", values):
         for column, value in enumerate(row):
             if not may_be[column](value):
@@ -180,6 +150,11 @@ def rows_of(
                     f"{_shown(value)}, which cannot be",
                 )
         yield row
+
+
+def records_in(connection: sqlite3.Connection, folder: Path, kind: str) -> dict[int, int]:
+    """How many records the parts of a kind have, by number."""
+    return dict(rows_of(connection, folder, "parts", "id, records", "WHERE kind = ? ORDER BY id", (kind,)))
 
 
 def damaged(folder: Path, what: str) -> InputError:
@@ -192,7 +167,7 @@ def damaged(folder: Path, what: str) -> InputError:
 
 def every_table() -> dict[str, str]:
     """Their names, and those of their columns, as `rows_of` takes them."""
-    return {table: ", ".join(columns) for table, columns in _MAY_BE.items()}
+    return {table: ", ".join(columns) for table, columns in _TABLES.items()}
 
 
 def _shown(value: object) -> str:
@@ -217,7 +192,7 @@ def _shape(connection: sqlite3.Connection) -> dict[str, Any]:
 @cache
 def _right_shape() -> dict[str, Any]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_TABLES)
+        connection.executescript(_CREATE)
         return _shape(connection)
 
 
@@ -238,7 +213,7 @@ def create_database(folder: Path, settings: str, checksum: int) -> None:
     connection = _connect(beside, "rwc")
     try:
         connection.executescript(
-            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {FORMAT}; BEGIN; {_TABLES}"
+            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {FORMAT}; BEGIN; {_CREATE}"
         )
         connection.execute("INSERT INTO settings VALUES (?, ?)", (settings, checksum))
         connection.execute("COMMIT")

@@ -1,18 +1,26 @@
-"""Long films cut into windows that the model can see, and the seconds that rows, windows and clips stand for."""
+"""Long films cut into windows, the seconds that rows, windows and clips stand for, and from scores to moments."""
 
+from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from gmmformer.errors import InputError
 from gmmformer.model import segment_edges
-from gmmformer.search.schema import LONGEST, MOST_ROWS
+from gmmformer.model.pooling import concatenated_ranges
+from gmmformer.search.database import LONGEST, MOST_ROWS
 
 EVEN = 1e-3
 """Seconds by which rows may be off an even spacing and still count as evenly spaced."""
 _INSTANT = 1e-6
+CLOSE = 0.5
+"""How far below the best clip a moment's clips may score, as a share of the way down to the film's median clip.
+
+This is the one place that says how long a moment is: 0 is the best clip alone, 1 all around it that is better than
+half of the film.
+"""
 
 
 class Window(NamedTuple):
@@ -36,7 +44,8 @@ def cut(rows: int, longest: int, overlap: float = 0.25) -> list[Window]:
     return [Window(first, longest) for first in [*range(0, rows - longest, stride), rows - longest]]
 
 
-class Timing(NamedTuple):
+@dataclass(frozen=True)
+class Timing:
     """When a film's rows were taken."""
 
     first: float
@@ -45,7 +54,7 @@ class Timing(NamedTuple):
     """Seconds from row to row; on average if they are not evenly spaced."""
     length: float
     """Seconds of the film."""
-    seconds: Float[np.ndarray, "rows"] | None = None
+    seconds: Float[np.ndarray, "rows"] | None = field(default=None, compare=False)
     """The second of every row, if they are not evenly spaced."""
 
     def taken(self, rows: int) -> Float[np.ndarray, "rows"]:
@@ -115,3 +124,89 @@ def _clip_rows(rows: int, clips: int) -> Int[np.ndarray, "clips 2"]:
     starts = segment_edges(rows, clips)[:-1]
     stops = np.append(starts, rows)[np.searchsorted(starts, starts, side="right")]
     return np.stack([starts, stops], axis=1)
+
+
+class Moment(NamedTuple):
+    """A stretch of a film."""
+
+    start: float
+    """Seconds."""
+    end: float
+    """Seconds; after `start`."""
+    score: float
+    """Of its best clip."""
+    peak: float
+    """The second in the middle of its best clip."""
+
+
+class ScoreCurve(NamedTuple):
+    """How each second of a film scores for a query: stretches that follow each other, each with one score."""
+
+    edges: Float[np.ndarray, "edges"]
+    """Seconds, ascending: one more than there are scores."""
+    scores: Float[np.ndarray, "stretches"]
+
+
+def score_curve(spans: Float[np.ndarray, "windows clips 2"], scores: Float[np.ndarray, "windows clips"]) -> ScoreCurve:
+    """What the clips of all of a film's windows say about each of its seconds: the best score of the clips over it.
+
+    Where windows overlap, so do their clips; clips made of the same row count as one.
+    """
+    if len(spans) == 1 and (spans[0, 1:, 0] == spans[0, :-1, 1]).all():
+        return ScoreCurve(np.append(spans[0, :, 0], spans[0, -1, 1]), scores[0])
+    edges = np.unique(spans)
+    best = np.full(len(edges) - 1, -np.inf, dtype=np.float32)
+    starts, stops = np.searchsorted(edges, spans[..., 0]), np.searchsorted(edges, spans[..., 1])
+    for start, stop, score in zip(starts, stops, scores, strict=True):
+        lengths = stop - start
+        np.maximum.at(best, concatenated_ranges(start, lengths), np.repeat(score, lengths))
+    return ScoreCurve(edges, best)
+
+
+def moments_of(curve: ScoreCurve, count: int = 1, close: float = CLOSE) -> list[Moment]:
+    """The best moments of a film, best first, at most `count`.
+
+    A moment is the run of neighbouring stretches around the best one that score at least
+    best - close * (best - the film's median). The next is looked for outside the hill on which the last one stands,
+    that is, past the points to both sides where the score rises again, and only while it is better than the median.
+    """
+    scores = curve.scores
+    ascending = np.sort(scores)
+    middle = float(ascending[(len(scores) - 1) // 2] + ascending[len(scores) // 2]) / 2
+    free = np.ones(len(scores), dtype=bool)
+    found: list[Moment] = []
+    while len(found) < count and free.any():
+        peak = int(np.argmax(np.where(free, scores, -np.inf)))
+        best = float(scores[peak])
+        if found and best <= middle:
+            break
+        good = free & (scores >= best - close * (best - middle))
+        left, right = _run(good, peak)
+        found.append(
+            Moment(
+                float(curve.edges[left]),
+                float(curve.edges[right]),
+                best,
+                float(curve.edges[peak] + curve.edges[peak + 1]) / 2,
+            )
+        )
+        left, right = _hill(scores, left, right)
+        free[left:right] = False
+    return found
+
+
+def _run(good: Bool[np.ndarray, "stretches"], peak: int) -> tuple[int, int]:
+    """The stretches [left, right) around `peak` that are all good."""
+    bad = np.flatnonzero(~good)
+    place = int(np.searchsorted(bad, peak))
+    left = int(bad[place - 1]) + 1 if place else 0
+    return left, int(bad[place]) if place < len(bad) else len(good)
+
+
+def _hill(scores: Float[np.ndarray, "stretches"], left: int, right: int) -> tuple[int, int]:
+    """[left, right) with the slopes on both sides, down to where they rise again."""
+    while left > 0 and scores[left - 1] <= scores[left]:
+        left -= 1
+    while right < len(scores) and scores[right] <= scores[right - 1]:
+        right += 1
+    return left, right

@@ -1,0 +1,260 @@
+"""Looking after a library: every record is read once and held to its checksum, to find damage or to give back room."""
+
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+from gmmformer.data.progress import Progress, silent
+from gmmformer.errors import InputError
+from gmmformer.media.films import printable
+from gmmformer.search.database import FEATURES, WINDOWS, damaged, every_table, records_in, rows_of
+from gmmformer.search.parts import PATTERN, MappedPart, append, checksum, file_checksum, part_path
+from gmmformer.search.snapshot import check_places, live_windows
+from gmmformer.search.spans import Window
+from gmmformer.search.store import Store
+from gmmformer.search.vectors import Records
+from gmmformer.search.writer import PART_BYTES, Writer, film_checksum, window_checksum
+
+_CHUNK_BYTES = 2**25
+_FILMS = (
+    "SELECT path, fingerprint, windows, rows, first, step, length, seconds, checksum FROM films WHERE removed IS NULL"
+)
+
+
+class KeptRows(NamedTuple):
+    """Where the feature rows of a film lie."""
+
+    film_id: int
+    path: bytes
+    rows: int
+    part: int
+    first: int
+    """Row of the part."""
+    checksum: int
+
+
+class Compacted(NamedTuple):
+    """What `compact` gave back."""
+
+    films: int
+    """Removed films whose room was still taken."""
+    freed_bytes: int
+
+
+class _Everything:
+    """The records that are there, as the database counts them at one moment."""
+
+    def __init__(self, store: Store, connection: sqlite3.Connection) -> None:
+        columns = "w.id, w.film, w.first, w.rows, w.part, w.record, w.checksum"
+        self.store = store
+        self.windows = np.ascontiguousarray(live_windows(connection, store.folder, columns).T)
+        self.features = _kept_rows(connection, store.folder)
+        self.sizes = {kind: records_in(connection, store.folder, kind) for kind in (WINDOWS, FEATURES)}
+        self.count = len(self.windows) + len(self.features)
+
+    def chunks(self) -> Iterator[Int[np.ndarray, "_chunk 7"]]:
+        """The windows in their order, some at a time, all of one part."""
+        step = max(1, _CHUNK_BYTES // self.store.settings.format.vector_bytes)
+        edges = np.flatnonzero(np.diff(self.windows[:, 4])) + 1
+        for run in np.split(self.windows, edges):
+            yield from (run[first : first + step] for first in range(0, len(run), step))
+
+    def records(self, chunk: Int[np.ndarray, "chunk 7"]) -> tuple[Records, Bool[np.ndarray, "chunk"]]:
+        """The records of a chunk, and whether each is what was written there.
+
+        Raises:
+            InputError: Their part cannot be read.
+        """
+        vectors, part = self.store.settings.format, int(chunk[0, 4])
+        records = self.sizes[WINDOWS][part]
+        there, read = chunk[:, 5] < records, []
+        for name, width in (("vectors", vectors.vector_bytes), ("heads", vectors.head_bytes)):
+            read.append(np.zeros((len(chunk), width), dtype=np.uint8))
+            path = part_path(self.store.folder, name, part)
+            read[-1][there] = MappedPart(path, records, width).copied(chunk[there, 5])
+        told = zip(chunk.tolist(), *read, strict=True)
+        sums = [window_checksum(row[1], Window(row[2], row[3]), codes, heads) == row[6] for row, codes, heads in told]
+        return Records(read[0], read[1]), there & np.array(sums)
+
+    def rows(self, kept: KeptRows) -> UInt8[np.ndarray, "rows bytes"] | None:
+        """The feature rows of a film; None if they are not what was written there.
+
+        Raises:
+            InputError: Their part cannot be read.
+        """
+        records = self.sizes[FEATURES].get(kept.part, 0)
+        if kept.first + kept.rows > records:
+            return None
+        path = part_path(self.store.folder, FEATURES, kept.part)
+        part = MappedPart(path, records, 2 * self.store.settings.feature_dim)
+        rows = part.copied(np.arange(kept.first, kept.first + kept.rows))
+        return rows if checksum(kept.path, rows) == kept.checksum else None
+
+
+def verify(store: Store, progress: Progress = silent) -> list[str]:
+    """Read everything once and say what is damaged; a sentence each, none if all is well."""
+    try:
+        with store.reading() as connection:
+            problems = _database_problems(connection, store.folder)
+            everything = _Everything(store, connection)
+            derived = connection.execute("SELECT file, checksum FROM derived").fetchall()
+            names = {film_id: printable(path) for film_id, path in connection.execute("SELECT id, path FROM films")}
+            expected = dict(connection.execute("SELECT id, windows FROM films WHERE removed IS NULL"))
+        store.films()
+    except InputError as error:  # nothing else can be looked for where its rows say what cannot be
+        return [str(error)]
+    progress("verifying", 0, everything.count)
+    done, found = 0, dict.fromkeys(expected, 0)
+    for chunk in everything.chunks() if len(everything.windows) else ():
+        if int(chunk[0, 4]) in everything.sizes[WINDOWS]:
+            problems += _window_problems(everything, chunk, names)
+            for film_id in chunk[:, 1].tolist():
+                found[film_id] += 1
+        done += len(chunk)
+        progress("verifying", done, everything.count)
+    for kept in everything.features:
+        try:
+            if everything.rows(kept) is None:
+                problems.append(
+                    f"{names[kept.film_id]}: its kept features are damaged (part {kept.part}); index it again"
+                )
+        except InputError as error:
+            problems.append(str(error))
+        done += 1
+        progress("verifying", done, everything.count)
+    for film_id, count in expected.items():
+        if found[film_id] != count:
+            problems.append(f"{names[film_id]}: has {found[film_id]} windows, not {count}; index it again")
+    problems += [problem for file, check in derived for problem in _derived_problems(store.folder / file, check)]
+    return list(dict.fromkeys(problems))
+
+
+def compact(writer: Writer, progress: Progress = silent) -> Compacted:
+    """Copy what is there into new parts, and remove the old ones; readers keep what they have mapped.
+
+    The new parts count from one transaction on; if anything goes wrong before it, everything is as it was.
+
+    Raises:
+        InputError: The disk is full, a record is damaged, or a server that is to hear of removed films is away.
+    """
+    writer.update_engine(progress)
+    store = writer.store
+    before = _part_bytes(store)
+    try:
+        with writer.transaction() as connection:
+            gone = int(connection.execute("SELECT count(*) FROM films WHERE removed IS NOT NULL").fetchone()[0])
+            old = connection.execute("SELECT id FROM parts").fetchall()
+            _Copy(_Everything(store, connection), connection, progress).run()
+            connection.execute("DELETE FROM windows WHERE film IN (SELECT id FROM films WHERE removed IS NOT NULL)")
+            connection.execute("DELETE FROM films WHERE removed IS NOT NULL")
+            connection.executemany("DELETE FROM parts WHERE id = ?", old)
+            connection.execute("UPDATE state SET layout = layout + 1")
+    finally:
+        writer.sweep()
+    return Compacted(gone, max(0, before - _part_bytes(store)))
+
+
+class _Copy:
+    """Copies records into new parts."""
+
+    def __init__(self, everything: _Everything, connection: sqlite3.Connection, progress: Progress) -> None:
+        self.everything, self.connection, self.progress = everything, connection, progress
+        self.done, self.number, self.at = 0, 0, 0
+
+    def run(self) -> None:
+        everything, folder = self.everything, self.everything.store.folder
+        windows, settings = everything.windows, everything.store.settings
+        check_places(folder, windows[:, 0], windows[:, 4], windows[:, 5], everything.sizes[WINDOWS])
+        for chunk in everything.chunks() if len(windows) else ():
+            records, whole = everything.records(chunk)
+            if not whole.all():
+                raise self._damaged(int(chunk[np.argmin(whole), 1]))
+            self._make_room(WINDOWS, settings.format.vector_bytes)
+            append(part_path(folder, "vectors", self.number), self.at, records.vectors)
+            append(part_path(folder, "heads", self.number), self.at, records.heads)
+            places = self.at + np.arange(len(chunk))
+            moved = np.stack([np.full(len(chunk), self.number), places, chunk[:, 0]], axis=1)
+            self.connection.executemany("UPDATE windows SET part = ?, record = ? WHERE id = ?", moved.tolist())
+            self._grow(len(chunk), len(chunk))
+        self.number = 0
+        for kept in everything.features:
+            rows = everything.rows(kept)
+            if rows is None:
+                raise self._damaged(kept.film_id)
+            self._make_room(FEATURES, 2 * settings.feature_dim)
+            append(part_path(folder, FEATURES, self.number), self.at, rows)
+            place = self.number, self.at, kept.film_id
+            self.connection.execute("UPDATE films SET feature_part = ?, feature_row = ? WHERE id = ?", place)
+            self._grow(len(rows), 1)
+
+    def _make_room(self, kind: str, record_bytes: int) -> None:
+        """Begin a new part where there is none yet, or the last one is full."""
+        if not self.number or self.at * record_bytes >= PART_BYTES:
+            cursor = self.connection.execute("INSERT INTO parts (kind, records) VALUES (?, 0)", (kind,))
+            self.number, self.at = int(cursor.lastrowid or 0), 0
+
+    def _grow(self, records: int, done: int) -> None:
+        self.at += records
+        self.connection.execute("UPDATE parts SET records = ? WHERE id = ?", (self.at, self.number))
+        self.done += done
+        self.progress("compacting", self.done, self.everything.count)
+
+    def _damaged(self, film_id: int) -> InputError:
+        row = self.connection.execute("SELECT path FROM films WHERE id = ?", (film_id,)).fetchone()
+        return InputError(
+            f"{printable(row[0]) if row else f'film {film_id}'}: what the library keeps of it is damaged, so nothing "
+            "was moved; index it again or remove it, then compact again"
+        )
+
+
+def _kept_rows(connection: sqlite3.Connection, folder: Path) -> list[KeptRows]:
+    columns, which = "id, path, rows, feature_part, feature_row, feature_checksum", "WHERE removed IS NULL ORDER BY id"
+    rows = [row for row in rows_of(connection, folder, "films", columns, which) if row[3:] != (None, None, None)]
+    for row in rows:
+        if None in row:
+            raise damaged(folder, f"where the features of film {row[0]}, {printable(row[1])}, lie is half said")
+    return [KeptRows(*row) for row in rows]
+
+
+def _database_problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
+    found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
+    for name, columns in every_table().items():
+        deque(rows_of(connection, folder, name, columns), maxlen=0)
+    return [f"the database is damaged: {what}; restore it from a backup" for what in found if what != "ok"] + [
+        f"{printable(row[0])}: what the database says of this film is damaged; index it again"
+        for row in connection.execute(_FILMS)
+        if film_checksum(row[:-1]) != row[-1]
+    ]
+
+
+def _window_problems(everything: _Everything, chunk: Int[np.ndarray, "chunk 7"], names: dict[int, str]) -> list[str]:
+    try:
+        records, whole = everything.records(chunk)
+    except InputError as error:
+        return [str(error)]
+    finite = everything.store.settings.format.finite(records)
+    bad = np.flatnonzero(~(whole & finite))
+    return [
+        f"{names[film_id]}: its vectors are {'not finite' if sound else 'damaged'} (part {part}, record {record}); "
+        "index it again"
+        for sound, (_, film_id, _, _, part, record, _) in zip(whole[bad], chunk[bad].tolist(), strict=True)
+    ]
+
+
+def _derived_problems(path: Path, check: int) -> list[str]:
+    remedy = "make it again with `gmmformer library DIR rebuild`"
+    try:
+        return [] if file_checksum(path) == check else [f"{path}: is damaged; {remedy}"]
+    except InputError as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{path}: cannot be read ({error.strerror or error}); {remedy}"]
+
+
+def _part_bytes(store: Store) -> int:
+    return sum(path.lstat().st_size for path in store.folder.glob(PATTERN))
