@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from gmmformer.media import cutting
+from gmmformer.media import browsers, cutting
 from gmmformer.media.frames import FilmInfo, probe
 from gmmformer.media.pool import GIB, Done, LostError, Pool, TooLongError, Worker
 from gmmformer.search import Film
@@ -159,7 +159,7 @@ class FilmWork:
 
     async def plays(self, film: Film) -> str | None:
         """None if browsers play a film as it is, else why not."""
-        look = partial(self._look, "plays", cutting.browser_plays, film, otherwise="it cannot be decoded")
+        look = partial(self._look, "plays", browsers.browser_plays, film, otherwise="it cannot be decoded")
         reason: str | None = await self._once(self._plays, (film.id, film.stamp), look)
         return reason
 
@@ -179,7 +179,7 @@ class FilmWork:
         Raises:
             ProblemError: The film is not there as it was (409, 410), cannot be decoded (422), or too much waits (429).
         """
-        look = partial(_of_film, film, self._looks, "thumbnail", cutting.thumbnail, second, height)
+        look = partial(_of_film, film, self._looks, "thumbnail", browsers.thumbnail, second, height)
         image: bytes = await self._once(self._thumbnails, (film.id, film.stamp, second, height), look)
         return image
 
