@@ -2,6 +2,7 @@
 
 import zlib
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ RED, GREEN, BLUE = (200, 0, 0), (0, 160, 0), (30, 30, 160)
 INK, PAPER = 20, 235
 REACH = 3
 """Pixels across and down that are looked at to know one bar."""
+STEPS = np.linspace(-1, 1, REACH)
 
 
 class Reading(NamedTuple):
@@ -31,10 +33,12 @@ class MisreadError(AssertionError):
     """There is no bar code, or not the right way up."""
 
 
+@lru_cache(1024)
 def picture(second: Fraction, width: int = WIDTH, height: int = HEIGHT, sample_aspect: Fraction = Fraction(1)) -> Any:
-    """Green with a red square at the left, the bar code, blue; RGB [height, width, 3], at most 46 hours.
+    """Green with a red square at the left, the bar code, blue; RGB [height, width, 3]; do not write to it.
 
-    The bar code has 24 bits of hundredths of a second and 8 that are worked out of them, the highest first.
+    The bar code has 24 bits of hundredths of a second, so 46 hours at most, and 8 that are worked out of them, the
+    highest first.
     """
     hundredths = round(second * 100)
     code = hundredths << 8 | _check(hundredths)
@@ -58,15 +62,14 @@ def read(image: np.ndarray) -> Reading:
     lit = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2]) > 70
     if not lit.any():
         raise MisreadError("the picture is black")
-    down, across = np.flatnonzero(lit.mean(axis=1) > 0.1), np.flatnonzero(lit.mean(axis=0) > 0.1)
+    down, across = (np.flatnonzero(np.count_nonzero(lit, axis=axis) > 0.1 * lit.shape[axis]) for axis in (1, 0))
     image = image[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     height, width = image.shape[:2]
     side = height / 4
-    reddish = image[..., 0] > image[..., 1].astype(int) + 40
-    red = reddish[round(side / 2)].sum()
+    red = int(_reddish(image[round(side / 2)]).sum())
     middles = np.array([[side / 2, red / 2], [side / 2, width - side / 4], [height - side / 2, width / 2]])
-    spots = [np.ix_(_around(down, side / 8), _around(across, side / 8)) for down, across in middles]
-    colours = np.array([image[spot].mean(axis=(0, 1)) for spot in spots])
+    down, across = (_around(middles[:, axis], side / 8).reshape(len(middles), REACH) for axis in (0, 1))
+    colours = image[down[:, :, None], across[:, None, :]].mean(axis=(1, 2))
     if [int(colour.argmax()) for colour in colours] != [0, 1, 2]:
         raise MisreadError(f"the picture does not stand upright: {colours.round().tolist()}")
     rows = _around(height * (0.25 + (np.arange(ROWS) + 0.5) / (2 * ROWS)), width / COLUMNS / 5)
@@ -77,7 +80,7 @@ def read(image: np.ndarray) -> Reading:
     code = int("".join("1" if grey > 127 else "0" for grey in greys.ravel()), 2)
     if code & 255 != _check(code >> 8):
         raise MisreadError(f"the bar code does not add up: {code:#x}")
-    shape = float(red / max(1, reddish[: height // 2, round(red / 2)].sum()))
+    shape = float(red / max(1, _reddish(image[: height // 2, round(red / 2)]).sum()))
     return Reading(Fraction(code >> 8, 100), shape, colours)
 
 
@@ -85,7 +88,10 @@ def _check(hundredths: int) -> int:
     return zlib.crc32(hundredths.to_bytes(3, "big")) & 255
 
 
+def _reddish(line: np.ndarray) -> np.ndarray:
+    return np.asarray(line[:, 0] > line[:, 1].astype(int) + 40)
+
+
 def _around(places: np.ndarray, reach: float) -> np.ndarray:
     """REACH whole places around each."""
-    steps = np.linspace(-reach, reach, REACH)
-    return np.asarray((np.atleast_1d(places)[:, None] + steps).astype(int).ravel())
+    return np.asarray((places[:, None] + reach * STEPS).astype(int).ravel())

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gmmformer.media.cutting.cuts as cuts
+import gmmformer.media.cutting as cutting
 from gmmformer.errors import InputError
-from gmmformer.media.cutting import MOST_SECONDS, browser_plays, browser_preview, cut_moment, moment_filename, thumbnail
+from gmmformer.media.browsers import browser_plays, thumbnail
+from gmmformer.media.cutting import MOST_SECONDS, browser_preview, cut_moment, moment_filename
 from gmmformer.media.films import DecodeError
 from gmmformer.media.frames import frame_at, probe, sampled_frames
 
@@ -421,7 +422,7 @@ def test_a_failure_halfway_leaves_nothing(films, tmp_path, monkeypatch):
     def full(*_, **__):
         raise av.error.OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cuts, "encode", full)
+    monkeypatch.setattr(cutting, "encode", full)
     with pytest.raises(InputError, match="the disk is full"):
         cut_moment(films, 0, 1, tmp_path / "clip.mp4", exact=True)
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,8 @@ from barcode_films import BEGIN_LATE, COLOURS, FILMS, ODD
 from barcodes import BLUE, GREEN, RED, read
 from film_recipes import FRAME
 from gmmformer.errors import InputError
-from gmmformer.media.cutting import browser_plays, browser_preview, cut_moment, thumbnail
+from gmmformer.media.browsers import browser_plays, thumbnail
+from gmmformer.media.cutting import browser_preview, cut_moment
 from gmmformer.media.decoding import FilmChunk, FilmEnd, decode_films
 from gmmformer.media.films import DecodeReport
 from gmmformer.media.frames import frame_at, sampled_frames

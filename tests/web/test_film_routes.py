@@ -18,7 +18,7 @@ from tests_web_helpers import MARKED_UP, OLD_FILM, of_a_big_film, patient, serve
 from gmmformer.config import DecodeLimits
 from gmmformer.media.frames import frame_at
 from gmmformer.search import Film, Library, choose_encoders
-from gmmformer.web import ServeConfig
+from gmmformer.web import ServeConfig, film_work
 from gmmformer.web.catalogue import _containing
 
 
@@ -187,8 +187,11 @@ def test_spans_that_make_no_sense(client: httpx.Client, plain: Film, start: obje
         assert any(name in answer.json()["detail"] for name in ("start", "end"))
 
 
-def test_the_same_work_is_done_once_and_too_much_of_it_is_refused(library: Library, plain: Film) -> None:
-    with served(library, ServeConfig(port=0, cutters=1)) as url, patient.Client(base_url=url) as asking:
+def test_the_same_work_is_done_once_and_too_much_of_it_is_refused(
+    library: Library, plain: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(film_work, "CUTTERS", 1)
+    with served(library, ServeConfig(port=0)) as url, patient.Client(base_url=url) as asking:
 
         def ask_together(ends: Sequence[float]) -> list[httpx.Response]:
             where = f"/api/films/{plain.id}/preview?start=0&end="

@@ -14,7 +14,7 @@ import tests_web_tasks as tasks
 from prometheus_client import generate_latest
 
 from gmmformer.search import Library
-from gmmformer.web import ServeConfig
+from gmmformer.web import film_work
 from gmmformer.web.film_work import FilmWork, Lane
 from gmmformer.web.problems import ProblemError
 from gmmformer.web.server import Counters
@@ -80,7 +80,7 @@ def test_who_leaves_does_not_stop_the_work_for_others(library: Library) -> None:
     film = library.store.films()[0]
 
     async def ask() -> list[Any]:
-        work = FilmWork(ServeConfig(), Counters())
+        work = FilmWork(Counters())
         try:
             first = asyncio.create_task(work.thumbnail(film, 1.0, 60))
             second = asyncio.create_task(work.thumbnail(film, 1.0, 60))
@@ -97,11 +97,13 @@ def test_who_leaves_does_not_stop_the_work_for_others(library: Library) -> None:
 
 def test_what_is_kept_is_bounded(library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for bytes_of in ("PREVIEW_BYTES", "THUMBNAIL_BYTES"):
+        monkeypatch.setattr(film_work, bytes_of, 1)
     film = library.store.films()[0]
     content: dict[float, bytes] = {}
 
     async def ask() -> tuple[list[Path], int]:
-        work = FilmWork(ServeConfig(preview_bytes=1, thumbnail_bytes=1), Counters())
+        work = FilmWork(Counters())
         try:
             for start in (0.0, 1.0, 0.0):
                 opened = await work.preview(film, start, start + 1)
@@ -127,7 +129,7 @@ def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
     old = next(film for film in library.store.films() if film.path.endswith(".avi"))
 
     async def ask() -> list[Any]:
-        work = FilmWork(ServeConfig(), counters)
+        work = FilmWork(counters)
         try:
             together = await asyncio.gather(*(work.plays(old) for _ in range(3)))
             return [*together, await work.plays(old), await work.frame_rate(old), await work.frame_rate(old)]
@@ -142,10 +144,10 @@ def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
 
 HOLDS = """
 import time
-from gmmformer.web.server import ServeConfig
+from gmmformer.web import film_work
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.server import Counters
-work = FilmWork(ServeConfig(), Counters())
+work = FilmWork(Counters())
 print(work._new_path(), flush=True)
 time.sleep(600)
 """
@@ -178,7 +180,7 @@ def test_what_killed_servers_left_is_removed_by_the_next_and_no_other(
         processes[0].wait()
         assert all(folder.parent == tmp_path and folder.exists() for folder in folders)
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        work = FilmWork(ServeConfig(), Counters())
+        work = FilmWork(Counters())
         assert [folder.exists() for folder in folders] == [False, True]
         assert elsewhere.exists()
         assert not (tmp_path / "gmmformer-serve-killed at once").exists()

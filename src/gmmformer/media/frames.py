@@ -169,14 +169,14 @@ def _picked(
             except UnskippableError:
                 report.start_over()
     with open_film(path, threads=threads, report=report) as film:
-        placed = _placed(film)
+        every = placed(film)
         if every_frame:
-            for time, frame in placed:
+            for time, frame in every:
                 seconds = time * film.time_base
                 if seconds >= ticks.start and (ticks.end is None or seconds < ticks.end):
                     yield float(seconds), frame, film
         else:
-            for tick, frame in _picked_from_all(film, placed, ticks):
+            for tick, frame in _picked_from_all(film, every, ticks):
                 if tick >= given:
                     yield float(ticks.moment(tick)), frame, film
         if not report.frames_decoded:
@@ -190,7 +190,7 @@ def _too_long(seconds: float, pictures: int) -> str:
     )
 
 
-def _placed(film: OpenFilm) -> Iterator[tuple[int, Any]]:
+def placed(film: OpenFilm) -> Iterator[tuple[int, Any]]:
     """Every frame with its time; reports the film's length at the end."""
     timeline = Timeline(film.time_base, film.frame_ticks)
     time, duration = 0, 0
@@ -201,9 +201,9 @@ def _placed(film: OpenFilm) -> Iterator[tuple[int, Any]]:
     film.report.seconds = float((time + duration) * film.time_base)
 
 
-def _picked_from_all(film: OpenFilm, placed: Iterator[tuple[int, Any]], ticks: Ticks) -> Iterator[tuple[int, Any]]:
+def _picked_from_all(film: OpenFilm, every: Iterator[tuple[int, Any]], ticks: Ticks) -> Iterator[tuple[int, Any]]:
     tick, shown, at = 0, None, 0
-    for time, frame in placed:
+    for time, frame in every:
         threshold = ticks.threshold(tick, film.time_base)
         while shown is not None and threshold is not None and threshold < time:
             yield tick, shown

@@ -43,7 +43,7 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        work = FilmWork(config, counters)
+        work = FilmWork(counters)
         catalogue = Catalogue(library, work)
         services = app.state.services = Services(
             library=library,

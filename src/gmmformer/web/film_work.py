@@ -14,19 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from gmmformer.media import cutting
+from gmmformer.media import browsers, cutting
 from gmmformer.media.frames import FilmInfo, probe
 from gmmformer.media.pool import GIB, Done, LostError, Pool, TooLongError, Worker
 from gmmformer.search import Film
 from gmmformer.web.files import OpenFile, open_regular, state_of
 from gmmformer.web.problems import LOG, ProblemError, busy
-from gmmformer.web.server import Counters, ServeConfig
+from gmmformer.web.server import Counters
 
-LOOKERS = 2
-"""Films looked at at a time."""
+LOOKERS, CUTTERS = 2, 2
+"""Films looked at, and cuts and previews made, at a time."""
+LOOK_SECONDS, CUT_SECONDS = 20.0, 300.0
+"""That looking at one film may take, for a thumbnail or to tell whether a browser plays it, and making one cut."""
+MEMORY = 4.0
+"""GiB that work on one film may take."""
+PREVIEW_BYTES, THUMBNAIL_BYTES = 2 << 30, 64 << 20
+"""Of all previews that are kept on disk, and of all thumbnails in memory."""
 _MOST_WAITING_LOOKS = 200
 _WAITING_CUTS = 8
-"""For each cut in progress."""
+"""For each cut in progress; more are answered 429."""
 _MOST_KNOWN = 200_000
 """Films whose nature is remembered."""
 _NICE = 5
@@ -121,16 +127,16 @@ class _Kept(OrderedDict[Any, Any]):
 class FilmWork:
     """Thumbnails, previews and cuts of films, and what browsers make of them."""
 
-    def __init__(self, config: ServeConfig, counters: Counters) -> None:
+    def __init__(self, counters: Counters) -> None:
         """Nothing is started before something is asked for."""
-        limits: dict[str, Any] = {"memory": config.memory_limit, "counters": counters}
-        self._looks = Lane(workers=LOOKERS, most=_MOST_WAITING_LOOKS, seconds=config.look_seconds, **limits)
-        most = (1 + _WAITING_CUTS) * config.cutters
-        self._cuts = Lane(workers=config.cutters, most=most, seconds=config.cut_seconds, **limits)
+        limits: dict[str, Any] = {"memory": MEMORY, "counters": counters}
+        self._looks = Lane(workers=LOOKERS, most=_MOST_WAITING_LOOKS, seconds=LOOK_SECONDS, **limits)
+        most = (1 + _WAITING_CUTS) * CUTTERS
+        self._cuts = Lane(workers=CUTTERS, most=most, seconds=CUT_SECONDS, **limits)
         self._folder, self._lock = _own_folder()
         self._plays, self._rates = _Kept(_MOST_KNOWN), _Kept(_MOST_KNOWN)
-        self._thumbnails = _Kept(config.thumbnail_bytes, len)
-        self._previews = _Kept(config.preview_bytes, lambda preview: int(preview[1]))
+        self._thumbnails = _Kept(THUMBNAIL_BYTES, len)
+        self._previews = _Kept(PREVIEW_BYTES, lambda preview: int(preview[1]))
         self._under_way: dict[Any, asyncio.Task[Any]] = {}
         self._written = 0
 
@@ -153,7 +159,7 @@ class FilmWork:
 
     async def plays(self, film: Film) -> str | None:
         """None if browsers play a film as it is, else why not."""
-        look = partial(self._look, "plays", cutting.browser_plays, film, otherwise="it cannot be decoded")
+        look = partial(self._look, "plays", browsers.browser_plays, film, otherwise="it cannot be decoded")
         reason: str | None = await self._once(self._plays, (film.id, film.stamp), look)
         return reason
 
@@ -173,7 +179,7 @@ class FilmWork:
         Raises:
             ProblemError: The film is not there as it was (409, 410), cannot be decoded (422), or too much waits (429).
         """
-        look = partial(_of_film, film, self._looks, "thumbnail", cutting.thumbnail, second, height)
+        look = partial(_of_film, film, self._looks, "thumbnail", browsers.thumbnail, second, height)
         image: bytes = await self._once(self._thumbnails, (film.id, film.stamp, second, height), look)
         return image
 

@@ -49,18 +49,6 @@ class ServeConfig:
     """Names by which the server may be called beside localhost and `host`, such as that of a reverse proxy."""
     proxies: tuple[str, ...] = ()
     """Addresses or networks of reverse proxies, whose word is taken for who asks, and whether by https."""
-    look_seconds: float = 20.0
-    """That looking at one film may take, for a thumbnail or to tell whether a browser plays it."""
-    cut_seconds: float = 300.0
-    """That making one cut or preview may take."""
-    cutters: int = 2
-    """Cuts and previews made at a time; eight times as many may wait, more are answered 429."""
-    memory_limit: float = 4.0
-    """GiB of memory that work on one film may take."""
-    preview_bytes: int = 2 << 30
-    """Of all previews that are kept on disk."""
-    thumbnail_bytes: int = 64 << 20
-    """Of all thumbnails that are kept in memory."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import av
 import numpy as np
 
 from gmmformer.media.container import ENCRYPTION, OpenFilm, open_film
-from gmmformer.media.cutting.encoding import MP4_OPTIONS, encoded_sound, mux_in_order
-from gmmformer.media.cutting.reading import Span, decoded_from, key_frame_before, packets_from, past_end
-from gmmformer.media.cutting.sound import ClockSpan, copied_packets, sound_of
+from gmmformer.media.cutting.encoding import MP4_OPTIONS, mux_in_order
+from gmmformer.media.cutting.reading import Cut, Span, decoded_from, key_frame_before, packets_from, past_end
+from gmmformer.media.cutting.sound import copied_packets, encoded_sound, sound_of
 from gmmformer.media.skipping import REORDERING, UnskippableError, skippable
 
 COPIED_CODECS = frozenset(("av1", "h264", "hevc", "mpeg4", "vp9"))
@@ -21,20 +21,12 @@ COPIED_CODECS = frozenset(("av1", "h264", "hevc", "mpeg4", "vp9"))
 
 
 class UncopyableError(Exception):
-    """The film's packets cannot make the clip; the message is a clause that says why."""
-
-
-class Copied(NamedTuple):
-    """What was written, in seconds of the film."""
-
-    start: Fraction
-    end: Fraction
-    audio: bool
+    """The film's packets cannot make the cut; the message is a clause that says why."""
 
 
 def copy(
     path: Path, span: Span, out: Path, *, audio: Literal["copied", "encoded"] | None, most_before: Fraction | None
-) -> Copied:
+) -> Cut:
     """Write the packets from the key frame before a span up to the last one that is shown within it.
 
     Where frames within the span are predicted from one after it, the frames up to that one come too.
@@ -44,12 +36,12 @@ def copy(
         span: Seconds of the film.
         out: A file to make.
         audio: Whether sound is copied where mp4 may hold it, or always encoded anew; None for no sound.
-        most_before: How many seconds before the span the clip may begin; None for any.
+        most_before: How many seconds before the span the cut may begin; None for any.
 
     Raises:
         DecodeError: Nothing can be decoded.
         InputError: The film is over at the span's start.
-        UncopyableError: The packets cannot make the clip, or there is no key frame near enough.
+        UncopyableError: The packets cannot make the cut, or there is no key frame near enough.
         av.FFmpegError: The packets are not what mp4 takes, or the file cannot be written.
     """
     with open_film(path) as film:
@@ -62,7 +54,7 @@ def copy(
             pictures = _Pictures(film, span, most_before)
         except UnskippableError as error:
             raise UncopyableError("its packets are damaged or do not say when they are shown") from error
-        clock = ClockSpan(pictures.zero * film.time_base, (pictures.origin * film.time_base) + span.end)
+        clock = Span(pictures.zero * film.time_base, (pictures.origin * film.time_base) + span.end)
         with (
             sound_of(path, audio is not None) as source,
             av.open(f"file:{out.absolute()}", "w", format="mp4", options=MP4_OPTIONS) as container,
@@ -83,11 +75,12 @@ def copy(
                 heard = encoded_sound(container, source, clock, stereo=False)
             shown = _into(stream, pictures.packets())
             mux_in_order(container, shown, heard or iter(()), lambda: pictures.end - pictures.start)
-        return Copied(pictures.start, pictures.end, heard is not None)
+        start, end = float(pictures.start), float(pictures.end)
+        return Cut(path=out, start=start, end=end, copied=True, audio=heard is not None)
 
 
 class _Pictures:
-    """The packets of the pictures of one clip; `end` is right once all are taken."""
+    """The packets of the pictures of one cut; `end` is right once all are taken."""
 
     def __init__(self, film: OpenFilm, span: Span, most_before: Fraction | None) -> None:
         frame = next(film.frames(), None)
@@ -105,7 +98,7 @@ class _Pictures:
         if over is not None and over * film.time_base <= span.start:
             raise past_end(film, span.start, over * film.time_base)
         self.zero = max(key.pts, self.origin)
-        """Time of the clip's first frame on the container's clock."""
+        """Time of the cut's first frame on the container's clock."""
         self.start = (self.zero - self.origin) * film.time_base
         if most_before is not None and span.start - self.start > most_before:
             raise UncopyableError("no key frame lies near enough before the start")
@@ -116,7 +109,7 @@ class _Pictures:
         self.end = self.start
 
     def _checked(self, key_packet: Any) -> int:
-        """How many frames come out of a key frame's packet; all must have the shape that the clip's header tells."""
+        """How many frames come out of a key frame's packet; all must have the shape that the cut's header tells."""
         count = 0
         for frame in decoded_from(self._film, [key_packet]):
             count += 1
@@ -125,7 +118,7 @@ class _Pictures:
         return count
 
     def packets(self) -> Iterator[Any]:
-        """The clip's packets; the last stays on screen to the span's end where the film shows nothing new before."""
+        """The cut's packets; the last stays on screen to the span's end where the film shows nothing new before."""
         film, held = self._film, list[Any]()
         span_end = self.origin + self._span.end / film.time_base
         end: Fraction | int = span_end

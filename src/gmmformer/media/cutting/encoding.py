@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 
 from gmmformer.errors import InputError
 from gmmformer.media.container import UPRIGHT, OpenFilm, open_film
-from gmmformer.media.cutting.reading import Shown, Span, shown_between
-from gmmformer.media.cutting.sound import LAYOUTS, RATES, ClockSpan, Source, samples, sound_of
+from gmmformer.media.cutting.reading import Cut, Shown, Span, shown_between
+from gmmformer.media.cutting.sound import encoded_sound, sound_of
 from gmmformer.media.pictures import (
     BT470BG,
     BT709,
@@ -37,8 +37,6 @@ YUV_MATRICES = frozenset((BT709, BT470BG, 6, 7))
 """AVColorSpace (ITU-T H.273) of ordinary screens."""
 SCREEN_COLOURS = frozenset((BT709, 4, BT470BG, 6, 7, 8, 11, 12, 13))
 """AVColorPrimaries and AVColorTransferCharacteristic that are passed on; others are left open."""
-SOUND_BITS = 96_000
-"""A second and channel."""
 MP4_OPTIONS = {"movflags": "+faststart", "movie_timescale": str(CLOCK)}
 """The index before the pictures, so that a browser can start at once."""
 
@@ -61,18 +59,10 @@ class Style:
     """Seconds from key frame to key frame at the usual frame rate; None for x264's own choice."""
 
 
-class Encoded(NamedTuple):
-    """What was written."""
-
-    end: Fraction
-    """Seconds of the film."""
-    audio: bool
-
-
-def encode(path: Path, span: Span, out: Path, style: Style, *, seek: bool, audio: bool) -> Encoded:
+def encode(path: Path, span: Span, out: Path, style: Style, *, seek: bool, audio: bool) -> Cut:
     """Write what a viewer sees and hears between two seconds of a film.
 
-    Second t of the clip shows what second start + t of the film shows: the first frame is the one on screen at the
+    Second t of the cut shows what second start + t of the film shows: the first frame is the one on screen at the
     start, and every later one comes at its own time. Pictures are turned upright, their samples made square, their
     sides even, interlaced ones reduced to their first field, high dynamic range toned down (see pictures.py).
 
@@ -85,7 +75,7 @@ def encode(path: Path, span: Span, out: Path, style: Style, *, seek: bool, audio
     with open_film(path) as film:
         shown = shown_between(film, span, seek=seek)
         first = next(shown)
-        clock = ClockSpan(first.clock + span.start, first.clock + span.end) if first.clock is not None else None
+        clock = Span(first.clock + span.start, first.clock + span.end) if first.clock is not None else None
         with (
             sound_of(path, audio and clock is not None) as source,
             av.open(f"file:{out.absolute()}", "w", format="mp4", options=MP4_OPTIONS) as container,
@@ -94,37 +84,13 @@ def encode(path: Path, span: Span, out: Path, style: Style, *, seek: bool, audio
             heard = encoded_sound(container, source, clock, stereo=style.stereo) if source and clock else None
             packets = pictures.packets(chain([first], shown), span)
             mux_in_order(container, packets, heard or iter(()), lambda: pictures.end - span.start)
-        return Encoded(pictures.end, heard is not None)
-
-
-def encoded_sound(container: Any, source: Source, span: ClockSpan, *, stereo: bool) -> Iterator[Any] | None:
-    """Add a stream of AAC to `container`; give its packets, or None where no sample can be decoded.
-
-    Raises:
-        av.FFmpegError: While packets are taken: the samples cannot be encoded.
-    """
-    context = source.stream.codec_context
-    rate = context.sample_rate if context.sample_rate in RATES else max(RATES)
-    layout = context.layout.name if context.layout.name in LAYOUTS and not stereo else "stereo"
-    frames = samples(source, span, rate, layout)
-    first = next(frames, None)
-    if first is None:
-        return None
-    stream = container.add_stream("aac", rate=rate, layout=layout)
-    stream.codec_context.bit_rate = SOUND_BITS * first.layout.nb_channels
-
-    def packets() -> Iterator[Any]:
-        for frame in chain([first], frames):
-            yield from stream.encode(frame)
-        yield from stream.encode(None)
-
-    return packets()
+        return Cut(path=out, start=float(span.start), end=float(pictures.end), copied=False, audio=heard is not None)
 
 
 def mux_in_order(container: Any, pictures: Iterator[Any], sound: Iterator[Any], end: Callable[[], Fraction]) -> None:
     """Write packets of pictures and of sound, each in order of decoding, in that order over both.
 
-    Sound ends with the pictures: at the clip's second that `end` gives once all of them are there.
+    Sound ends with the pictures: at the cut's second that `end` gives once all of them are there.
     """
     last_seen = False
 
@@ -143,7 +109,7 @@ def mux_in_order(container: Any, pictures: Iterator[Any], sound: Iterator[Any], 
 
 
 class _PictureEncoder:
-    """The stream of pictures of one clip."""
+    """The stream of pictures of one cut."""
 
     def __init__(self, container: Any, film: OpenFilm, first: Shown, style: Style) -> None:
         self.end = first.end

@@ -1,7 +1,9 @@
 """The part of a film that a moment needs: packets from a key frame on, and frames with their seconds on screen."""
 
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -9,20 +11,35 @@ import av
 from gmmformer.errors import InputError
 from gmmformer.media.container import OpenFilm
 from gmmformer.media.films import printable
-from gmmformer.media.frames import SEEK_FROM
+from gmmformer.media.frames import SEEK_FROM, placed
 from gmmformer.media.packets import PacketReader
 from gmmformer.media.skipping import UnskippableError, skippable
-from gmmformer.media.timeline import LONGEST_GAP, RESTART, ROUNDING, Ticks, Timeline, end_of_film
+from gmmformer.media.timeline import LONGEST_GAP, RESTART, ROUNDING, Ticks, end_of_film
 
 LOOK_BACK = (0, 2, 16, 128)
 """Seconds before a moment from which a key frame is looked for, one after the other, and then from the film's start."""
 
 
 class Span(NamedTuple):
-    """From when to when, in seconds of the film, counted from its first frame."""
+    """From when to when: seconds counted from the film's first frame, or of its clock (OpenFilm.packets)."""
 
     start: Fraction
     end: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A piece of a film that was written as a file of its own."""
+
+    path: Path
+    start: float
+    """Second of the film that the cut's second 0 shows."""
+    end: float
+    """Second of the film at which the cut is over."""
+    copied: bool
+    """The pictures are the film's own packets, rather than encoded anew."""
+    audio: bool
+    """It has sound. False where the film has none, or none that can be decoded or matched to the pictures."""
 
 
 class KeyFrame(NamedTuple):
@@ -131,20 +148,19 @@ def shown_between(film: OpenFilm, span: Span, *, seek: bool) -> Generator[Shown,
     """
     time_base = film.time_base
     first, last = _threshold(span.start, time_base), span.end - min(time_base / 2, ROUNDING)
-    previous: _Placed | None = None
-    for placed in _sought(film, span.start) if seek else _from_beginning(film):
-        time = placed.time * time_base
-        if previous is not None and placed.time > max(first, previous.time):
-            yield _shown(previous, span, time_base, time)
-        if placed.time > first and time >= last:
+    frame, at = None, 0
+    for time, following in _sought(film, span.start) if seek else placed(film):
+        if frame is not None and time > max(first, at):
+            yield _shown(frame, at, span, time_base, time)
+        if time > first and time * time_base >= last:
             return
-        previous = placed
-    if previous is None:
+        frame, at = following, time
+    if frame is None:
         raise film.nothing_decodable()
-    duration = film.time_on_screen(previous.frame.duration)
-    if end_of_film(previous.time, duration) * time_base <= span.start:
-        raise past_end(film, span.start, (previous.time + duration) * time_base)
-    yield _shown(previous, span, time_base, (previous.time + duration) * time_base)
+    duration = film.time_on_screen(frame.duration)
+    if end_of_film(at, duration) * time_base <= span.start:
+        raise past_end(film, span.start, (at + duration) * time_base)
+    yield _shown(frame, at, span, time_base, at + duration)
 
 
 def past_end(film: OpenFilm, start: Fraction, length: Fraction) -> InputError:
@@ -155,27 +171,15 @@ def past_end(film: OpenFilm, start: Fraction, length: Fraction) -> InputError:
     )
 
 
-class _Placed(NamedTuple):
-    frame: Any
-    time: int
-    """Units of the time base from the film's first frame."""
+def _shown(frame: Any, at: int, span: Span, time_base: Fraction, until: int) -> Shown:
+    start = max(at * time_base, span.start)
+    clock = None if frame.pts is None else (frame.pts - at) * time_base
+    return Shown(frame, start, max(start, min(until * time_base, span.end)), clock)
 
 
-def _shown(placed: _Placed, span: Span, time_base: Fraction, until: Fraction) -> Shown:
-    start, pts = max(placed.time * time_base, span.start), placed.frame.pts
-    clock = None if pts is None else (pts - placed.time) * time_base
-    return Shown(placed.frame, start, max(start, min(until, span.end)), clock)
-
-
-def _from_beginning(film: OpenFilm) -> Iterator[_Placed]:
-    timeline = Timeline(film.time_base, film.frame_ticks)
-    for frame in film.frames():
-        yield _Placed(frame, timeline.place(frame.pts))
-
-
-def _sought(film: OpenFilm, start: Fraction) -> Iterator[_Placed]:
+def _sought(film: OpenFilm, start: Fraction) -> Iterator[tuple[int, Any]]:
     if start <= SEEK_FROM or not skippable(film):
-        yield from _from_beginning(film)
+        yield from placed(film)
         return
     origin = first_time(film)
     key = None if origin is None else key_frame_before(film, origin, start)
@@ -188,7 +192,7 @@ def _sought(film: OpenFilm, start: Fraction) -> Iterator[_Placed]:
         ):
             raise UnskippableError
         last = max(frame.pts, frame.pts if last is None else last)
-        yield _Placed(frame, last - origin)
+        yield last - origin, frame
 
 
 def _undamaged(frames: list[Any]) -> list[Any]:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from typing import Any, NamedTuple
 
 import av
 import numpy as np
 
 from gmmformer.media.container import open_film
+from gmmformer.media.cutting.reading import Span
 from gmmformer.media.streams import demuxed
 from gmmformer.media.timeline import Clock
 
@@ -17,6 +19,8 @@ LAYOUTS = frozenset(("mono", "stereo", "5.1", "7.1"))
 """What is kept as it is; other rates become 48000 samples a second, other layouts stereo."""
 RUN_UP = Fraction(1, 2)
 """Seconds before a moment from which sound is decoded: a decoder needs some packets to come right."""
+SOUND_BITS = 96_000
+"""A second and channel."""
 JITTER = Fraction(1, 50)
 """Seconds by which the timestamps of sound may be off without a gap being meant."""
 COPIED_CODECS = frozenset(("aac", "mp3", "ac3", "eac3"))
@@ -35,13 +39,6 @@ class Source(NamedTuple):
     def copyable(self) -> bool:
         """Whether its packets may lie in mp4."""
         return self.stream.codec.canonical_name in COPIED_CODECS
-
-
-class ClockSpan(NamedTuple):
-    """From when to when, in seconds of the film's clock (OpenFilm.packets)."""
-
-    start: Fraction
-    end: Fraction
 
 
 @contextmanager
@@ -64,7 +61,7 @@ def sound_of(path: Any, wanted: bool) -> Iterator[Source | None]:
         yield Source(film.container, stream, film.clock_for(stream, max(1, round(JITTER / stream.time_base))))
 
 
-def copied_packets(source: Source, span: ClockSpan) -> Iterator[Any]:
+def copied_packets(source: Source, span: Span) -> Iterator[Any]:
     """The packets heard within a span and the one before, their times counted from the span's start.
 
     The first may thus have times below zero: players decode but do not play it.
@@ -88,7 +85,31 @@ def copied_packets(source: Source, span: ClockSpan) -> Iterator[Any]:
         before = None
 
 
-def samples(source: Source, span: ClockSpan, rate: int, layout: str) -> Iterator["av.AudioFrame"]:
+def encoded_sound(container: Any, source: Source, span: Span, *, stereo: bool) -> Iterator[Any] | None:
+    """Add a stream of AAC to `container`; give its packets, or None where no sample can be decoded.
+
+    Raises:
+        av.FFmpegError: While packets are taken: the samples cannot be encoded.
+    """
+    context = source.stream.codec_context
+    rate = context.sample_rate if context.sample_rate in RATES else max(RATES)
+    layout = context.layout.name if context.layout.name in LAYOUTS and not stereo else "stereo"
+    frames = samples(source, span, rate, layout)
+    first = next(frames, None)
+    if first is None:
+        return None
+    stream = container.add_stream("aac", rate=rate, layout=layout)
+    stream.codec_context.bit_rate = SOUND_BITS * first.layout.nb_channels
+
+    def packets() -> Iterator[Any]:
+        for frame in chain([first], frames):
+            yield from stream.encode(frame)
+        yield from stream.encode(None)
+
+    return packets()
+
+
+def samples(source: Source, span: Span, rate: int, layout: str) -> Iterator["av.AudioFrame"]:
     """The samples heard within a span, one after the other from its start, silence where the film has none.
 
     What cannot be decoded is silent; nothing comes where nothing can be decoded.
@@ -130,19 +151,13 @@ def _resampled(frames: Iterator[Any], rate: int, layout: str) -> Iterator[Any]:
 
 
 def _frames(source: Source, start: Fraction) -> Iterator[Any]:
-    for packet in _packets(source, start):
+    for packet in chain(_packets(source, start), [None]):
         try:
             yield from source.stream.codec_context.decode(packet)
         except MemoryError:
             raise
         except av.FFmpegError:
             continue
-    try:
-        yield from source.stream.codec_context.decode(None)
-    except MemoryError:
-        raise
-    except av.FFmpegError:
-        return
 
 
 def _packets(source: Source, start: Fraction) -> Iterator[Any]:

@@ -1,11 +1,16 @@
-"""Whether a browser plays a film as it is."""
+"""What a page is given of films: whether a browser plays one as it is, and small pictures."""
 
+import io
 import os
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from gmmformer.errors import InputError
 from gmmformer.media.container import open_film
-from gmmformer.media.films import DecodeError, unreadable_reason
+from gmmformer.media.films import DecodeError, printable, unreadable_reason
+from gmmformer.media.frames import frame_at
 from gmmformer.media.streams import COVER
 
 MP4_PICTURES = frozenset(("av1", "h264", "vp9"))
@@ -37,6 +42,9 @@ LATE = 0.1
 first frame, so every moment would be off by as much."""
 DOC_TYPE = b"\x42\x82"
 """EBML's element that tells WebM from Matroska (RFC 8794, 11.2.7)."""
+LEAST_HEIGHT, MOST_HEIGHT = 32, 720
+MOST_WIDTH = 4096
+QUALITY = 82
 
 
 def browser_plays(film: str | os.PathLike[str]) -> str | None:
@@ -77,6 +85,32 @@ def browser_plays(film: str | os.PathLike[str]) -> str | None:
         if reason is None and begins > LATE:
             reason = f"its clock begins at {begins:.1f} s"
         return reason
+
+
+def thumbnail(film: str | os.PathLike[str], second: float, height: int = 180) -> bytes:
+    """The frame on screen at a second of a film as a JPEG, upright and for an ordinary screen.
+
+    Args:
+        film: The film.
+        second: Counted from the film's first frame; past the film's end, its last frame is taken.
+        height: Pixels down, 32 to 720, exactly; the width follows from the film's aspect, up to 4096.
+
+    Raises:
+        InputError: `second` is negative or no number, or `height` is out of bounds.
+        DecodeError: The film cannot be read or decoded.
+    """
+    if not LEAST_HEIGHT <= height <= MOST_HEIGHT:
+        raise InputError(
+            f"{printable(film)}: a thumbnail's height {height} must be at least {LEAST_HEIGHT} "
+            f"and at most {MOST_HEIGHT}"
+        )
+    image = Image.fromarray(frame_at(film, second, size=height).image)
+    width = min(MOST_WIDTH, max(1, round(image.width * height / image.height)))
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    written = io.BytesIO()
+    image.save(written, "JPEG", quality=QUALITY, optimize=True)
+    return written.getvalue()
 
 
 def _picture_reason(stream: Any, pictures: frozenset[str], where: str) -> str | None:
