@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from gmmformer.config import ModelConfig
 from gmmformer.data import Collection, FrameFeatures, simulate
-from gmmformer.data.frame_names import read_frame_names
+from gmmformer.data.rows import read_frame_names
 from gmmformer.model import pool_segments, segment_edges
 
 BATCH = 128

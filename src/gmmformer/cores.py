@@ -1,10 +1,16 @@
-"""The cores that are ours: how many, and how threads wait for one another on them."""
+"""The cores that are ours: how many, how threads wait for one another on them, and work that they do ahead."""
 
 import math
 import os
-from collections.abc import Iterator, MutableMapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """By these a user tells threads of OpenMP how to wait."""
@@ -31,6 +37,29 @@ def share_cores(environment: MutableMapping[str, str], root: Path = Path("/")) -
         environment["GOMP_SPINCOUNT"] = "1000"  # GNU's, some 20 us: where the other has a core it is soon there
     if (cores := usable_cores(root)) < _cores():
         environment.setdefault("OMP_NUM_THREADS", str(cores))
+
+
+def read_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
+    """`map(make, items)`, made by `workers` threads that stay at most `workers` results ahead; 0: made when asked for.
+
+    Threads, not processes: the copies out of mapped files and the arithmetic run outside Python's lock, so nothing
+    needs to be passed between processes. An error of `make` is raised at its place in the order.
+    """
+    if workers == 0:
+        yield from map(make, items)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="gmmformer-ahead") as pool:
+        ahead: deque[Future[Made]] = deque()
+        try:
+            for item in items:
+                ahead.append(pool.submit(make, item))
+                if len(ahead) > workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
 
 
 def _cores() -> int:

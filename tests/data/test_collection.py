@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gmmformer.config import ModelConfig
+from gmmformer.cores import read_ahead
 from gmmformer.data import Collection
-from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
 
 CONFIG = ModelConfig(feature_dim=16, query_dim=12, hidden=8, heads=2, map_size=8, max_ctx_l=40, max_desc_l=12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gmmformer.data import Collection, check_collection, simulate
-from gmmformer.data.sizes import SIZES
+from gmmformer.data.world import SIZES
 from gmmformer.errors import InputError
 
 SMALL = {"videos": (60, 5, 20), "feature_dim": 48, "query_dim": 40}

@@ -10,9 +10,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gmmformer.config import PRESETS, ModelConfig
+from gmmformer.cores import read_ahead
 from gmmformer.data.captions import Captions, read_captions
 from gmmformer.data.features import FrameFeatures
-from gmmformer.data.read_ahead import read_ahead
 from gmmformer.data.text_features import TextFeatures
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import read_json

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmmformer.data.frame_names import read_frame_names
-from gmmformer.data.row_table import RowTable, locate_rows
+from gmmformer.data.rows import RowTable, locate_rows, read_frame_names
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import read_bounded
 from gmmformer.names import lookalikes

@@ -10,11 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from gmmformer.cores import usable_cores
+from gmmformer.cores import read_ahead, usable_cores
 from gmmformer.data.progress import Progress, silent
-from gmmformer.data.read_ahead import read_ahead
-from gmmformer.data.sizes import SIZES, Sizes
-from gmmformer.data.world import Plan, World, plan_split
+from gmmformer.data.world import SIZES, Plan, Sizes, World, plan_split
 from gmmformer.data.writing import write_captions, write_row_names, write_tokens
 from gmmformer.errors import InputError, suggest
 from gmmformer.files import synced, synced_tree, unwritable

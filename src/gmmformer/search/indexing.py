@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gmmformer.cores import read_ahead
 from gmmformer.data import Collection
 from gmmformer.data.progress import Progress, silent
-from gmmformer.data.read_ahead import read_ahead
 from gmmformer.errors import InputError
 from gmmformer.evaluation import VIDEO_BATCH
 from gmmformer.media.decoding import FilmEnd

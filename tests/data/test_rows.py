@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gmmformer.data import frame_names
-from gmmformer.data.frame_names import read_frame_names
+from gmmformer.data import rows as frame_names
+from gmmformer.data.rows import read_frame_names
 from gmmformer.errors import InputError
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
