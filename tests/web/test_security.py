@@ -183,7 +183,7 @@ def test_errors_say_nothing_of_the_inside(
     def fail(*arguments: object) -> None:
         raise RuntimeError(f"secret in {library.folder}")
 
-    monkeypatch.setattr(library, "film", fail)
+    monkeypatch.setattr(library.store, "film", fail)
     answer = client.get("/api/films/1")
     assert answer.status_code == 500
     assert answer.json() == {

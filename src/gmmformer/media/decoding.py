@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -37,7 +37,8 @@ HEADER_BELIEVED = 0.95
 """A film that ends before this share of what its header promises is remarked on."""
 
 
-class FilmChunk(NamedTuple):
+@dataclass(frozen=True)
+class FilmChunk:
     """Some frames of a film, in the order of time; a film's next chunk goes on where this one ends."""
 
     path: Path

@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
 import gmmformer
@@ -67,7 +65,7 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
             work.stop()
 
     app = FastAPI(
-        title="gmmformer",
+        title="gmmformer: films searched by sentence",
         version=gmmformer.__version__,
         description=_DESCRIPTION,
         docs_url=None,
@@ -80,7 +78,7 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=site.STATIC, check_dir=False), name="static")
     app.add_middleware(Guard, config=config, tokens=tokens, counters=counters)
-    app.openapi = lambda: _description(app)  # type: ignore[method-assign]
+    app.openapi()["components"]["schemas"]["Problem"] = Problem.model_json_schema()  # of routes' errors, not answers
     return app
 
 
@@ -102,20 +100,6 @@ def serve(library: Library, config: ServeConfig, *, ready: Callable[[str], None]
         Server(create_app(library, config), config, tell).run(sockets=[bound])
     finally:
         bound.close()
-
-
-def _description(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI description, made once."""
-    if app.openapi_schema is None:
-        made = get_openapi(
-            title="gmmformer: films searched by sentence",
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-        )
-        made["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        app.openapi_schema = made
-    return app.openapi_schema
 
 
 async def _look_at_films(services: Services) -> None:

@@ -48,40 +48,19 @@ def _services(request: Request) -> Services:
 Given = Annotated[Services, Depends(_services)]
 """The server's services, as a parameter of a route."""
 Id = Annotated[int, Path(ge=1, le=wire.MOST_ID, description="The film's id in the library.")]
-Asked = Annotated[
-    str, Query(min_length=1, max_length=wire.MOST_SENTENCE, description="A sentence: what is to be seen.")
-]
-_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_RANGES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "All of it.", "content": {"video/*": _BINARY, "application/octet-stream": _BINARY}},
-    206: {"description": "The bytes that the Range header asks for.", "content": {"video/*": _BINARY}},
+BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+RANGES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "All of it.", "content": {"video/*": BINARY, "application/octet-stream": BINARY}},
+    206: {"description": "The bytes that the Range header asks for.", "content": {"video/*": BINARY}},
     304: {"description": "The client has it already."},
 }
 _CACHED = {"cache-control": "private, max-age=86400"}
 
 
 @searching.get("/api/search", response_model=SearchOut, responses=documented(422))
-async def search(
-    services: Given,
-    q: Asked,
-    k: Annotated[int, Query(ge=1, le=wire.MOST_HITS, description="Films to find.")] = 12,
-    moments: Annotated[int, Query(ge=1, le=wire.MOST_MOMENTS, description="Most moments of each film.")] = 1,
-    where: Annotated[
-        str | None,
-        Query(
-            max_length=wire.MOST_GLOB,
-            description="Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.",
-        ),
-    ] = None,
-    min_length: Annotated[
-        float | None,
-        Query(ge=0, le=wire.LONGEST, allow_inf_nan=False, description="Only films of at least so many seconds."),
-    ] = None,
-    strips: Annotated[bool, Query(description="Whether to send the scores along each film.")] = True,
-) -> Response:
+async def search(services: Given, asked: Annotated[wire.SearchQuery, Query()]) -> Response:
     """The moments that match a sentence best."""
-    found = await _search(services, [q], SearchOptions(k, moments, where or None, min_length), strips)
-    return await _sent(found[0])
+    return await _sent((await _search(services, [asked.q], asked))[0])
 
 
 @searching.post("/api/search", response_model=SearchesOut, responses=documented(415, 422))
@@ -92,15 +71,14 @@ async def search_several(services: Given, asked: SearchIn) -> Response:
     """
     if len(asked.queries) * asked.k * asked.moments > wire.MOST_ANSWERED:
         raise ProblemError(422, f"queries times k times moments must be at most {wire.MOST_ANSWERED:,}.")
-    options = SearchOptions(asked.k, asked.moments, asked.where or None, asked.min_length)
-    return await _sent(SearchesOut(results=await _search(services, asked.queries, options, asked.strips)))
+    return await _sent(SearchesOut(results=await _search(services, asked.queries, asked)))
 
 
 @searching.get("/api/films/{id}/clips", response_model=ClipsOut, responses=documented(404, 422))
 async def clips(
     services: Given,
     id: Id,  # noqa: A002
-    q: Asked,
+    q: Annotated[wire.Sentence, Query()],
 ) -> Response:
     """How well each stretch of a film matches a sentence."""
     await services.catalogue.film(id)
@@ -161,7 +139,7 @@ async def film(services: Given, id: Id) -> FilmOut:  # noqa: A002
     response_class=Response,
     responses={
         **documented(404, 409, 410, 422, 429),
-        200: {"description": "A JPEG.", "content": {"image/jpeg": _BINARY}},
+        200: {"description": "A JPEG.", "content": {"image/jpeg": BINARY}},
         304: {"description": "The client has it already."},
     },
 )
@@ -188,8 +166,8 @@ async def thumbnail(
     response_class=Response,
     responses={
         **documented(404, 409, 410, 416, 422, 429),
-        **_RANGES,
-        200: {"description": "All of it.", "content": {"video/mp4": _BINARY}},
+        **RANGES,
+        200: {"description": "All of it.", "content": {"video/mp4": BINARY}},
     },
 )
 async def preview(
@@ -215,7 +193,7 @@ async def preview(
 
 
 @showing.head("/media/{id}", include_in_schema=False)
-@showing.get("/media/{id}", response_class=Response, responses={**documented(404, 409, 410, 416, 422), **_RANGES})
+@showing.get("/media/{id}", response_class=Response, responses={**documented(404, 409, 410, 416, 422), **RANGES})
 async def media(services: Given, id: Id) -> Response:  # noqa: A002
     """A film's bytes as they are. Ranges are answered, so that a player can seek."""
     film = await services.catalogue.film(id)
@@ -223,13 +201,12 @@ async def media(services: Given, id: Id) -> Response:  # noqa: A002
     return FileAnswer(opened, media_type=media_type_of(film.path), tag=tag_of("media", film.id, film.stamp))
 
 
-async def _search(
-    services: Services, sentences: Sequence[str], options: SearchOptions, strips: bool
-) -> list[SearchOut]:
+async def _search(services: Services, sentences: Sequence[str], asked: wire.Asked) -> list[SearchOut]:
     began = time.perf_counter()
     _check(sentences)
+    options = SearchOptions(asked.k, asked.moments, asked.where or None, asked.min_length)
     answers = await services.batcher.ask(sentences, options)
-    hits = await services.catalogue.hits([answer.hits or [] for answer in answers], strips)
+    hits = await services.catalogue.hits([answer.hits or [] for answer in answers], asked.strips)
     counts = await services.catalogue.counts()
     taken = time.perf_counter() - began
     services.counters.queries.inc(len(sentences))

@@ -94,10 +94,9 @@ class SearchOut(Model):
     films: int = Field(description="Films in the library.")
 
 
-class SearchIn(Model):
-    """Several sentences to search for, with the same filters."""
+class Asked(BaseModel):
+    """What is asked beside a sentence."""
 
-    queries: list[Sentence] = Field(min_length=1, max_length=MOST_QUERIES, description="Sentences, at most 64.")
     k: int = Field(12, ge=1, le=MOST_HITS, description="Films to find for each sentence.")
     moments: int = Field(1, ge=1, le=MOST_MOMENTS, description="Most moments of each film.")
     where: str | None = Field(
@@ -107,6 +106,18 @@ class SearchIn(Model):
     )
     min_length: Second | None = Field(None, description="Only films of at least so many seconds.")
     strips: bool = Field(True, description="Whether to send the scores along each film.")
+
+
+class SearchQuery(Asked):
+    """A sentence to search for."""
+
+    q: Sentence
+
+
+class SearchIn(Asked, Model):
+    """Several sentences to search for, with the same filters."""
+
+    queries: list[Sentence] = Field(min_length=1, max_length=MOST_QUERIES, description="Sentences, at most 64.")
 
 
 class SearchesOut(Model):

@@ -12,17 +12,16 @@ from gmmformer.media.cutting import moment_filename
 from gmmformer.web.exports import MEDIA_TYPES, Picked, exported
 from gmmformer.web.files import FileAnswer, tag_of
 from gmmformer.web.problems import ProblemError, documented
-from gmmformer.web.routes import Given, Services, checked_span
+from gmmformer.web.routes import BINARY, RANGES, Given, Services, checked_span
 from gmmformer.web.schemas import LONGEST, MOST_ID, MOST_PICKED, CutIn, ExportFormat, ExportIn, MomentIn
 
 router = APIRouter(tags=["taking moments away"])
 
-_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _EXPORTED: dict[int | str, dict[str, Any]] = {
     **documented(404, 422, 429),
     200: {
         "description": "The moments as a file.",
-        "content": dict.fromkeys(dict.fromkeys(MEDIA_TYPES.values()), _BINARY),
+        "content": dict.fromkeys(dict.fromkeys(MEDIA_TYPES.values()), BINARY),
     },
 }
 _MOMENT = re.compile(r"(\d{1,16}):(\d{1,8}(?:\.\d{1,9})?):(\d{1,8}(?:\.\d{1,9})?)", re.ASCII)
@@ -40,9 +39,8 @@ Format = Annotated[
     response_class=Response,
     responses={
         **documented(404, 409, 410, 415, 416, 422, 429),
-        200: {"description": "The moment, as a file to save.", "content": {"video/mp4": _BINARY}},
-        206: {"description": "The bytes that the Range header asks for.", "content": {"video/mp4": _BINARY}},
-        304: {"description": "The client has it already."},
+        **RANGES,
+        200: {"description": "The moment, as a file to save.", "content": {"video/mp4": BINARY}},
     },
 )
 async def cut(services: Given, moment: CutIn) -> Response:
