@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gmmformer.search import Library
     from gmmformer.training import RunSettings, resume, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 share_cores(os.environ)
 
