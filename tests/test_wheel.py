@@ -1,0 +1,154 @@
+"""The wheel that users install, with no extra and with each extra alone: a command works, or names the extra it needs.
+
+What other extras bring is hidden from Python, so that no environment is made for each: what the project asks for, and
+what that asks for in turn, is all that can be imported.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from gmmformer import Collection
+from gmmformer.cli import COMMANDS
+from gmmformer.demo.render import render_films
+from gmmformer.demo.world import plan_films
+from tiny_models import untrained
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = [name for name in PROJECT["optional-dependencies"] if name != "dev"]
+HIDING = """
+import sys
+from importlib.machinery import PathFinder
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in HIDDEN else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built and installed into a folder of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True, cwd=folder)
+    (wheel,) = folder.glob("gmmformer-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True, cwd=folder)
+    return folder / "site"
+
+
+def closure(wanted: list[Requirement]) -> set[str]:
+    """The distributions that some requirements bring, theirs among them."""
+    found: set[tuple[str, str]] = set()
+    left = [(requirement, extra) for requirement in wanted for extra in ["", *requirement.extras]]
+    while left:
+        requirement, extra = left.pop()
+        key = canonicalize_name(requirement.name), extra
+        if key in found:
+            continue
+        found.add(key)
+        try:
+            inner = [Requirement(text) for text in requires(requirement.name) or ()]
+        except PackageNotFoundError:
+            continue
+        for one in inner:
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                left += [(one, asked) for asked in ["", *one.extras]]
+    return {name for name, _ in found}
+
+
+@pytest.fixture(params=[None, *EXTRAS], ids=lambda extra: extra or "none", scope="module")
+def command(request, installed, tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs gmmformer from the wheel with one extra, or none; `.extra` says which."""
+    extra = request.param
+    asked = [*PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] if extra else ())]
+    kept = closure([Requirement(text) for text in asked]) | {"gmmformer", "pip", "setuptools"}
+    hidden = {
+        module
+        for module, owners in packages_distributions().items()
+        if not any(canonicalize_name(owner) in kept for owner in owners)
+    }
+    hiding = tmp_path_factory.mktemp("hiding")
+    (hiding / "sitecustomize.py").write_text(f"HIDDEN = frozenset({sorted(hidden)!r})\n{HIDING}")
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (hiding, installed))), "OMP_NUM_THREADS": "1"}
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        code = "import sys, gmmformer.__main__ as m; sys.exit(m.run())"
+        return subprocess.run(
+            [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, env=variables, cwd=hiding
+        )
+
+    run.extra = extra  # type: ignore[attr-defined]
+    return run
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory, tiny_collection: Collection) -> dict[str, Path]:
+    """A model, and films."""
+    folder = tmp_path_factory.mktemp("things")
+    render_films(plan_films(3, seed=3), folder / "films", workers=1)
+    return {"films": folder / "films", "model": untrained(folder / "model", seed=2), "data": tiny_collection.root}
+
+
+def test_it_is_the_wheel_that_runs_and_it_is_whole(installed, command):
+    assert command("--help").returncode == 0
+    files = {path.relative_to(installed).as_posix() for path in (installed / "gmmformer").rglob("*") if path.is_file()}
+    there = {
+        path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/gmmformer").rglob("*") if path.is_file()
+    }
+    assert {name for name in there if "__pycache__" not in name} <= files
+    assert "gmmformer/py.typed" in files
+
+
+def test_every_command_works_or_names_its_extra(command, things, tmp_path):
+    model, data, films, lib = things["model"], things["data"], things["films"], tmp_path / "lib"
+    small = ["--hidden", 8, "--heads", 2, "--map-size", 4, "--epochs", 1, "--device", "cpu"]
+    calls: dict[str, list[object]] = {
+        "simulate": ["simulate", tmp_path / "made", "--videos", 3, "--feature-dim", 4, "--query-dim", 4, "--json"],
+        "check-data": ["check-data", data, "--collection", "tiny", "--json"],
+        "train": ["train", "--data", data, "--collection", "tiny", "--out", tmp_path / "run", *small, "--json"],
+        "evaluate": ["evaluate", tmp_path / "run", "--data", data, "--collection", "tiny", "--split", "val", "--json"],
+        "convert": ["convert", ROOT / "tests/reference/minitvr/published.ckpt", tmp_path / "converted", "--json"],
+        "index --data": ["index", lib, "--data", data, "--collection", "tiny", "--model", tmp_path / "run", "--json"],
+        "library": ["library", lib, "verify", "--json"],
+        "library rebuild": ["library", lib, "rebuild", "--json"],
+        "search": ["search", lib, "a dog", "--json"],
+        "extract": ["extract", films, "--out", tmp_path / "extracted", "--collection", "x", "--video-encoder",
+                    "gmmformer.demo.encoders:ShapeFrames", "--json"],
+        "index": ["index", tmp_path / "filmlib", films, "--model", model, "--json"],
+        "index --watch": ["index", tmp_path / "none", tmp_path / "nowhere", "--model", model, "--watch", "--json"],
+        "extract --ray": ["extract", films, "--out", tmp_path / "onray", "--collection", "x", "--video-encoder",
+                          "gmmformer.demo.encoders:ShapeFrames", "--ray", "nowhere:1", "--json"],
+        "search on a server": ["search", lib, "a dog", "--engine", "http://localhost:9", "--json"],
+        "serve": ["serve", tmp_path / "nowhere", "--json"],
+        "demo": ["demo", tmp_path / "file", "--films", 1, "--json"],
+    }  # fmt: skip
+    assert {name.split()[0] for name in calls} == set(COMMANDS)
+    always = {"simulate", "check-data", "train", "evaluate", "convert", "index --data", "library"}
+    with_one = {"films": {"extract", "index"}, "search": {"library rebuild"}, "web": {"extract", "index"}}
+    for name, words in calls.items():
+        done = command(*words)
+        said = f"{name} with {command.extra}: {done.stderr[-600:]}"
+        assert "Traceback" not in done.stderr, said
+        assert done.returncode in (0, 2), said
+        if name in always or name in with_one.get(command.extra, ()):
+            assert done.returncode == 0, said
+        if done.returncode == 0:
+            json.loads(done.stdout.splitlines()[-1])
+        for extra in re.findall(r"pip install 'gmmformer\[(\w+)\]'", done.stderr):
+            assert extra in EXTRAS, said
+            assert extra != command.extra, said
