@@ -257,9 +257,13 @@ class Library:
         prune: bool = False,
         retry: bool = False,
         limits: DecodeLimits = DecodeLimits(),
+        ray: str | None = None,
         progress: Progress = silent,
     ) -> IndexReport:
         """Bring the library up to date with films, and folders of films; see `index_films`.
+
+        With `ray`, the address of a Ray cluster, they are decoded and encoded there, see
+        `gmmformer.media.cluster.featurise_on`, and embedded and written here.
 
         Raises:
             InputError: A path does not exist, or the library cannot be written to.
@@ -268,7 +272,11 @@ class Library:
         def source(films: Iterable[Path]) -> Iterator[FilmFeatures | FilmEnd]:
             encoders = self.models.encoders  # loaded only if there is something to do
             decode = DecodeConfig(**vars(limits), fps=encoders.recipe.fps)
-            return featurise(films, encoders.frames, decode)
+            if ray is None:
+                return featurise(films, encoders.frames, decode)
+            from gmmformer.media.cluster import featurise_on
+
+            return featurise_on(ray, encoders.frames_elsewhere())(films, encoders.frames, decode)
 
         with self.writing() as into:
             return index_films(into, _several(paths), source, prune=prune, retry=retry, progress=progress)
@@ -280,6 +288,7 @@ class Library:
         prune: bool = False,
         retry: bool = False,
         limits: DecodeLimits = DecodeLimits(),
+        ray: str | None = None,
         progress: Progress = silent,
         stop: threading.Event | None = None,
     ) -> Iterator[IndexReport]:
@@ -295,9 +304,9 @@ class Library:
             MissingExtraError: watchfiles is not installed.
         """
         quiet = settled_changes(_several(paths), stop)
-        yield self.add(paths, prune=prune, retry=retry, limits=limits, progress=progress)
+        yield self.add(paths, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress)
         for _ in quiet:
-            report = self.add(paths, prune=prune, limits=limits, progress=progress)
+            report = self.add(paths, prune=prune, limits=limits, ray=ray, progress=progress)
             if report.changed:
                 yield report
 
