@@ -149,7 +149,9 @@ def test_two_nodes_index_one_folder_into_one_library(cluster, films, tmp_path):
     words = [sys.executable, "-m", "gmmformer", "index", str(there)]
     more = ["--model", str(model), "--ray", cluster.address]
     subprocess.run([*words, *map(str, films[:3]), *more], capture_output=True, check=True)
-    killed = subprocess.Popen([*words, str(films[0].parent), *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [*words, str(films[0].parent), *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while not decoding_on(cluster.head_node) and not decoding_on(node):
         assert killed.poll() is None, "it was over before it was seen decoding"
         time.sleep(0.002)
@@ -159,7 +161,7 @@ def test_two_nodes_index_one_folder_into_one_library(cluster, films, tmp_path):
     report = json.loads(done.stdout)
     assert len(report["added"]) + report["unchanged"] == 12
     assert len(report["failed"]) == 1
-    cluster.remove_node(node)
+    cluster.remove_node(node, allow_graceful=False)
     with Library.open(here) as expected, Library.open(there) as found:
         assert {film.path for film in found} == {film.path for film in expected}
         assert [failure.path for failure in found.store.failures()] == [
