@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,6 @@ from hypothesis import settings
 
 from gmmformer.cli import main
 from gmmformer.data import Collection, simulate
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the helpers that tests share
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")

@@ -1,5 +1,6 @@
 """A cluster of two nodes on this machine, one of which is killed."""
 
+import json
 import logging
 import os
 import re
@@ -22,10 +23,11 @@ from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.media.cluster import featurise_on
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
+from gmmformer.search import Library
+from tiny_models import untrained
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'gmmformer[ray]'")
 SETTINGS = DecodeConfig(decoders=1, fps=30.0)
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.data\.context")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_a_node_that_is_killed_costs_a_retry_not_the_run(cluster, films, local):
     told: list[int] = []
     source = featurise_on(cluster.address, ShapeFrames)
     found = {}
-    for result in source(films, ShapeFrames(), SETTINGS, batch=64, on_frames=told.append):
+    for result in source(films, ShapeFrames(), SETTINGS, on_frames=told.append):
         assert result.path not in found
         found[result.path] = result
         first.set()
@@ -138,6 +140,42 @@ def test_the_command_does_the_same_on_a_cluster(cluster, films, tmp_path):
     assert failures[0] == failures[1] != ""
 
 
+def test_two_nodes_index_one_folder_into_one_library(cluster, films, tmp_path):
+    """Killed on its way and called again, it ends as a single process does."""
+    node = cluster.add_node(num_cpus=1, object_store_memory=200 << 20)
+    cluster.wait_for_nodes()
+    model, (here, there) = untrained(tmp_path / "model", seed=3), (tmp_path / name for name in ("here", "there"))
+    assert main(["index", str(here), str(films[0].parent), "--model", str(model), "--decoders", "1"]) == 0
+    words = [sys.executable, "-m", "gmmformer", "index", str(there)]
+    more = ["--model", str(model), "--ray", cluster.address]
+    subprocess.run([*words, *map(str, films[:3]), *more], capture_output=True, check=True)
+    killed = subprocess.Popen(
+        [*words, str(films[0].parent), *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not decoding_on(cluster.head_node) and not decoding_on(node):
+        assert killed.poll() is None, "it was over before it was seen decoding"
+        time.sleep(0.002)
+    killed.kill()
+    killed.wait()
+    done = subprocess.run([*words, str(films[0].parent), *more, "--json"], capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert len(report["added"]) + report["unchanged"] == 12
+    assert len(report["failed"]) == 1
+    cluster.remove_node(node, allow_graceful=False)
+    with Library.open(here) as expected, Library.open(there) as found:
+        assert {film.path for film in found} == {film.path for film in expected}
+        assert [failure.path for failure in found.store.failures()] == [
+            failure.path for failure in expected.store.failures()
+        ]
+        for film in expected:
+            for one_half, other in zip(
+                expected.store.features_of(film.path), found.store.features_of(film.path), strict=True
+            ):
+                np.testing.assert_equal(other, one_half)
+        for moment, same in zip(expected.search("a red square", 12), found.search("a red square", 12), strict=True):
+            assert (moment.score, moment.start, moment.end) == (same.score, same.start, same.end)
+
+
 def test_what_goes_wrong_in_an_encoder_is_raised(cluster, films):
     def broken() -> Any:
         raise InputError("some/folder: is not on this node")
@@ -145,6 +183,11 @@ def test_what_goes_wrong_in_an_encoder_is_raised(cluster, films):
     source = featurise_on(cluster.address, broken)
     with pytest.raises(InputError, match="some/folder: is not on this node"):
         list(source(films[:1], ShapeFrames(), SETTINGS))
+
+
+def test_a_client_cannot_stream():
+    with pytest.raises(InputError, match=r"--ray ray://there:10001: a Ray client cannot stream"):
+        featurise_on("ray://there:10001", ShapeFrames)
 
 
 def test_no_films_no_cluster():

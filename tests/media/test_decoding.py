@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -96,6 +97,12 @@ def test_a_film_that_ends_or_stops_its_worker_costs_that_film_only(tmp_path, mak
     assert ends[small].ok
     assert sum(len(chunk.images) for chunk in chunks[small]) == 30
     assert gone(pid)
+
+
+def test_an_error_that_nobody_foresaw_costs_that_film_only(film, tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "sampled_frames", json.loads)
+    _, ends = collected(decode_films([film, tmp_path / "other.mp4"]))
+    assert [end.reason.partition(":")[0] for end in ends.values()] == ["crashes the decoder (TypeError"] * 2
 
 
 def test_silence_is_a_hang(film, monkeypatch):

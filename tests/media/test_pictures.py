@@ -1,11 +1,10 @@
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
-from gmmformer.media.container import UPRIGHT, display_size
+from gmmformer.media.container import UPRIGHT, OpenFilm, display_size
 from gmmformer.media.frames import frame_at, probe, sampled_frames
 from gmmformer.media.pictures import PictureMaker
 
@@ -195,9 +194,9 @@ def test_a_bright_hdr_picture_is_the_same_at_its_own_size_and_scaled():
     picture = np.full((64, 128, 3), (240, 230, 220), dtype=np.uint8)
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p10le")
     frame.color_trc, frame.pts = 18, 0  # HLG
-    film = SimpleNamespace(
-        size=(128, 64), bottom_field_first=False, orientation=lambda _: UPRIGHT, display_size=lambda _: (128, 64)
-    )
+    film = object.__new__(OpenFilm)  # that never was a file
+    film.size, film.bottom_field_first = (128, 64), False
+    film.orientation, film.display_size = lambda _: UPRIGHT, lambda _: (128, 64)
     images = [PictureMaker(film, size=size).picture(frame) for size in (None, 32)]
     assert images[0].shape == (64, 128, 3)
     assert np.abs(images[0].mean(axis=(0, 1)) - images[1].mean(axis=(0, 1))).max() < 3

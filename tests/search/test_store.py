@@ -267,8 +267,8 @@ READ_ONLY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from tests_search_helpers import Plain, compacted, drawn_film, put, unit_queries
-from gmmformer.search import guard, kernels, verify
-kernels.scorer('int8'), guard._handler()  # compiled while Python's own modules can be read for sure
+from gmmformer.search import kernels, verify
+kernels.scorer('int8'), kernels._handler()  # compiled while Python's own modules can be read for sure
 from gmmformer.errors import InputError
 from gmmformer.search import Library, verify
 if os.getuid() == 0:

@@ -44,6 +44,7 @@ def index(
     batch_size: int = 32,
     allow_download: bool = False,
     trust_encoder: bool = False,
+    ray: str | None = None,
     json: bool = False,
     limits: DecodeLimits = DecodeLimits(),
 ) -> int:
@@ -82,6 +83,8 @@ def index(
         allow_download: Whether encoders may be fetched from the Hugging Face Hub.
         trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
             library or its model names it.
+        ray: Address of a Ray cluster that decodes and encodes the films ("auto": the one running here); this process
+            writes the library.
         json: Print one JSON object at the end (with --watch: a line after each change), and nothing else, on stdout.
         limits: What decoding may cost.
     """
@@ -117,7 +120,7 @@ def index(
         take_in = None if films else _features(data, collection, split, feature, features_of, open_files)
         opened = open_files.enter_context(_opened(library, model, chosen, fixed, running, engine))
         if take_in is None:
-            return _index_films(opened, films, prune, retry, watch, limits, json, progress)
+            return _index_films(opened, films, prune, retry, watch, limits, ray, json, progress)
         with opened.writing() as into:
             taken = take_in(into, progress)
         info = opened.info()
@@ -189,14 +192,15 @@ def _index_films(
     retry: bool,
     watch: bool,
     limits: DecodeLimits,
+    ray: str | None,
     json: bool,
     progress: "Progress",
 ) -> int:
     if not watch:
-        report = library.add(films, prune=prune, retry=retry, limits=limits, progress=progress)
+        report = library.add(films, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress)
         info = library.info()
         return _told(report, library.folder, info.films, info.seconds, json)
-    for report in library.watch(films, prune=prune, retry=retry, limits=limits, progress=progress):
+    for report in library.watch(films, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress):
         print(json_format.dumps(report.as_dict()) if json else report.table(), flush=True)
     return 0
 

@@ -1,15 +1,15 @@
-"""The same extraction on a Ray cluster: films decoded on all its processors, frames encoded in a pool of encoders."""
+"""The same work on a Ray cluster: films decoded on all its processors, frames encoded on its GPUs or beside them."""
 
 import importlib.util
-import json
+import inspect
 import logging
-import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import count
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,31 +18,22 @@ from gmmformer.config import DecodeConfig
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.media.decoding import FilmChunk, FilmEnd, decode_films
 from gmmformer.media.encoders import FrameEncoder
-from gmmformer.media.featurise import NO_FRAME, FilmFeatures, Image
+from gmmformer.media.featurise import NO_FRAME, FilmFeatures, Image, Source
 from gmmformer.media.pool import GIB
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from gmmformer.media.extract import Source
-
-CHUNK_FRAMES = 64
-"""Most frames in a chunk of a film, as `decode_films` cuts them."""
-BLOCK_BYTES = 64 << 20
-"""Bytes of frames that a decoder hands over at a time."""
-MOST_BLOCKS = 10_000
-"""Up to so many films each is a task of its own; of more, a task takes several, one after another."""
+CHUNKS_AHEAD = 2
+"""Chunks of a film that wait decoded until they are taken, and chunks that wait for an encoder."""
 
 
-def featurise_on(address: str, make_encoder: Callable[[], FrameEncoder]) -> "Source":
+def featurise_on(address: str, make_encoder: Callable[[], FrameEncoder]) -> Source:
     """`gmmformer.media.featurise.featurise` on a Ray cluster: what it returns is called alike and gives the same.
 
     A film is decoded by a task, under the same limits as here, on any node with a processor to spare; its chunks of
-    frames go through Ray's object store to a pool of encoders, one on each GPU where the cluster has GPUs, else
-    beside the decoders. Only features come back to this process. The pipeline streams: frames in flight are bounded
-    by the object store, whatever the number of films. When a worker or a node is lost, what it was at is done again
-    elsewhere; a film that cannot be decoded gives its `FilmEnd` as ever. `settings.decoders` has no meaning here: Ray
-    decodes as many films at a time as there are processors.
+    frames go through Ray's object store to an encoder, of which there is one on each GPU where the cluster has GPUs,
+    else one for each processor. Only features come back to this process. Frames in flight are bounded, whatever the
+    number of films. When a worker or a node is lost, what it was at is done again elsewhere; a film that cannot be
+    decoded gives its `FilmEnd` as ever. `settings.decoders` has no meaning here: Ray decodes as many films at a time
+    as there are processors.
 
     The nodes must see the films, and a model's folder, under the same paths (a shared disk), and have this package:
     installed, or brought along by a runtime environment, as in `ray job submit --runtime-env-json
@@ -50,29 +41,36 @@ def featurise_on(address: str, make_encoder: Callable[[], FrameEncoder]) -> "Sou
     cluster already (`ray.init` with a `runtime_env` of its own) uses that one.
 
     Args:
-        address: "auto" for the cluster that this machine is part of, "HOST:PORT" of its head, or "ray://HOST:10001"
-            for a Ray client from outside, which needs `pip install 'ray[client]'`.
-        make_encoder: Makes the encoder, once in each process of the pool; it is pickled.
+        address: "auto" for the cluster that this machine is part of, or "HOST:PORT" of its head.
+        make_encoder: Makes the encoder, once in each process that encodes; it is pickled.
 
     Raises:
+        InputError: The address is that of a Ray client, which cannot stream.
         MissingExtraError: Ray is not installed.
     """
-    if importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtraError("Extraction on a cluster", "ray")
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("Work on a cluster", "ray")
+    if address.startswith("ray://"):
+        raise InputError(f"--ray {address}: a Ray client cannot stream; run on the cluster itself (`ray job submit`)")
 
     def featurise(
         films: Iterable[Path],
         encoder: FrameEncoder,
         settings: DecodeConfig,
         *,
-        batch: int = 256,
         on_frames: Callable[[int], None] = lambda frames: None,
     ) -> Iterator[FilmFeatures | FilmEnd]:
-        paths = list(films)
-        if not paths:
+        waiting = deque(films)
+        if not waiting:
             return
-        with _connected(address), _quiet():
-            yield from _Assembly(paths, on_frames).results(_features(paths, encoder, make_encoder, settings, batch))
+        limits = {
+            "fps": settings.fps,
+            "size": encoder.size,
+            "time_limit": settings.time_limit,
+            "memory_limit": int(settings.memory_limit * GIB),
+        }
+        with _connected(address):
+            yield from _Run(waiting, limits, encoder.needs_previous, make_encoder, on_frames).results()
 
     return featurise
 
@@ -98,212 +96,131 @@ def _connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ray Data's own progress and log off the terminal; warnings of its Python code stay."""
-    from ray.data import DataContext
-
-    context, logger = DataContext.get_current(), logging.getLogger("ray.data")
-    wanted = {"enable_progress_bars": False, "print_on_execution_start": False, "target_max_block_size": BLOCK_BYTES}
-    before = {name: getattr(context, name) for name in wanted if hasattr(context, name)}
-    level = logger.level
-    try:
-        for name in before:
-            setattr(context, name, wanted[name])
-        logger.setLevel(logging.ERROR)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(context, name, value)
-        logger.setLevel(level)
-
-
-def _features(
-    films: list[Path],
-    encoder: FrameEncoder,
-    make_encoder: Callable[[], FrameEncoder],
-    settings: DecodeConfig,
-    batch: int,
-) -> Iterator["_Features"]:
-    """Chunks of features as the cluster finishes them, in any order."""
-    import ray
-    from ray.data import ActorPoolStrategy
-
-    resources = ray.cluster_resources()
-    gpus = int(resources.get("GPU", 0))
-    # Shares of a processor differ, so that Ray does not fuse the two steps; together they fit on a single one.
-    decoding = {"num_cpus": 1.0 if gpus else 0.5}
-    encoding = {"num_cpus": 0.0, "num_gpus": 1} if gpus else {"num_cpus": 0.25}
-    most = gpus or max(1, int(resources.get("CPU", 1)))
-    given = [{"film": number, "path": os.fsencode(film.absolute())} for number, film in enumerate(films)]
-    limits = {
-        "fps": settings.fps,
-        "size": encoder.size,
-        "time_limit": settings.time_limit,
-        "memory_limit": int(settings.memory_limit * GIB),
-    }
-    found = (
-        ray.data.from_items(given, override_num_blocks=min(len(given), MOST_BLOCKS))
-        .map_batches(
-            decode,
-            batch_size=1,
-            batch_format="pyarrow",
-            fn_kwargs={"limits": limits, "with_previous": encoder.needs_previous},
-            **decoding,
-        )
-        .map_batches(
-            Encode,
-            batch_size=max(1, batch // CHUNK_FRAMES),
-            batch_format="pyarrow",
-            fn_constructor_args=(make_encoder,),
-            compute=ActorPoolStrategy(min_size=1, max_size=most),
-            **encoding,
-        )
-    )
-    for table in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
-        for row in table.to_pylist():
-            if row["problem"] is not None:
-                raise InputError(f"on a node of the cluster: {row['problem']}")
-            seconds = np.frombuffer(row["seconds"], dtype=np.float64)
-            features = np.frombuffer(row["features"], dtype=np.float32).reshape(len(seconds), -1 if len(seconds) else 0)
-            end = None if row["end"] is None else _end(films[row["film"]], row["end"])
-            yield _Features(row["film"], row["chunk"], features, seconds, end)
-
-
-_ALL = {"film": "int64", "chunk": "int64", "seconds": "large_binary", "end": "string"}
-_CHUNKS = _ALL | {"height": "int64", "width": "int64", "images": "large_binary", "previous": "large_binary"}
-_FEATURES = _ALL | {"features": "large_binary", "problem": "string"}
-
-
-def decode(table: "pa.Table", limits: dict[str, Any], with_previous: bool) -> Iterator["pa.Table"]:
-    """Runs on the cluster: films, by number and path, into one row for each chunk and a last one that says how it went.
-
-    The number of the last row is the count of the film's chunks.
-    """
-    for film in table.to_pylist():
-        last: Image | None = None
-        number = count()
-        for part in decode_films([os.fsdecode(film["path"])], workers=1, **limits):
-            row = {"film": film["film"], "chunk": next(number), "seconds": b""}
-            if isinstance(part, FilmChunk):
-                row |= {"seconds": part.seconds.tobytes(), "images": part.images.tobytes()}
-                row |= {"height": part.images.shape[1], "width": part.images.shape[2]}
-                if with_previous and last is not None:
-                    row["previous"] = last.tobytes()
-                last = part.images[-1]
-            else:
-                row["end"] = json.dumps({name: value for name, value in vars(part).items() if name != "path"})
-            yield _table([row], _CHUNKS)
+def decode(film: Path, limits: dict[str, Any], with_previous: bool) -> Iterator[tuple[FilmChunk | FilmEnd, Any]]:
+    """Runs on the cluster: the chunks of a film, each with the frame before it where that is wanted, and its end."""
+    last: Image | None = None
+    for part in decode_films([film], workers=1, **limits):
+        yield part, last
+        if with_previous and isinstance(part, FilmChunk):
+            last = part.images[-1]
 
 
 class Encode:
-    """Runs on the cluster, one for each encoder: chunks of frames into chunks of features."""
+    """Runs on the cluster, one for each encoder: chunks of frames into their features."""
 
     def __init__(self, make_encoder: Callable[[], FrameEncoder]) -> None:
-        self.problem: str | None = None
+        self._make = make_encoder
+
+    @cached_property
+    def _encoder(self) -> FrameEncoder:
         try:
-            self.encoder = make_encoder()
-        except (InputError, MissingExtraError) as error:
-            self.problem = str(error)
+            return self._make()
+        except MissingExtraError as error:  # cannot be pickled
+            raise InputError(str(error)) from None
 
-    def __call__(self, table: "pa.Table") -> "pa.Table":
-        """Encode all frames of some rows of `decode` together; rows that end a film are passed on."""
-        if self.problem is not None:
-            return _table([{"problem": self.problem}], _FEATURES)
-        rows = table.to_pylist()
-        images: list[Image] = []
-        previous: list[Image | None] = []
-        ends = []
-        for row in rows:
-            chunk, before = _pictures(row, "images"), _pictures(row, "previous")
-            previous += [before[0] if before else None, *chunk][: len(chunk)]
-            images += chunk
-            ends.append(len(images))
-        vectors = np.zeros((0, self.encoder.dim), dtype=np.float32)
-        if images:
-            vectors = self.encoder.encode(images, previous if self.encoder.needs_previous else None)
-        for row, features in zip(rows, np.split(vectors, ends[:-1]), strict=True):
-            row["features"] = np.asarray(features, dtype=np.float32).tobytes()
-        return _table(rows, _FEATURES)
+    def encode(self, given: tuple[FilmChunk | FilmEnd, Image | None]) -> "_Features | FilmEnd":
+        """The features of a chunk; the end of a film is passed on."""
+        part, last = given
+        if isinstance(part, FilmEnd):
+            return part
+        images = list(np.array(part.images))  # writable, as they are where no cluster is
+        before = [last, *images[:-1]] if self._encoder.needs_previous else None
+        return self._encoder.encode(images, before), part.seconds
 
 
-def _pictures(row: dict[str, Any], name: str) -> list[Image]:
-    """The pictures in a column of a row of `decode`, writable."""
-    if row[name] is None:
-        return []
-    return list(np.frombuffer(bytearray(row[name]), dtype=np.uint8).reshape(-1, row["height"], row["width"], 3))
+_Features = tuple[Float[np.ndarray, "frames dim"], Float[np.ndarray, "frames"]]
+"""Of a chunk: features, and their seconds."""
 
 
-def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> "pa.Table":
-    import pyarrow as pa
+@dataclass(eq=False)
+class _Film:
+    """A film on the cluster."""
 
-    types = {name: pa.type_for_alias(kind) for name, kind in columns.items()}
-    return pa.Table.from_pylist(rows, schema=pa.schema(types))
+    path: Path
+    decoding: Any
+    """Ray's generator of its chunks; None at their end."""
+    chunks: list[Any] = field(default_factory=list)
+    """For each chunk in order what Ray calls its features, then those; the film's end comes last."""
+    missing: int = 0
+    """Chunks that are being encoded."""
 
-
-def _end(film: Path, saved: str) -> FilmEnd:
-    end = FilmEnd(path=film, **json.loads(saved))
-    return replace(end, reason=NO_FRAME) if end.ok and not end.frames else end
-
-
-class _Features(NamedTuple):
-    """One chunk of a film, or how the film ended."""
-
-    film: int
-    chunk: int
-    """Which of the film's chunks, from 0; how many there are, for the row that ends it."""
-    features: Float[np.ndarray, "frames dim"]
-    seconds: Float[np.ndarray, "frames"]
-    end: FilmEnd | None
+    def finished(self) -> FilmFeatures | FilmEnd:
+        chunks = self.chunks[:-1]
+        end: FilmEnd = self.chunks[-1]
+        if not end.ok or not chunks:
+            return replace(end, path=self.path, reason=end.reason or NO_FRAME)
+        features, seconds = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        return FilmFeatures(self.path, features, seconds, end.seconds, end.warning)
 
 
-@dataclass
-class _Parts:
-    """What has come of a film so far."""
+class _Run:
+    """Films on their way through the decoders and the encoders of a cluster."""
 
-    chunks: dict[int, _Features] = field(default_factory=dict)
-    end: _Features | None = None
+    def __init__(
+        self,
+        waiting: deque[Path],
+        limits: dict[str, Any],
+        with_previous: bool,
+        make_encoder: Callable[[], FrameEncoder],
+        on_frames: Callable[[int], None],
+    ) -> None:
+        import ray
 
-    @property
-    def complete(self) -> bool:
-        return self.end is not None and len(self.chunks) == self.end.chunk
+        self._ray, self._waiting, self._on_frames = ray, waiting, on_frames
+        resources = ray.cluster_resources()
+        gpus, self._processors = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
+        again = {"max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": "SPREAD"}
+        made = ray.remote(Encode).options(num_cpus=0, num_gpus=1 if gpus else 0, **again)
+        self._encoders = [made.remote(make_encoder) for _ in range(gpus or self._processors)]
+        self._load = [0] * len(self._encoders)
+        start = ray.remote(inspect.unwrap(decode)).options(  # Ray wants a generator, not what checks one's types
+            num_cpus=1, num_returns="streaming", max_retries=-1, _generator_backpressure_num_objects=CHUNKS_AHEAD
+        )
+        self._decode: Callable[[Path], Any] = lambda film: start.remote(film, limits, with_previous)
+        self._films: dict[Any, _Film] = {}
+        """By the generator of their chunks."""
+        self._encoding: dict[Any, tuple[_Film, int, int]] = {}
+        """By what Ray calls the features: the film, which of its chunks, which encoder."""
 
+    def results(self) -> Iterator[FilmFeatures | FilmEnd]:
+        while self._waiting or self._films or self._encoding:
+            while self._waiting and len(self._films) < self._processors:
+                path = self._waiting.popleft()
+                decoding = self._decode(path)
+                self._films[decoding] = _Film(path, decoding)
+            free = len(self._encoding) < (1 + CHUNKS_AHEAD) * len(self._encoders)
+            (ready,), _ = self._ray.wait([*self._encoding, *(self._films if free else ())], fetch_local=False)
+            film = self._decoded(ready) if ready in self._films else self._encoded(ready)
+            if film.decoding is None and not film.missing:
+                yield film.finished()
 
-class _Assembly:
-    """Chunks of many films, in any order, into films; what comes twice, after a retry, counts once."""
+    def _decoded(self, decoding: Any) -> _Film:
+        """A chunk, or the end of all: hand it to the encoder with least to do."""
+        film = self._films[decoding]
+        try:
+            chunk = next(decoding)
+        except StopIteration:
+            film.decoding = None
+            del self._films[decoding]
+            return film
+        least = self._load.index(min(self._load))
+        features = self._encoders[least].encode.remote(chunk)
+        self._encoding[features] = film, len(film.chunks), least
+        film.chunks.append(features)
+        film.missing += 1
+        self._load[least] += 1
+        return film
 
-    def __init__(self, films: list[Path], on_frames: Callable[[int], None]) -> None:
-        self._on_frames = on_frames
-        self._parts = {number: _Parts() for number in range(len(films))}
-
-    def results(self, rows: Iterable[_Features]) -> Iterator[FilmFeatures | FilmEnd]:
-        for row in rows:
-            film = self._parts.get(row.film)
-            if film is None:
-                continue
-            if row.end is not None:
-                film.end = row
-            elif row.chunk not in film.chunks:
-                film.chunks[row.chunk] = row
-                self._on_frames(len(row.seconds))
-            if film.end is not None and film.end.end is not None and not film.end.end.ok:
-                del self._parts[row.film]
-                yield film.end.end
-            elif film.complete:
-                del self._parts[row.film]
-                yield _film(film)
-        if self._parts:
-            raise RuntimeError(f"the cluster gave no answer about {len(self._parts)} of the films")
-
-
-def _film(film: _Parts) -> FilmFeatures:
-    assert film.end is not None
-    assert film.end.end is not None
-    end, chunks = film.end.end, [film.chunks[number] for number in sorted(film.chunks)]
-    return FilmFeatures(
-        end.path,
-        np.concatenate([chunk.features for chunk in chunks]),
-        np.concatenate([chunk.seconds for chunk in chunks]),
-        end.seconds,
-        end.warning,
-    )
+    def _encoded(self, features: Any) -> _Film:
+        film, chunk, encoder = self._encoding.pop(features)
+        try:
+            found = film.chunks[chunk] = self._ray.get(features)
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, InputError):
+                raise InputError(f"on a node of the cluster: {error.cause}") from None
+            raise
+        film.missing -= 1
+        self._load[encoder] -= 1
+        if not isinstance(found, FilmEnd):
+            self._on_frames(len(found[1]))
+        return film

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from gmmformer.errors import InputError, MissingExtraError
+from gmmformer.errors import InputError, MissingExtraError, one_line
 from gmmformer.media.films import DecodeError, DecodeReport
 from gmmformer.media.pool import GIB, Done, LostError, Pool, Worker, tell
 from gmmformer.media.timeline import requested_ticks
@@ -124,7 +124,9 @@ def decode_films(
                         reason = f"needs more than the {gib} of memory that a film may take"
                         yield FilmEnd(path=path, reason=reason, frames=frames)
                     case Done(why=why):
-                        raise RuntimeError(f"{path}: decoding it failed: {why}")
+                        last = (why.strip().splitlines() or ["it gave no reason"])[-1]
+                        reason = f"crashes the decoder ({one_line(last)})"
+                        yield FilmEnd(path=path, reason=reason, frames=frames)
                     case pictures, chunk:
                         if time_limit is None:
                             worker.limit = BASE_TIME + TIME_PER_PICTURE * pictures

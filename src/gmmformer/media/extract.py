@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,13 +27,10 @@ from gmmformer.files import locked, read_json, recover, swapped_whole, write_tex
 from gmmformer.media.annotations import Annotation
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.encoders import FrameEncoder, TextEncoder
-from gmmformer.media.featurise import FilmFeatures, featurise
+from gmmformer.media.featurise import FilmFeatures, Source, featurise
 from gmmformer.media.films import DecodeError, find_films, fingerprint, path_text, printable
 from gmmformer.media.report import ExtractReport, ExtractStatus, FilmFailure, FilmRecord, read_film_records
 from gmmformer.media.text_data import check_annotations, write_text_data
-
-Source = Callable[..., Iterator[FilmFeatures | FilmEnd]]
-"""Called like `featurise`: where films become features, here or on a cluster."""
 
 
 @dataclass

@@ -31,6 +31,10 @@ class FilmFeatures(NamedTuple):
     """What is odd about the film."""
 
 
+Source = Callable[..., Iterator[FilmFeatures | FilmEnd]]
+"""Called like `featurise`: where films become features, here or on a cluster."""
+
+
 def featurise(
     films: Iterable[Path],
     encoder: FrameEncoder,

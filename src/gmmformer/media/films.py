@@ -64,7 +64,7 @@ class DecodeReport:
         self.packet_errors = self.frames_decoded = self.packets = 0
 
 
-def printable(path: str | os.PathLike[str]) -> str:
+def printable(path: str | bytes | os.PathLike[str]) -> str:
     r"""A path as one line of plain text: line breaks, control characters and bytes that are no UTF-8 are escaped.
 
     >>> print(printable("a\nfilm.mp4"))
@@ -76,7 +76,7 @@ def printable(path: str | os.PathLike[str]) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def path_text(path: str | os.PathLike[str]) -> str:
+def path_text(path: str | bytes | os.PathLike[str]) -> str:
     """A path as UTF-8 text, for JSON; bytes that are none become backslash escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ LONGEST_SENTENCE = 10_000
 """Characters; the rest is no sentence."""
 
 
+@runtime_checkable
 class Embedder(Protocol):
     """Puts films and sentences into one space, where the score of a clip is an inner product."""
 
@@ -52,7 +53,7 @@ class Embedder(Protocol):
         """Width of a feature row."""
         ...
 
-    def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
+    def embed_windows(self, features: Sequence[Float[np.ndarray, "_rows width"]]) -> Float[Tensor, "windows clips dim"]:
         """The vectors of each window's clips, in float32, none longer than 1."""
         ...
 
@@ -85,7 +86,7 @@ class ModelEmbedder:
         self.window_rows = config.max_ctx_l
 
     @torch.inference_mode()
-    def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
+    def embed_windows(self, features: Sequence[Float[np.ndarray, "_rows width"]]) -> Float[Tensor, "windows clips dim"]:
         """See `Embedder.embed_windows`."""
         return self.model.encode_video(features).cpu()
 
@@ -100,7 +101,7 @@ class ModelEmbedder:
         return self.embed_tokens(self.text.encode(list(sentences)))
 
     @torch.inference_mode()
-    def embed_tokens(self, tokens: Sequence[Float[np.ndarray, "tokens dim"]]) -> Float[np.ndarray, "queries dim"]:
+    def embed_tokens(self, tokens: Sequence[Float[np.ndarray, "_tokens width"]]) -> Float[np.ndarray, "queries dim"]:
         """A unit vector for each sentence that is given by its token features.
 
         Raises:
@@ -119,7 +120,7 @@ class DualEmbedder:
         self.clips, self.window_rows = clips, window_rows
         self.fingerprint = _digest(f"dual {identity} {clips} {window_rows}".encode())
 
-    def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
+    def embed_windows(self, features: Sequence[Float[np.ndarray, "_rows width"]]) -> Float[Tensor, "windows clips dim"]:
         """See `Embedder.embed_windows`."""
         lengths = np.array([len(rows) for rows in features])
         rows = l2_normalise(np.concatenate(features, dtype=np.float32))
@@ -167,7 +168,7 @@ class MixedEmbedder:
         told = [first.fingerprint, second.fingerprint, mix, *((part.start, part.stop) for part in columns)]
         self.fingerprint = _digest(repr(told).encode())
 
-    def embed_windows(self, features: Sequence[Float[np.ndarray, "rows dim"]]) -> Float[Tensor, "windows clips dim"]:
+    def embed_windows(self, features: Sequence[Float[np.ndarray, "_rows width"]]) -> Float[Tensor, "windows clips dim"]:
         """See `Embedder.embed_windows`."""
         parts = [
             weight * part.embed_windows([rows[:, columns] for rows in features])

@@ -2,12 +2,10 @@
 
 import os
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self, overload
+from typing import overload
 
 import numpy as np
 from jaxtyping import Float
@@ -37,8 +35,7 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 class Library:
     """Films that sentences are searched in. Threads may share it; it sees what is added meanwhile.
 
-    `len(library)` are its films, `for film in library` gives them in the order in which they came, and
-    `"FILMS/trip.mp4" in library` says whether one is there.
+    `len(library)` counts its films, `for film in library` gives them in the order in which they came.
 
     >>> import tempfile
     >>> from gmmformer.config import ModelConfig
@@ -90,22 +87,7 @@ class Library:
         choose_engine(engine)  # a name mistyped makes no library
         if isinstance(model, str | Path):
             model = choose_encoders(model, films=False, running=running)
-        encoders = model if isinstance(model, Encoders) else None
-        embedder = model.embedder if isinstance(model, Encoders) else model
-        settings = Settings(
-            model=embedder.name,
-            fingerprint=embedder.fingerprint,
-            clips=embedder.clips,
-            dim=embedder.dim,
-            window_rows=embedder.window_rows,
-            feature_dim=embedder.feature_dim,
-            dtype=store,
-            overlap=overlap,
-            keep_features=keep_features,
-            identity=uuid.uuid4().hex,
-            recipe=encoders.recipe if encoders else None,
-        )
-        create_library(Path(folder), settings, encoders.model if encoders else None)
+        create_library(Path(folder), model, dtype=store, overlap=overlap, keep_features=keep_features)
         return cls.open(folder, model, engine=engine, running=running)
 
     @classmethod
@@ -151,12 +133,10 @@ class Library:
         self.engine.close()
         self.store.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Library":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __len__(self) -> int:
@@ -218,8 +198,7 @@ class Library:
 
     def embed(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
         """The unit vector of each sentence, for `search_vectors`; errors as for `search`."""
-        checked = checked_sentences(sentences)
-        return self.models.embedder.embed_sentences(checked)
+        return self.models.embedder.embed_sentences(checked_sentences(sentences))
 
     def search_vectors(
         self,
@@ -278,9 +257,13 @@ class Library:
         prune: bool = False,
         retry: bool = False,
         limits: DecodeLimits = DecodeLimits(),
+        ray: str | None = None,
         progress: Progress = silent,
     ) -> IndexReport:
         """Bring the library up to date with films, and folders of films; see `index_films`.
+
+        With `ray`, the address of a Ray cluster, they are decoded and encoded there, see
+        `gmmformer.media.cluster.featurise_on`, and embedded and written here.
 
         Raises:
             InputError: A path does not exist, or the library cannot be written to.
@@ -289,7 +272,11 @@ class Library:
         def source(films: Iterable[Path]) -> Iterator[FilmFeatures | FilmEnd]:
             encoders = self.models.encoders  # loaded only if there is something to do
             decode = DecodeConfig(**vars(limits), fps=encoders.recipe.fps)
-            return featurise(films, encoders.frames, decode)
+            if ray is None:
+                return featurise(films, encoders.frames, decode)
+            from gmmformer.media.cluster import featurise_on
+
+            return featurise_on(ray, encoders.frames_elsewhere())(films, encoders.frames, decode)
 
         with self.writing() as into:
             return index_films(into, _several(paths), source, prune=prune, retry=retry, progress=progress)
@@ -301,6 +288,7 @@ class Library:
         prune: bool = False,
         retry: bool = False,
         limits: DecodeLimits = DecodeLimits(),
+        ray: str | None = None,
         progress: Progress = silent,
         stop: threading.Event | None = None,
     ) -> Iterator[IndexReport]:
@@ -316,9 +304,9 @@ class Library:
             MissingExtraError: watchfiles is not installed.
         """
         quiet = settled_changes(_several(paths), stop)
-        yield self.add(paths, prune=prune, retry=retry, limits=limits, progress=progress)
+        yield self.add(paths, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress)
         for _ in quiet:
-            report = self.add(paths, prune=prune, limits=limits, progress=progress)
+            report = self.add(paths, prune=prune, limits=limits, ray=ray, progress=progress)
             if report.changed:
                 yield report
 
@@ -346,8 +334,7 @@ class Library:
             InputError: The features are not what the model takes, or the library cannot be written to.
         """
         with self.writing() as into:
-            about = (seconds, length, stamp, fingerprint)
-            into.add([embedded_film(into, path, features, *about)])
+            into.add([embedded_film(into, path, features, seconds, length, stamp, fingerprint)])
 
     def remove(self, paths: Paths) -> int:
         """Take films out; how many of these paths were there. `care.compact` gives back their room.
@@ -356,8 +343,8 @@ class Library:
             InputError: The library cannot be written to.
         """
         with self.writing() as into:
-            found = ((path, self.store.film(path)) for path in _several(paths))
-            return into.remove([os.fspath(path) if film is None else film.path for path, film in found])
+            found = {os.fspath(path): self.store.film(path) for path in _several(paths)}
+            return into.remove([path if film is None else film.path for path, film in found.items()])
 
     def _checked(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries dim"]:
         queries = np.ascontiguousarray(queries, dtype=np.float32)

@@ -108,7 +108,7 @@ def file_checksum(path: Path) -> int:
     return value
 
 
-def checksum(seed: object, *data: UInt8[np.ndarray, "bytes"]) -> int:
+def checksum(seed: object, *data: UInt8[np.ndarray, "..."]) -> int:
     """CRC-32 of what a record is about and of its bytes, so that a record in a wrong place is noticed too."""
     value = zlib.crc32(repr(seed).encode("utf-8", "backslashreplace"))
     for some in data:
@@ -146,7 +146,7 @@ class MappedPart:
         Raises:
             InputError: The part was cut off, or there is no room for it.
         """
-        from gmmformer.search.guard import guarded
+        from gmmformer.search.kernels import guarded
 
         if self.file < 0:
             return np.empty((self.records, self.width), dtype=np.uint8)

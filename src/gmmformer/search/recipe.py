@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,6 +77,10 @@ class Encoders:
             )
         return own if dual is None or self._one_for_both else SideBySide(own, dual.frames)
 
+    def frames_elsewhere(self) -> Callable[[], FrameEncoder]:
+        """What makes `frames` in another process, of names alone, without the trained model; it can be pickled."""
+        return partial(_made_alike, self._given, self._running, self.frames.identity)
+
     @property
     def _one_for_both(self) -> bool:
         """Whether the trained model looks at the dual encoder's own frame features."""
@@ -114,6 +118,19 @@ class Encoders:
             )
         self._identities[role] = encoder.identity
         return encoder
+
+
+def _made_alike(recipe: Recipe, running: Running, identity: str) -> FrameEncoder:
+    dual = None if recipe.dual_encoder is None else dual_encoder(recipe.dual_encoder, running)
+    own = frame_encoder(recipe.video_encoder, running) if recipe.trained and recipe.video_encoder else None
+    if own is None:
+        assert dual is not None
+        made = dual.frames
+    else:
+        made = own if dual is None or recipe.video_encoder == recipe.dual_encoder else SideBySide(own, dual.frames)
+    if made.identity != identity:
+        raise InputError(f"{made.name}: is {made.identity} there, but {identity} here; bring both to one version")
+    return made
 
 
 class SideBySide:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from gmmformer.errors import InputError
@@ -111,7 +112,7 @@ class Settings:
             raise InputError(f"{self.clips:,} clips of {self.dim:,} numbers are more than a library takes for a window")
         _ = self.format
 
-    @property
+    @cached_property
     def format(self) -> VectorFormat:
         """How a window's vectors lie on disk."""
         return VectorFormat(dtype=self.dtype, clips=self.clips, dim=self.dim)

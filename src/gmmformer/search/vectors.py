@@ -32,8 +32,8 @@ _NUMPY = {"int8": "int8", "bf16": "uint16", "float32": "float32"}
 class Records(NamedTuple):
     """Some windows as they lie on disk, byte for byte."""
 
-    vectors: UInt8[np.ndarray, "windows bytes"]
-    heads: UInt8[np.ndarray, "windows bytes"]
+    vectors: UInt8[np.ndarray, "records vector_bytes"]
+    heads: UInt8[np.ndarray, "records head_bytes"]
     """What the numbers of an int8 window mean; no bytes where vectors are stored as they are."""
     part: MappedPart | None = None
     """Where `vectors` are mapped from, if they are."""

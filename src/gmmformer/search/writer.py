@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.files import locked, swapped_whole, synced, unwritable
 from gmmformer.media.films import printable
-from gmmformer.model import Network
 from gmmformer.search.database import (
     DATABASE,
     FEATURES,
@@ -27,12 +27,13 @@ from gmmformer.search.database import (
     records_in,
     rows_of,
 )
+from gmmformer.search.embedding import Embedder
 from gmmformer.search.parts import PATTERN, append, checksum, part_path, truncate
-from gmmformer.search.recipe import MODEL, Models
+from gmmformer.search.recipe import MODEL, Encoders, Models
 from gmmformer.search.settings import Settings
 from gmmformer.search.spans import Timing, Window
 from gmmformer.search.store import Derived, Store
-from gmmformer.search.vectors import Records
+from gmmformer.search.vectors import Dtype, Records
 
 Update = Callable[["Writer", Progress, bool], None]
 """Brings an engine up to date; the last argument says whether from nothing."""
@@ -53,7 +54,7 @@ class NewFilm:
     rows: int
     """Feature rows of the whole film."""
     timing: Timing
-    features: Float[np.ndarray, "rows dim"] | None = None
+    features: Float[np.ndarray, "rows feature_dim"] | None = None
     """Kept in float16 if the library keeps features."""
     stamp: str = ""
     fingerprint: str = ""
@@ -66,28 +67,42 @@ class NewFilm:
             )
 
 
-def create_library(folder: Path, settings: Settings, model: Network | None = None) -> None:
-    """Make an empty library in `folder`, which is made if it is not there; it keeps a copy of `model`.
+def create_library(
+    folder: Path, model: Encoders | Embedder, *, dtype: Dtype, overlap: float, keep_features: bool
+) -> None:
+    """Make an empty library in `folder`, which is made if it is not there; it keeps a copy of a trained model.
 
     Raises:
         InputError: There is something in the way, or the folder cannot be written to.
     """
+    encoders = model if isinstance(model, Encoders) else None
+    embedder = model.embedder if isinstance(model, Encoders) else model
+    trained = encoders.model if encoders else None
+    settings = Settings(
+        model=embedder.name,
+        **{name: getattr(embedder, name) for name in ("fingerprint", "clips", "dim", "window_rows", "feature_dim")},
+        dtype=dtype,
+        overlap=overlap,
+        keep_features=keep_features,
+        identity=uuid.uuid4().hex,
+        recipe=encoders.recipe if encoders else None,
+    )
     if folder.is_file():
         raise InputError(f"{printable(folder)}: is a file; a library is a folder, so choose another name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / DATABASE).exists():
             raise InputError(f"{printable(folder)}: is a library already; open it, or choose another folder")
-        kept = MODEL if model is not None else None  # a model without a database is what a kill left
+        kept = MODEL if trained is not None else None  # a model without a database is what a kill left
         left = [entry.name for entry in folder.iterdir() if not (entry.name.startswith(".") or entry.name == kept)]
         if left:
             raise InputError(
                 f"{printable(folder)}: is not empty ({printable(left[0])} is there); choose a new folder for it"
             )
         with locked(folder, "writing"), explained(folder):
-            if model is not None:
+            if trained is not None:
                 with swapped_whole(folder / MODEL) as beside:
-                    model.save_pretrained(beside)
+                    trained.save_pretrained(beside)
             create_database(folder, *settings.to_json())
             synced(folder)
     except OSError as error:
@@ -324,7 +339,7 @@ def film_checksum(told: tuple[object, ...]) -> int:
 
 
 def window_checksum(
-    film: int | None, window: Window, vectors: UInt8[np.ndarray, "bytes"], heads: UInt8[np.ndarray, "bytes"]
+    film: int | None, window: Window, vectors: UInt8[np.ndarray, "vector_bytes"], heads: UInt8[np.ndarray, "head_bytes"]
 ) -> int:
     """Of a window's vectors, and of whose they are."""
     return checksum((film, *window), vectors, heads)

@@ -1,7 +1,7 @@
 """How films are found: by looking at all of them, at an index, or by asking a server."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -21,6 +21,7 @@ EXACT_UP_TO = 50_000
 NAMES = ("auto", "exact", "ann")
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Finds films; may be shared by threads."""
 

@@ -3,10 +3,10 @@
 Whatever names them, they are scored here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,9 +33,6 @@ LONGEST = 65_536
 GROUP = 2
 """Neighbouring clips that share one vector of an index, their mean: what the index finds is scored clip by clip anyway.
 Half as many vectors take half the memory and half the time to build."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 Nearest = Callable[[Float[np.ndarray, "queries dim"], int], Int[np.ndarray, "queries count"]]
 """The `count` nearest vectors to each query, named as by `vector_ids`, in any order; -1 where there are no more."""
@@ -96,42 +93,34 @@ def best_scores(
     slots: Int[np.ndarray, "slots"],
     firsts: Int[np.ndarray, "slots"] | None = None,
 ) -> Float[np.ndarray, "queries slots"]:
-    """As `Snapshot.score`, on all cores."""
+    """As `Snapshot.score`, on all cores.
+
+    The calling thread begins at once and does not wait for a helper that has not begun when nothing is left to do.
+    """
     threads = torch.get_num_threads()
     piece = max(_LEAST_PIECE, min(_PIECE_BYTES // snapshot.format.vector_bytes, -(-len(slots) // (2 * threads))))
+    pieces = range(0, len(slots), piece)
+    done: dict[int, Float[np.ndarray, "queries some"]] = {}
+    left = iter(pieces)
 
-    def score(first: int) -> Float[np.ndarray, "queries some"]:
-        piece_of_firsts = None if firsts is None else firsts[first : first + piece]
-        return snapshot.score(queries, slots[first : first + piece], piece_of_firsts)
+    def help_out() -> None:
+        for at in left:
+            some = slice(at, at + piece)
+            done[at] = snapshot.score(queries, slots[some], None if firsts is None else firsts[some])
 
-    return np.concatenate(shared_out(score, range(0, len(slots), piece)), axis=1)
+    helpers = min(threads, len(pieces)) - 1
+    asked = [_pool(helpers).submit(help_out) for _ in range(helpers)]
+    help_out()
+    for helper in asked:
+        if not helper.cancel():
+            helper.result()
+    return np.concatenate([done[at] for at in pieces], axis=1)
 
 
 def least_of(k: int, scores: Float[np.ndarray, "films"]) -> float:
     """The k-th best score, or the worst where there are not so many."""
     last = len(scores) - min(k, len(scores))
     return float(np.partition(scores, last)[last])
-
-
-def shared_out(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """What some work makes of each item, on all cores.
-
-    The calling thread begins at once and does not wait for a helper that has not begun when nothing is left to do.
-    """
-    done: dict[int, Result] = {}
-    left = iter(range(len(items)))
-
-    def help_out() -> None:
-        for index in left:
-            done[index] = work(items[index])
-
-    helpers = min(torch.get_num_threads(), len(items)) - 1
-    asked = [_pool(helpers).submit(help_out) for _ in range(helpers)]
-    help_out()
-    for helper in asked:
-        if not helper.cancel():
-            helper.result()
-    return [done[index] for index in range(len(items))]
 
 
 @cache
