@@ -25,6 +25,8 @@ LEAST_COLUMNS = 40
 """Width of a terminal below which help cannot be laid out."""
 BAD_INPUT, CLOSED_PIPE, INTERRUPTED = 2, 1, 130
 _OUTPUT = "the output"
+_EXTRA_OF = {"av": "films", "PIL": "films", "transformers": "films", "faiss": "search", "ray": "ray", "fastapi": "web"}
+"""Packages that are loaded with our own modules, by the extra that brings them."""
 _NO_MEMORY = (
     "can't allocate memory",
     "unable to allocate",
@@ -144,6 +146,8 @@ def _sentence(error: BaseException) -> str | None:
             return f"text that is not in the encoding expected ({one_line(error)}); write it in UTF-8"
         case OSError():
             return _of_the_system(error)
+        case ModuleNotFoundError() if (extra := _EXTRA_OF.get(str(error.name).partition(".")[0])) is not None:
+            return str(MissingExtraError("this command", extra))
         case ImportError() if os.strerror(errno.EMFILE) in str(error):
             return _of_the_system(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         case ImportError() | SystemError() if any(words in str(error).lower() for words in _NO_MEMORY_TO_LOAD):

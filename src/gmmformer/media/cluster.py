@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import logging
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -82,9 +83,12 @@ def _connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    host, _, port = address.rpartition(":")
     try:
+        if host and port.isdigit():  # where nobody listens Ray asks on for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError, ImportError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise InputError(
             f"--ray {address}: no Ray cluster could be reached there ({reason}); start one with `ray start --head`, or "
