@@ -1,12 +1,14 @@
 """Run folders, model folders and published checkpoints, as they are evaluated, converted and gone on with."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fuzz_hunt import Hunt
 from fuzz_material import Spoilt, spoilt, write
+from fuzz_mutations import Weight
 from fuzz_outcomes import Finding, Mother, Outcome, Tree, attempt
 from hypothesis import strategies as st
 
@@ -41,7 +43,9 @@ def test_model_folders(hunt: Hunt, mother: Mother, run: Tree) -> None:
         return case[1], findings
 
     files = spoilt(run, "run/best/model", "run/best/config")
-    hunt(st.tuples(files, st.sampled_from(commands)), use, examples=8)
+    odd = st.builds(Weight, st.integers(0, 10_000), st.sampled_from((math.nan, math.inf, -math.inf)))
+    weights = st.builds(Spoilt, st.just("run/best/model.safetensors"), st.tuples(odd))
+    hunt(st.tuples(files | weights, st.sampled_from((*commands, commands[2]))), use, examples=10)
 
 
 def test_run_folders(hunt: Hunt, mother: Mother, run: Tree) -> None:
