@@ -100,7 +100,7 @@ def test_a_preset_misspelt(name):
         (TrainConfig, {"patience": -1}),
         (RunConfig, {"workers": -1}),
         (RunConfig, {"log_every": 0}),
-        (RunConfig, {"precision": "bf16"}),
+        (RunConfig, {"precision": "bfloat"}),
         (RunConfig, {"save_minutes": 0.0}),
         (NetworkConfig, {"hidden": 10**12}),
         (NetworkConfig, {"hidden": 10**4000}),

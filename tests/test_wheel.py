@@ -97,7 +97,12 @@ def command(request, installed, tmp_path_factory) -> Callable[..., dict[str, tup
     """Runs commands of the wheel with one extra, or none; `.extra` says which."""
     extra = request.param
     asked = [*PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] if extra else ())]
-    kept = closure([Requirement(text) for text in asked]) | {"gmmformer", "pip", "setuptools"}
+    kept = closure([Requirement(text) for text in asked]) | {
+        "gmmformer",
+        "pip",
+        "setuptools",
+        "psutil",
+    }  # Ray brings its own psutil
     hidden = {
         module
         for module, owners in packages_distributions().items()

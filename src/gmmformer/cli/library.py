@@ -162,7 +162,7 @@ def _opened(
                 "zero-shot:NAME"
             )
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        there = set() if missing else set(folder.iterdir())
+        there = set(folder.iterdir()) if folder.is_dir() else set()
         with Library.create(folder, encoders, engine=engine, **given) as made:
             try:
                 yield made

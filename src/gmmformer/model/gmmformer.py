@@ -26,6 +26,7 @@ LENGTH_GROUPS = 4
 class GMMFormer(Network):
     """The network: one vector per sentence; 32 clip vectors and one video vector per video, stored as 32 fused ones.
 
+    >>> import numpy as np
     >>> from gmmformer.model import similarity
     >>> model = GMMFormer(ModelConfig(feature_dim=6, query_dim=5, hidden=8, heads=2, map_size=4, max_ctx_l=10)).eval()
     >>> videos = model.encode_video([np.ones((3, 6)), np.ones((4, 6))])
