@@ -99,7 +99,7 @@ def ours(model: GMMFormer, collection: Collection, workers: int) -> Stages:
         nonlocal queries
         queries = embed_queries(model, collection, SPLIT, workers=workers)
 
-    with room_for(len(captions.video_ids), model) as fused:
+    with room_for(captions, model.config.map_size, model.config.hidden, model.device) as fused:
         return Stages(
             seconds(lambda: embed_videos(model, collection, SPLIT, fused, workers=workers), device),
             seconds(encode, device),

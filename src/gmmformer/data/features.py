@@ -195,7 +195,7 @@ def read_seconds(folder: Path, rows: int) -> Float[np.ndarray, "rows"] | None:
         raise InputError(
             f"{path}: is not a readable NumPy array ({one_line(error)}); write it with numpy.save or remove it"
         ) from error
-    if not isinstance(seconds, np.ndarray) or seconds.shape != (rows,) or seconds.dtype != np.float64:
+    if seconds.shape != (rows,) or seconds.dtype != np.float64:
         raise InputError(f"{path}: must hold one float64 for each of the {rows} rows; write it again or remove it")
     return seconds
 

@@ -108,7 +108,8 @@ def evaluate(
     training = model.training
     model.eval()
     try:
-        with room_for(len(captions.video_ids), model) as stored:
+        vectors = sum(group.vectors for group in model.groups)
+        with room_for(captions, vectors, model.config.hidden, model.device) as stored:
             queries = embed_queries(model, collection, split, workers=workers, progress=progress)
             embed_videos(model, collection, split, stored, workers=workers, progress=progress)
             return evaluate_vectors(queries, stored, captions, model.groups, top=top, started=started)
@@ -188,11 +189,13 @@ def embed_videos(
 
 
 @contextmanager
-def room_for(videos: int, model: Network) -> Iterator[Float[Tensor, "videos vectors hidden"]]:
-    """Room for the vectors of `videos`: on the model's device, or in a mapped temporary file if they are many."""
-    shape = (videos, sum(group.vectors for group in model.groups), model.config.hidden)
+def room_for(
+    captions: Captions, vectors: int, dim: int, device: torch.device | str = "cpu"
+) -> Iterator[Float[Tensor, "videos vectors dim"]]:
+    """Room for the vectors of a split's videos: on `device`, or in a mapped temporary file if they are many."""
+    shape = (len(captions.video_ids), vectors, dim)
     if 4 * int(np.prod(shape)) <= _RESIDENT_BYTES:
-        yield torch.empty(shape, device=model.device)
+        yield torch.empty(shape, device=device)
         return
     with tempfile.TemporaryFile(prefix="gmmformer-") as file:
         yield torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))

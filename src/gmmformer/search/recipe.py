@@ -16,7 +16,7 @@ from gmmformer.cores import read_ahead
 from gmmformer.data import Collection
 from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
-from gmmformer.evaluation import QUERY_BATCH, VIDEO_BATCH, Evaluation, evaluate_vectors
+from gmmformer.evaluation import QUERY_BATCH, VIDEO_BATCH, Evaluation, evaluate_vectors, room_for
 from gmmformer.media.encoders import (
     DualEncoder,
     FrameEncoder,
@@ -305,17 +305,17 @@ def evaluate_encoders(
             f"{wanted}; extract the films with --video-encoder {wanted}"
         )
     names = captions.video_ids
-    fused = torch.empty(len(names), embedder.clips, embedder.dim)
-    batches = [names[first : first + VIDEO_BATCH] for first in range(0, len(names), VIDEO_BATCH)]
-    done = 0
-    for rows in read_ahead(collection.frames.views_of, batches, workers):
-        fused[done : done + len(rows)] = embedder.embed_windows(rows)
-        done += len(rows)
-        progress("videos", done, len(names))
-    sentences = list(captions.sentences)
-    asked = [sentences[first : first + QUERY_BATCH] for first in range(0, len(sentences), QUERY_BATCH)]
-    queries = torch.cat([torch.from_numpy(embedder.embed_sentences(some)) for some in asked])
-    return evaluate_vectors(queries, fused, captions, (VectorGroup(embedder.clips, 1.0),), top=top, started=started)
+    with room_for(captions, embedder.clips, embedder.dim) as fused:
+        batches = [names[first : first + VIDEO_BATCH] for first in range(0, len(names), VIDEO_BATCH)]
+        done = 0
+        for rows in read_ahead(collection.frames.views_of, batches, workers):
+            fused[done : done + len(rows)] = embedder.embed_windows(rows)
+            done += len(rows)
+            progress("videos", done, len(names))
+        sentences = list(captions.sentences)
+        asked = [sentences[first : first + QUERY_BATCH] for first in range(0, len(sentences), QUERY_BATCH)]
+        queries = torch.cat([torch.from_numpy(embedder.embed_sentences(some)) for some in asked])
+        return evaluate_vectors(queries, fused, captions, (VectorGroup(embedder.clips, 1.0),), top=top, started=started)
 
 
 def _checked(encoders: Encoders, films: bool) -> Encoders:

@@ -70,13 +70,12 @@ class RunSettings:
         """
         start = None if preset is None else find_preset(preset)
         network, train = (NetworkConfig(), TrainConfig()) if start is None else (start.network, start.train)
-        known = {field.name: kind for kind in (NetworkConfig, TrainConfig, RunConfig) for field in fields(kind)}
+        kinds = (NetworkConfig, TrainConfig, RunConfig)
+        known = {field.name: kind for kind in kinds for field in fields(kind)}
         for name in settings:
             if name not in known:
                 raise InputError(f"{name}: there is no such setting; {suggest(name, known)}")
-        given = {
-            kind: {name: value for name, value in settings.items() if known[name] is kind} for kind in known.values()
-        }
+        given = {kind: {name: value for name, value in settings.items() if known[name] is kind} for kind in kinds}
         return cls(
             root=collection.root.resolve(),
             collection=collection.name,
