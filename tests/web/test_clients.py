@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from tests_web_helpers import BEARER, BIG, TOKEN, of_a_big_film, opened, patient, raw, served, until
+from tests_web_helpers import BEARER, BIG, TOKEN, of_a_big_film, opened, patient, raw, running, served, until
 
 from gmmformer.search import Library
 from gmmformer.web import ServeConfig, files, guard, server
@@ -64,6 +64,19 @@ def test_a_client_that_reads_nothing_of_a_film_gives_its_place_up(
         client.sendall(GET % b"/media/1")
         until(lambda: "stopped reading" in caplog.text)
         until(lambda: "in_progress 1.0\n" in patient.get(f"{url}/metrics").text)  # the one that asks
+
+
+def test_who_takes_nothing_of_an_answer_is_cut_off_when_the_server_ends(library: Library, tmp_path: Path) -> None:
+    with of_a_big_film(library, tmp_path) as ours, contextlib.ExitStack() as ends:
+        server, url = ends.enter_context(running(ours, ServeConfig(port=0)))
+        server.config.timeout_graceful_shutdown = 1
+        with opened(url) as client:
+            client.sendall(GET % b"/media/1")
+            until(lambda: server.server_state.tasks)
+            (connection,) = server.server_state.connections
+            ends.close()
+            assert connection.transport.get_write_buffer_size() == 0
+            assert not server.server_state.connections
 
 
 def test_more_requests_than_allowed_are_turned_away(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,9 +215,12 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more requests, end streams, give the rest a while."""
+        """Take no more requests, end streams, give the rest a while; who takes nothing of an answer is cut off."""
         self._app.state.services.events.end()
         await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # each is closed in the loop's next turn
 
 
 def address(config: ServeConfig, bound: socket.socket) -> str:
