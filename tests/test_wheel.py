@@ -7,6 +7,7 @@ what that asks for in turn, is all that can be imported.
 import json
 import os
 import re
+import site
 import subprocess
 import sys
 import tomllib
@@ -34,7 +35,9 @@ from importlib.machinery import PathFinder
 class Hiding(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in HIDDEN else super().find_spec(name, path, target)
+        if path is None and name in HIDDEN:  # but what a package brings in a folder of its own, as Ray does, is there
+            path = [folder for folder in sys.path if folder not in SITE]
+        return super().find_spec(name, path, target)
 
 sys.meta_path[:] = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
 """
@@ -97,19 +100,16 @@ def command(request, installed, tmp_path_factory) -> Callable[..., dict[str, tup
     """Runs commands of the wheel with one extra, or none; `.extra` says which."""
     extra = request.param
     asked = [*PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] if extra else ())]
-    kept = closure([Requirement(text) for text in asked]) | {
-        "gmmformer",
-        "pip",
-        "setuptools",
-        "psutil",
-    }  # Ray brings its own psutil
+    kept = closure([Requirement(text) for text in asked]) | {"gmmformer", "pip", "setuptools"}
     hidden = {
         module
         for module, owners in packages_distributions().items()
         if not any(canonicalize_name(owner) in kept for owner in owners)
     }
     hiding = tmp_path_factory.mktemp("hiding")
-    (hiding / "sitecustomize.py").write_text(f"HIDDEN = frozenset({sorted(hidden)!r})\n{HIDING}")
+    (hiding / "sitecustomize.py").write_text(
+        f"SITE = {site.getsitepackages()!r}\nHIDDEN = frozenset({sorted(hidden)!r})\n{HIDING}"
+    )
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (hiding, installed))), "OMP_NUM_THREADS": "1"}
 
     def run(calls: dict[str, list[object]]) -> dict[str, tuple[int, str, str]]:

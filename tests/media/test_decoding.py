@@ -27,10 +27,21 @@ def film(tmp_path_factory, make_film):
     return make_film(folder / "long.mp4", range(250), pictures=pictures, options={"g": "25"})
 
 
+OTHERS = set()
+"""Workers that were there before a test: of a server that other tests in this process still use, say."""
+
+
+@pytest.fixture(autouse=True)
+def others(film):
+    OTHERS.clear()
+    OTHERS.update(children())
+
+
 def children():
-    """The decoding processes of this one; other tests may have left others behind (a resource tracker, say)."""
+    """The decoding processes of a test."""
     pids = [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
-    return [int(pid) for pid in pids if b"gmmformer.media.pool" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    workers = [int(pid) for pid in pids if b"gmmformer.media.pool" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in workers if pid not in OTHERS]
 
 
 def gone(pid, seconds=10):
