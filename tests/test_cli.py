@@ -22,6 +22,7 @@ from gmmformer.data import Collection
 from gmmformer.model import load_model
 
 KEYS = ["R@1", "R@5", "R@10", "R@100", "SumR", "MedR", "MRR", "queries", "videos", "seconds"]
+BESIDE = ["baselines", "left_out", "verdict"]
 SMALL = "--hidden 16 --heads 2 --map-size 4 --max-ctx-l 16 --max-desc-l 8 --batch-size 10 --device cpu --workers 0"
 
 
@@ -91,7 +92,7 @@ def test_evaluate_json_is_one_object_and_nothing_else(minitvr):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert list(found) == KEYS
+    assert list(found) == KEYS + BESIDE
     assert done.stdout.count("\n") == 1
     assert [round(found[key], 2) for key in KEYS[:4]] == [3.25, 13.75, 23.50, 100.00]
     assert (found["queries"], found["videos"]) == (400, 80)
@@ -130,6 +131,7 @@ def test_train_evaluate_resume(tiny_collection, model_folder, tmp_path, capsys):
         "epochs": 1,
         "best_epoch": 0,
         "best_SumR": pytest.approx(epoch["SumR"]),
+        **{name: from_run[name] for name in BESIDE},
     }
 
 
@@ -141,6 +143,7 @@ def test_what_training_prints(tiny_collection, tmp_path, capsys):
     assert lines[2].startswith("all epochs are done: best SumR")
     assert lines[3].split() == ["model", str(tmp_path / "run" / "best")]
     assert lines[4].split() == ["curves", str(tmp_path / "run" / "curves.png")]
+    assert [line.split()[0] for line in lines[5:9]] == ["R@1", "model", "ridge", "chance"]
 
 
 def test_ranks(tiny_collection, model_folder, tmp_path, capsys):

@@ -9,6 +9,8 @@ from gmmformer.errors import InputError, one_line, suggest
 
 Window = Literal["full", "batch"]
 Precision = Literal["auto", "float32", "bf16"]
+Beside = Literal["auto", "all", "none"]
+"""Which baselines are measured beside a model; "auto": those that cost little."""
 Config = TypeVar("Config", bound="NetworkConfig | TrainConfig | RunConfig")
 
 _MOST = 2**63 - 1

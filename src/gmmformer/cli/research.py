@@ -3,22 +3,24 @@
 import json as json_format
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, Suppress, arg
 
 from gmmformer.cli.terminal import bars, report_epoch
-from gmmformer.config import NetworkConfig, RunConfig, TrainConfig, Window
+from gmmformer.config import Beside, NetworkConfig, RunConfig, TrainConfig, Window
 from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
+    from gmmformer.data import Collection
+    from gmmformer.evaluation import Baselines, Metrics
     from gmmformer.training import TrainingEnd
 
 OF_THE_MACHINE = ("device", "workers", "save_minutes")
 """Settings of a run that may differ when it is resumed."""
-_BESIDE_RESUME = ("--resume", "--json", *(f"--{name.replace('_', '-')}" for name in OF_THE_MACHINE))
+_BESIDE_RESUME = ("--resume", "--json", "--baselines", *(f"--{name.replace('_', '-')}" for name in OF_THE_MACHINE))
 
 
 def train(
@@ -29,6 +31,7 @@ def train(
     feature: str | None = None,
     preset: str | None = None,
     resume: Path | None = None,
+    baselines: Beside = "all",
     json: bool = False,
     network: NetworkConfig = NetworkConfig(),
     training: TrainConfig = TrainConfig(),
@@ -47,6 +50,8 @@ def train(
         feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
         preset: Published settings to start from: tvr, activitynet or charades. Other flags change them.
         resume: Run folder to go on with; all settings are its own, but those of the machine.
+        baselines: What is measured beside the model at the end, on the val split: all, none, or auto, which leaves out
+            ridge regression where it would read more than 4 GiB of training features.
         json: Print one JSON object at the end, and nothing else, on stdout.
         network: The size of the network.
         training: The objective, the optimiser, the schedule.
@@ -76,7 +81,7 @@ def train(
         settings = {**vars(network), **vars(training), **vars(run)}
         end = train_run(opened, out, report=report, progress=True, **settings)
     if int(os.environ.get("RANK", "0")) == 0:
-        _report_training(end, json)
+        _report_training(end, baselines, json)
     return 130 if end.stopped == "interrupted" else 0
 
 
@@ -91,6 +96,7 @@ def evaluate(
     mix: float = 0.5,
     window: Window | None = None,
     ranks: Path | None = None,
+    baselines: Beside = "auto",
     json: bool = False,
     device: str = "auto",
     workers: int = 2,
@@ -111,6 +117,8 @@ def evaluate(
         window: "batch" gives the published system's numbers to the last digit, "full" lets an embedding depend on its
             video alone. Default: as the model was trained.
         ranks: File to write a JSON line to for each sentence: its rank, its score, the best videos.
+        baselines: What is measured beside the model: all, none, or auto, which leaves out ridge regression where it
+            would read more than 4 GiB of training features.
         json: Print one JSON object, and nothing else, on stdout.
         device: "auto", "cpu", "cuda" or "mps".
         workers: Threads that read features ahead.
@@ -119,7 +127,6 @@ def evaluate(
             model names it, where it is mixed.
     """
     from gmmformer.data import Collection
-    from gmmformer.evaluation import chance, metrics_table
     from gmmformer.evaluation import evaluate as evaluate_model
     from gmmformer.model import find_device, load_model
 
@@ -140,12 +147,11 @@ def evaluate(
         found = evaluate_model(loaded.to(find_device(device)), opened, split, workers=workers, progress=True, top=top)
     if ranks is not None:
         found.write_ranks(ranks)
-    if json:
-        print(json_format.dumps(found.as_dict()))
-        return 0
     numbers = found.metrics
-    print(f"{opened.name} {split}: {numbers.queries:,} sentences, {numbers.videos:,} videos, {found.seconds:.1f} s")
-    print(metrics_table({"model": numbers, "chance": chance(numbers.videos, numbers.queries)}))
+    if not json:
+        print(f"{opened.name} {split}: {numbers.queries:,} sentences, {numbers.videos:,} videos, {found.seconds:.1f} s")
+    worth = _Worth.of(numbers, opened, split, baselines, workers=workers, trained=not model.startswith("zero-shot:"))
+    print(json_format.dumps({**found.as_dict(), **worth.as_dict()}) if json else worth.table())
     return 0
 
 
@@ -243,16 +249,77 @@ def simulate(
     return 0
 
 
-def _report_training(end: "TrainingEnd", json: bool) -> None:
+@dataclass(frozen=True)
+class _Worth:
+    """What a model is worth: its metrics beside those of chance and of the baselines, and what follows."""
+
+    model: "Metrics"
+    beside: "Baselines"
+    verdict: str
+
+    @classmethod
+    def of(
+        cls,
+        model: "Metrics",
+        collection: "Collection",
+        split: str,
+        which: Beside,
+        *,
+        train_split: str = "train",
+        trained: bool = True,
+        workers: int = 0,
+    ) -> "_Worth":
+        from gmmformer.evaluation import ZERO_SHOT, baselines, verdict
+
+        beside = baselines(collection, split, which=which, train_split=train_split, workers=workers, progress=True)
+        if not trained:  # a dual encoder is its own baseline
+            beside.metrics.pop(ZERO_SHOT, None)
+            return cls(model, beside, "")
+        return cls(model, beside, verdict(model, beside.metrics, collection, train_split))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What --json adds."""
+        return {
+            "baselines": {name: found.as_dict() for name, found in self.beside.metrics.items()},
+            "left_out": list(self.beside.left_out),
+            "verdict": self.verdict,
+        }
+
+    def table(self) -> str:
+        """The table, what is not in it, and, if a baseline is as good as the model, a last line that says so."""
+        from gmmformer.evaluation import chance, metrics_table
+
+        by_chance = chance(self.model.videos, self.model.queries)
+        rows = {"model": self.model, **self.beside.metrics, "chance": by_chance}
+        return "\n".join([metrics_table(rows), *self.beside.left_out, *filter(None, [self.verdict])])
+
+
+def _report_training(end: "TrainingEnd", which: Beside, json: bool) -> None:
     for remark in end.remarks:
         print(f"gmmformer: {remark}", file=sys.stderr)
+    worth = None
+    if not json:
+        print(_end_of_training(end))
+    if end.stopped != "interrupted" and end.metrics is not None:
+        from gmmformer.data import Collection
+        from gmmformer.training import RunSettings
+
+        ran = RunSettings.read(end.run / "config.json")
+        collection = Collection.open(ran.root, ran.collection, feature=ran.feature)
+        worth = _Worth.of(
+            end.metrics, collection, ran.run.val_split, which, train_split=ran.run.train_split, workers=ran.run.workers
+        )
     if json:
         found: dict[str, Any] = {"run": str(end.run), "stopped": end.stopped, "epochs": end.epochs}
-        print(json_format.dumps({**found, "best_epoch": end.best_epoch, "best_SumR": end.best_sum_recall}))
-        return
+        found |= {"best_epoch": end.best_epoch, "best_SumR": end.best_sum_recall}
+        print(json_format.dumps(found | (worth.as_dict() if worth else {})))
+    elif worth:
+        print(worth.table())
+
+
+def _end_of_training(end: "TrainingEnd") -> str:
     if end.stopped == "interrupted":
-        print(f"interrupted; everything is saved. Go on with: gmmformer train --resume {end.run}")
-        return
+        return f"interrupted; everything is saved. Go on with: gmmformer train --resume {end.run}"
     why = "all epochs are done" if end.stopped == "done" else "no better SumR for long"
     best = f"best SumR {end.best_sum_recall or 0:.2f} in epoch {(end.best_epoch or 0) + 1}"
-    print(f"{why}: {best}\nmodel  {end.run / 'best'}\ncurves {end.run / 'curves.png'}")
+    return f"{why}: {best}\nmodel  {end.run / 'best'}\ncurves {end.run / 'curves.png'}"

@@ -1,5 +1,6 @@
 """How good a model is: ranks, recalls, tables and curves."""
 
+from gmmformer.evaluation.baselines import RIDGE, ZERO_SHOT, Baselines, baselines, verdict
 from gmmformer.evaluation.evaluating import (
     QUERY_BATCH,
     VIDEO_BATCH,
@@ -26,11 +27,15 @@ from gmmformer.evaluation.report import metrics_table, plot_curves
 __all__ = [
     "QUERY_BATCH",
     "RECALL_AT",
+    "RIDGE",
     "VIDEO_BATCH",
+    "ZERO_SHOT",
+    "Baselines",
     "Evaluation",
     "Metrics",
     "NotFiniteError",
     "TopVideos",
+    "baselines",
     "chance",
     "embed_queries",
     "embed_videos",
@@ -43,4 +48,5 @@ __all__ = [
     "ranks",
     "room_for",
     "top_videos",
+    "verdict",
 ]

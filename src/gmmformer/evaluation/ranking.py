@@ -1,8 +1,8 @@
 """What a ranking is worth (R@K, SumR, MedR, MRR), and ranks and best videos without the whole score matrix."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,25 @@ class Metrics:
     """MRR, in (0, 1]."""
     queries: int
     videos: int
+
+    NAMES: ClassVar = (*(f"R@{k}" for k in RECALL_AT), "MedR", "MRR", "queries", "videos")
+    """Of what `as_dict` gives, those that `from_dict` needs."""
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Metrics":
+        """The metrics that `as_dict` gave.
+
+        >>> Metrics.from_dict(chance(200, 1000).as_dict()) == chance(200, 1000)
+        True
+        """
+        *recall, median_rank, mean_reciprocal_rank, queries, videos = (saved[name] for name in cls.NAMES)
+        return cls(
+            recall=tuple(recall),
+            median_rank=median_rank,
+            mean_reciprocal_rank=mean_reciprocal_rank,
+            queries=queries,
+            videos=videos,
+        )
 
     @property
     def sum_recall(self) -> float:

@@ -138,8 +138,9 @@ def text_encoder(
     Args:
         name: The hub id or folder of a model that `transformers` knows. BERT, RoBERTa and the like give the hidden
             states of the words, without special tokens, as TVR's and MS-SL's features do; CLIP and SigLIP the projected
-            states of the words (CLIP's end token too, which is its sentence vector); models of sentence-transformers
-            (they have a modules.json) one pooled vector. Or package.module:factory, imported and called.
+            states of the words and, last, the sentence's vector in the space they share with pictures; models of
+            sentence-transformers (they have a modules.json) one pooled vector. Or package.module:factory, imported and
+            called.
         running: Device ("auto" takes CUDA, then MPS, then the CPU), precision, batch and downloads.
         layer: Which hidden states of BERT, RoBERTa and the like: -1 the last; TVR's released features are from -2.
 

@@ -179,7 +179,10 @@ class PretrainedText:
             if self._unit or project is None:
                 return _pooled(model.get_text_features(**inputs))[:, None], one
             starts = ids == (-1 if self._tokenizer.bos_token_id is None else self._tokenizer.bos_token_id)
-            return project(model.text_model(**inputs).last_hidden_state), _at_least_one(mask.bool() & ~starts, mask)
+            kept = mask.bool() & ~starts
+            if self._whole:  # whose last state, of whatever stands there, is the sentence's
+                kept[:, -1] = True
+            return project(model.text_model(**inputs).last_hidden_state), _at_least_one(kept, mask)
         if self._pooling:
             states = model(**inputs).last_hidden_state
             weight = mask[:, :, None].to(states.dtype)

@@ -54,6 +54,8 @@ class TrainingEnd:
     """Counted from 0; None before the first epoch was over."""
     best_sum_recall: float | None
     """None before the first epoch was over."""
+    metrics: Metrics | None = None
+    """Of the best epoch, on the split that chose it, in the first process; None where metrics.jsonl lacks it."""
     remarks: tuple[str, ...] = ()
     """What was put right when the run was gone on with."""
 
@@ -161,6 +163,7 @@ class _Training:
             epochs=last.epoch,
             best_epoch=last.best_epoch,
             best_sum_recall=last.best_sum_recall,
+            metrics=self.folder.metrics_of(last.best_epoch) if self.fabric.is_global_zero else None,
             remarks=tuple(self.folder.remarks),
         )
 

@@ -20,7 +20,7 @@ from gmmformer.config import ModelConfig, NetworkConfig, RunConfig, TrainConfig,
 from gmmformer.config import preset as find_preset
 from gmmformer.data import Collection
 from gmmformer.errors import InputError, one_line, suggest
-from gmmformer.evaluation import RECALL_AT, plot_curves
+from gmmformer.evaluation import RECALL_AT, Metrics, plot_curves
 from gmmformer.files import (
     parsed_json,
     read_bounded,
@@ -292,6 +292,13 @@ class RunFolder:
                     raise self._no_metrics(f"line {number} lacks a number of an epoch")
                 found.append(record)
         return found
+
+    def metrics_of(self, epoch: int | None) -> Metrics | None:
+        """How good the model was after an epoch, as metrics.jsonl has it; None if it does not."""
+        for record in self.epochs():
+            if record["epoch"] == epoch and all(_is_finite(record.get(name)) for name in Metrics.NAMES):
+                return Metrics.from_dict(record)
+        return None
 
     def _read_metrics(self) -> bytes:
         try:
