@@ -3,8 +3,17 @@ from dataclasses import replace
 
 import pytest
 
-from gmmformer.demo.scenes import Background, Group, Scene
-from gmmformer.demo.sentences import Claim, Companions, claims, full_claim, is_true, worded
+from gmmformer.demo.scenes import (
+    Background,
+    Claim,
+    Companions,
+    Group,
+    Scene,
+    claims,
+    full_claim,
+    is_true,
+    worded,
+)
 
 SQUARE = Group(count=1, size="large", colour="red", shape="square", movement="left")
 CIRCLES = Group(count=2, size="small", colour="blue", shape="circle", movement="waits")

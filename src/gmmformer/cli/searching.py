@@ -88,9 +88,9 @@ def search(
         from gmmformer.search.pictures import cut_hits
 
         failed = 0
-        for one in cut_hits(hits, cut, exact=exact_cut):
-            failed += one.cut is None
-            print(one.clip if one.cut else f"not cut: {one.reason}", file=sys.stderr)
+        for path, error in cut_hits(hits, cut, exact=exact_cut):
+            failed += error is not None
+            print(path if error is None else f"not cut: {error}", file=sys.stderr)
         return 1 if hits and failed == len(hits) else 0
     return 0
 

@@ -20,6 +20,7 @@ from gmmformer.demo.scenes import (
     Scene,
     Shape,
     Size,
+    second_tone,
 )
 
 WIDTH, HEIGHT = 192, 144
@@ -79,10 +80,9 @@ def frames(scene: Scene, seconds: float) -> Iterator[Image]:
 def background(ground: Background) -> Image:
     """The picture that a scene's shapes lie on."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
-    colour = np.array(BACKGROUND_COLOURS[ground.colour], dtype=np.float32)
-    bright = float(colour.mean()) > 100
-    shade = colour * 0.8 if bright else colour + 0.16 * (255 - colour)
-    image: Image = np.rint(colour + _pattern(ground.pattern, x, y)[..., None] * (shade - colour)).astype(np.uint8)
+    colour = BACKGROUND_COLOURS[ground.colour]
+    tone = _pattern(ground.pattern, x, y)[..., None] * (second_tone(colour) - colour)
+    image: Image = np.rint(colour + tone).astype(np.uint8)
     return image
 
 

@@ -14,14 +14,13 @@ from gmmformer.data.progress import Progress
 from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.demo.render import render_films, write_captions
 from gmmformer.demo.world import DEFAULT_FILMS, plan_films
-from gmmformer.evaluation import Evaluation, Metrics, chance, evaluate
+from gmmformer.evaluation import Metrics, chance, evaluate
 from gmmformer.media.annotations import read_annotations
 from gmmformer.media.extract import extract
-from gmmformer.media.frames import frame_at
-from gmmformer.media.report import ExtractStatus, read_film_records
-from gmmformer.media.sheet import RIGHT, Picture, SheetRow, draw_contact_sheet
-from gmmformer.model import Network, load_model, segment_edges
+from gmmformer.media.report import read_film_records
+from gmmformer.model import load_model
 from gmmformer.search import Hit, Library, choose_encoders
+from gmmformer.search.pictures import draw_hits
 from gmmformer.training import EpochEnd, train
 
 COLLECTION = "demo"
@@ -77,7 +76,6 @@ def run_demo(
     """
     plans = plan_films(films, seed)
     say(f"1/5  rendering {len(plans)} short films: coloured shapes that move over patterned backgrounds")
-    (out / "films").mkdir(parents=True, exist_ok=True)
     render_films(
         plans,
         out / "films",
@@ -95,7 +93,7 @@ def run_demo(
         text=ShapeWords(),
         annotations=read_annotations(out / "captions.jsonl"),
         decode=DecodeConfig(),
-        progress=lambda status: _films_read(progress, status),
+        progress=lambda status: progress("films decoded", status.done, status.films),
     )
     say(extracted.table())
 
@@ -105,71 +103,33 @@ def run_demo(
     train(collection, out / "run", report=report, progress=True, seed=seed, **NETWORK, **TRAINING)
 
     say("4/5  evaluating on films that it has not seen")
-    model = load_model(out / "run")
-    found = evaluate(model, collection, "test", top=3)
-    sheet = out / "contact_sheet.png"
-    draw_contact_sheet(_rows(found, collection, model), sheet, title="Sentences, and the films found for them")
+    found = evaluate(load_model(out / "run"), collection, "test")
 
     say("5/5  indexing the films that it has not seen, and searching them")
-    library = out / "library"
-    searches = _indexed_and_searched(library, out / "run", found, collection, progress)
+    film_of = {record.video: str(record.film) for record in read_film_records(collection.frames.folder)}
+    sentences, paths = found.captions.sentences, [film_of[video] for video in found.captions.video_ids]
+    shutil.rmtree(out / "library", ignore_errors=True)
+    searches = []
+    with Library.create(out / "library", choose_encoders(out / "run")) as library:
+        library.add(paths, progress=progress)
+        for sentence in sentences[::11][:3]:
+            began = time.perf_counter()
+            hits = library.search(sentence, k=3)
+            searches.append((sentence, hits, time.perf_counter() - began))
+        drawn = range(0, len(sentences), max(1, len(sentences) // 8))[:8]
+        answers = library.search([sentences[query] for query in drawn], k=3)
+    draw_hits(
+        [(sentences[query], hits) for query, hits in zip(drawn, answers, strict=True)],
+        out / "contact_sheet.png",
+        right=[paths[found.captions.video_of_query[query]] for query in drawn],
+        title="Sentences, and the films found for them",
+    )
     return DemoEnd(
         metrics=found.metrics,
         chance=chance(found.metrics.videos, found.metrics.queries),
         model=out / "run" / "best",
         curves=out / "run" / "curves.png",
-        contact_sheet=sheet,
-        library=library,
-        searches=searches,
+        contact_sheet=out / "contact_sheet.png",
+        library=out / "library",
+        searches=tuple(searches),
     )
-
-
-def _indexed_and_searched(
-    folder: Path, run: Path, found: Evaluation, collection: Collection, progress: Progress, sentences: int = 3
-) -> tuple[tuple[str, list[Hit], float], ...]:
-    """A library of the test films, and some of their sentences searched in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    captions = found.captions
-    film_of = {record.video: record.film for record in read_film_records(collection.frames.folder)}
-    with Library.create(folder, choose_encoders(run)) as library:
-        library.add([film_of[video] for video in captions.video_ids], progress=progress)
-        asked = [captions.sentences[query] for query in range(0, len(captions.sentences), 11)][:sentences]
-        searches = []
-        for sentence in asked:
-            began = time.perf_counter()
-            hits = library.search(sentence, k=3)
-            searches.append((sentence, hits, time.perf_counter() - began))
-    return tuple(searches)
-
-
-def _films_read(progress: Progress, status: ExtractStatus) -> None:
-    progress("films decoded", status.done, status.films)
-
-
-def _rows(found: Evaluation, collection: Collection, model: Network, count: int = 8) -> list[SheetRow]:
-    """The best three films for some sentences, each with the frame in the middle of the clip that won."""
-    captions = found.captions
-    film_of = {record.video: record.film for record in read_film_records(collection.frames.folder)}
-    step = max(1, len(captions.caption_ids) // count)
-    rows = []
-    for query in range(0, len(captions.caption_ids), step)[:count]:
-        pictures = []
-        for rank, (video, clip) in enumerate(
-            zip(found.top.videos[query].tolist(), found.top.clips[query].tolist(), strict=True)
-        ):
-            name = captions.video_ids[video]
-            second = _middle(collection, name, clip, model.config.map_size)
-            right = video == captions.video_of_query[query]
-            image = frame_at(film_of[name], second, size=144).image
-            caption = f"{rank + 1}. {name}  {int(second) // 60}:{int(second) % 60:02d}"
-            pictures.append(Picture(image=image, caption=caption, colour=RIGHT if right else None))
-        rows.append(SheetRow(sentence=captions.sentences[query], pictures=pictures))
-    return rows
-
-
-def _middle(collection: Collection, video: str, clip: int, clips: int) -> float:
-    """The second in the middle of a clip."""
-    seconds = collection.frames.seconds_of(video)
-    assert seconds is not None
-    edges = segment_edges(len(seconds), clips)
-    return float(seconds[(edges[clip] + max(edges[clip], edges[clip + 1] - 1)) // 2])

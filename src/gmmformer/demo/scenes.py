@@ -1,8 +1,12 @@
-"""What can be seen in a scene of the demo's films: its words, and which of them go together."""
+"""What can be seen in a scene of the demo's films, and sentences about it: what they claim, where it is true."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Float
 
 Shape = Literal["circle", "square", "triangle", "star", "ring", "cross"]
 Size = Literal["small", "large"]
@@ -93,6 +97,12 @@ class Scene:
     """Where the main shapes are in the room they have, across and down, 0 to 1; a movement overrides its own axis."""
 
 
+def second_tone(colour: Colour) -> Float[np.ndarray, "3"]:
+    """The other colour of a background's pattern: darker than a bright one, brighter than a dark one."""
+    tone = np.array(colour, dtype=np.float32)
+    return np.asarray(tone * 0.8 if tone.mean() > 100 else tone + 0.16 * (255 - tone))
+
+
 def stands_out(colour: str, background: str) -> bool:
     """Whether shapes of one colour are easily seen on a background of another.
 
@@ -116,3 +126,161 @@ def possible(scene: Scene) -> bool:
     if waiting is not None and (waiting.shape == main.shape or waiting.size != "small" or waiting.movement != "waits"):
         return False
     return all(stands_out(group.colour, scene.background.colour) for group in groups)
+
+
+Topic = tuple[int, str, Shape, Movement]
+"""What every sentence says of the shapes it is about: count, colour, shape, movement."""
+
+_COUNT_WORDS = {2: "two", 3: "three"}
+_PLURALS: Mapping[Shape, str] = {
+    "circle": "circles",
+    "square": "squares",
+    "triangle": "triangles",
+    "star": "stars",
+    "ring": "rings",
+    "cross": "crosses",
+}
+_SIZE_WORDS: Mapping[Size, tuple[str, ...]] = {"small": ("small", "little"), "large": ("large", "big")}
+_VERBS: Mapping[Movement, tuple[str, ...]] = {
+    "left": ("move to the left", "slide to the left", "move left"),
+    "right": ("move to the right", "slide to the right", "move right"),
+    "up": ("move up", "rise", "climb"),
+    "down": ("move down", "sink", "descend"),
+    "grows": ("grow", "become larger"),
+    "shrinks": ("shrink", "become smaller"),
+    "spins": ("spin", "rotate"),
+    "blinks": ("blink", "flash"),
+    "waits": ("wait", "stand still", "rest"),
+}
+_GROUNDS: Mapping[Pattern, tuple[str, ...]] = {
+    "plain": ("over a plain {colour} background", "on plain {colour}"),
+    "striped": ("over a striped {colour} background", "over {colour} stripes"),
+    "checkered": ("over a checkered {colour} background", "over {colour} checks"),
+    "dotted": ("over a dotted {colour} background", "over {colour} dots"),
+    "gradient": ("over a background with a {colour} gradient", "over a {colour} gradient"),
+}
+_COLOURLESS_GROUNDS: Mapping[Pattern, tuple[str, ...]] = {
+    "plain": ("over a plain background",),
+    "striped": ("over a striped background", "over stripes"),
+    "checkered": ("over a checkered background", "over checks"),
+    "dotted": ("over a dotted background", "over dots"),
+    "gradient": ("over a background with a gradient", "over a gradient"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companions:
+    """What a sentence claims of the shapes that wait beside those it is about."""
+
+    count: int
+    shape: Shape
+    colour: str | None
+    """None where the sentence does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a sentence claims. Counts are exact; None stands for what it does not say."""
+
+    topic: Topic
+    size: Size | None
+    pattern: Pattern
+    background: str | None
+    companions: Companions | None
+
+
+def full_claim(scene: Scene) -> Claim:
+    """All that can be said of a scene."""
+    main, waiting = scene.main, scene.waiting
+    companions = None
+    if waiting is not None:
+        companions = Companions(count=waiting.count, shape=waiting.shape, colour=waiting.colour)
+    return Claim(
+        topic=topic(main),
+        size=None if main.movement in RESIZED else main.size,
+        pattern=scene.background.pattern,
+        background=scene.background.colour,
+        companions=companions,
+    )
+
+
+def topic(group: Group) -> Topic:
+    """What every sentence about a group says of it."""
+    return (group.count, group.colour, group.shape, group.movement)
+
+
+def topics(scene: Scene) -> tuple[Topic, ...]:
+    """All topics of sentences that can be true of a scene: waiting shapes may be what a sentence is about."""
+    return (topic(scene.main),) if scene.waiting is None else (topic(scene.main), topic(scene.waiting))
+
+
+def is_true(claim: Claim, scene: Scene) -> bool:
+    """Whether all of a claim holds in a scene, whichever of the scene's groups it takes for its own."""
+    if claim.pattern != scene.background.pattern or claim.background not in (None, scene.background.colour):
+        return False
+    pairs = [(scene.main, scene.waiting), (scene.waiting, scene.main)]
+    return any(_fits(claim, own) and _accompanies(claim.companions, other) for own, other in pairs)
+
+
+def claims(scene: Scene, rng: random.Random) -> Iterator[Claim]:
+    """Claims that are true of a scene, from one that leaves details out to the one that leaves out nothing."""
+    whole = full_claim(scene)
+    for _ in range(3):
+        companions = whole.companions
+        if companions is not None:
+            colour = companions.colour if rng.random() < 0.5 else None
+            companions = replace(companions, colour=colour) if rng.random() < 0.7 else None
+        yield replace(
+            whole,
+            size=whole.size if rng.random() < 0.8 else None,
+            background=whole.background if rng.random() < 0.5 else None,
+            companions=companions,
+        )
+    yield whole
+
+
+def worded(claim: Claim, rng: random.Random) -> str:
+    """A sentence that says what is claimed, nothing more or less, in one of several wordings."""
+    count, colour, shape, movement = claim.topic
+    one = count == 1
+    size = [] if claim.size is None else [rng.choice(_SIZE_WORDS[claim.size])]
+    subject = _counted(count, [*size, colour], shape)
+    verb = rng.choice(_VERBS[movement])
+    if claim.background is None:
+        ground = rng.choice(_COLOURLESS_GROUNDS[claim.pattern])
+    else:
+        ground = rng.choice(_GROUNDS[claim.pattern]).format(colour=claim.background)
+    sentence = f"{subject} {_third_person(verb) if one else verb} {ground}"
+    others = claim.companions
+    if others is None:
+        return sentence
+    beside = _counted(others.count, [] if others.colour is None else [others.colour], others.shape)
+    if movement == "waits":
+        return f"{sentence} beside {beside}"
+    verb = rng.choice(_VERBS["waits"])
+    return f"{sentence} while {beside} {_third_person(verb) if others.count == 1 else verb}"
+
+
+def _fits(claim: Claim, group: Group | None) -> bool:
+    return group is not None and claim.topic == topic(group) and claim.size in (None, group.size)
+
+
+def _accompanies(companions: Companions | None, group: Group | None) -> bool:
+    if companions is None:
+        return True
+    if group is None or group.movement != "waits":
+        return False
+    same = (companions.count, companions.shape) == (group.count, group.shape)
+    return same and companions.colour in (None, group.colour)
+
+
+def _counted(count: int, adjectives: list[str], shape: Shape) -> str:
+    if count > 1:
+        return " ".join((_COUNT_WORDS[count], *adjectives, _PLURALS[shape]))
+    words = " ".join((*adjectives, shape))
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def _third_person(verb: str) -> str:
+    first, *rest = verb.split()
+    return " ".join((first + ("es" if first.endswith("sh") else "s"), *rest))

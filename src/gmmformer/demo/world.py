@@ -22,9 +22,15 @@ from gmmformer.demo.scenes import (
     Group,
     Movement,
     Scene,
+    Topic,
+    claims,
+    full_claim,
+    is_true,
     possible,
+    topic,
+    topics,
+    worded,
 )
-from gmmformer.demo.sentences import Topic, claims, full_claim, is_true, topic, topics, worded
 from gmmformer.errors import InputError
 
 Split = Literal["train", "val", "test"]

@@ -1,71 +1,72 @@
-"""What a search found, to look at and to take along: a contact sheet, and the moments as clips."""
+"""What a search found, to look at and to take along: a contact sheet, and the moments as files."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from gmmformer.errors import InputError
-from gmmformer.media.cutting import Cut, cut_moment, moment_filename
+from gmmformer.files import written_whole
+from gmmformer.media.cutting import cut_moment, moment_filename
 from gmmformer.media.films import printable
 from gmmformer.media.frames import frame_at
-from gmmformer.media.sheet import Picture, SheetRow, draw_contact_sheet
 from gmmformer.search.hits import Hit, clock
 
 _HEIGHT = 144
 _MOST_PICTURES = 8
+"""In a row."""
+_RIGHT = "#2e9e5b"
 
 
-def draw_hits(answers: Sequence[tuple[str, Sequence[Hit]]], path: Path, *, most: int = _MOST_PICTURES) -> None:
-    """Draw a contact sheet: a row for each sentence, with the frame in the middle of each hit's best clip.
+def draw_hits(
+    answers: Sequence[tuple[str, Sequence[Hit]]], path: Path, *, right: Sequence[str] = (), title: str = ""
+) -> None:
+    """Draw a contact sheet: sentences down the left side, beside each the frames in the middle of its hits' best clips.
 
     Args:
-        answers: Sentences, each with its hits, best first.
+        answers: Sentences, each with its hits, best first; of films that cannot be read any more the place stays empty.
         path: PNG to write.
-        most: Pictures in a row; of films that cannot be read any more the place stays empty.
+        right: Path of the film that each sentence is about, where that is known: its picture is framed.
+        title: Stands above it all.
 
     Raises:
         InputError: There is nothing to draw, or `path` cannot be written to.
     """
-    if not any(hits for _, hits in answers):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(_MOST_PICTURES, max((len(hits) for _, hits in answers), default=0))
+    if not columns:
         raise InputError(
             f"{path}: there is nothing to draw, as nothing was found; ask without --where and --min-length"
         )
-    rows = [
-        SheetRow(sentence=sentence, pictures=[_picture(rank, hit) for rank, hit in enumerate(hits[:most], start=1)])
-        for sentence, hits in answers
-    ]
-    draw_contact_sheet(rows, path)
+    figure = Figure(figsize=(2.6 + 2.3 * columns, 0.5 + 2.0 * len(answers)), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=12, fontweight="bold")
+    grid = figure.subplots(len(answers), columns + 1, squeeze=False, width_ratios=[1.2] + [1] * columns)
+    for number, (places, (sentence, hits)) in enumerate(zip(grid, answers, strict=True)):
+        for place in places:
+            place.set(xticks=[], yticks=[])
+            place.spines[:].set_visible(False)
+        places[0].text(0.0, 0.5, textwrap.fill(_plain(sentence), 30), va="center", ha="left", fontsize=9.5)
+        for rank, (place, hit) in enumerate(zip(places[1:], hits, strict=False), start=1):
+            place.imshow(_frame(hit))
+            caption = f"{rank}. {printable(Path(hit.film.path).name)}\n{clock(hit.start)} - {clock(hit.end)}"
+            framed = hit.film.path in right[number : number + 1]
+            place.set_xlabel(_plain(caption), fontsize=8, color=_RIGHT if framed else "#444444")
+            if framed:
+                place.spines[:].set(visible=True, color=_RIGHT, linewidth=4)
+    with written_whole(path) as beside:
+        figure.savefig(beside, dpi=110, format="png")
 
 
-def _picture(rank: int, hit: Hit) -> Picture:
-    caption = f"{rank}. {printable(Path(hit.film.path).name)}\n{clock(hit.start)} - {clock(hit.end)}"
-    return Picture(image=_frame(hit), caption=caption)
-
-
-def _frame(hit: Hit) -> UInt8[np.ndarray, "height width 3"] | None:
-    begin, end = hit.clip_spans[int(np.argmax(hit.clip_scores))]
-    try:
-        return frame_at(hit.film.path, float(begin + end) / 2, size=_HEIGHT).image
-    except InputError:
-        return None
-
-
-class CutHit(NamedTuple):
-    """A hit that was to be cut out."""
-
-    hit: Hit
-    clip: Path
-    cut: Cut | None
-    """None if it could not be."""
-    reason: str | None
-    """Why not."""
-
-
-def cut_hits(hits: Sequence[Hit], folder: Path, *, exact: bool | None = None) -> Iterator[CutHit]:
-    """Cut the moments of hits out of their films, one mp4 each; a film that cannot be read costs only its own clip.
+def cut_hits(
+    hits: Sequence[Hit], folder: Path, *, exact: bool | None = None
+) -> Iterator[tuple[Path, InputError | None]]:
+    """Cut the moments of hits out of their films, an mp4 each: where it is, and why there is none where there is none.
 
     Raises:
         InputError: `folder` cannot be made.
@@ -75,8 +76,22 @@ def cut_hits(hits: Sequence[Hit], folder: Path, *, exact: bool | None = None) ->
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder for the clips") from error
     for rank, hit in enumerate(hits, start=1):
-        clip = folder / f"{rank:02d}_{moment_filename(hit.film.path, hit.start, hit.end)}"
+        path = folder / f"{rank:02d}_{moment_filename(hit.film.path, hit.start, hit.end)}"
         try:
-            yield CutHit(hit, clip, cut_moment(hit.film.path, hit.start, hit.end, clip, exact=exact), None)
+            cut_moment(hit.film.path, hit.start, hit.end, path, exact=exact)
+            yield path, None
         except InputError as error:
-            yield CutHit(hit, clip, None, str(error))
+            yield path, error
+
+
+def _frame(hit: Hit) -> UInt8[np.ndarray, "height width 3"]:
+    begin, end = hit.clip_spans[int(np.argmax(hit.clip_scores))]
+    try:
+        return frame_at(hit.film.path, float(begin + end) / 2, size=_HEIGHT).image
+    except InputError:
+        return np.full((90, 120, 3), 230, np.uint8)
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib draws as it stands: no mathematics, nothing unprintable."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text).replace("$", r"\$")
