@@ -1,4 +1,4 @@
-"""The cores that are ours: how many, how threads wait for one another on them, and work that they do ahead."""
+"""The cores that are ours: how many, how threads wait for one another, work that they do ahead, how far work is."""
 
 import math
 import os
@@ -8,6 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """The progress that nobody watches."""
+
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

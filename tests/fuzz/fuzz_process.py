@@ -29,7 +29,7 @@ FILE_BYTES = 1 << 28
 """No command that is tried writes a file as large."""
 
 LOADED = (
-    "gmmformer.cli.library",
+    "gmmformer.cli.films",
     "gmmformer.cli.looking_after",
     "gmmformer.data",
     "gmmformer.demo.encoders",

@@ -17,7 +17,7 @@ from tests_search_helpers import Plain, clustered, compacted, drawn_film, put, r
 
 from gmmformer.errors import InputError
 from gmmformer.search import Library, unchanged, verify
-from gmmformer.search.activity import activity_in
+from gmmformer.search.changes import activity_in
 from gmmformer.search.database import DATABASE, every_table
 from gmmformer.search.engines import ann
 from gmmformer.search.engines import exact as finding

@@ -10,7 +10,7 @@ import pytest
 from tests_web_helpers import patient, served
 
 from gmmformer.search import Library, choose_encoders
-from gmmformer.search.activity import Activity
+from gmmformer.search.changes import Activity
 from gmmformer.web import ServeConfig, catalogue
 
 

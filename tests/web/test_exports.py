@@ -15,7 +15,7 @@ import pytest
 
 from gmmformer.search import Film, Library
 from gmmformer.search.spans import Timing
-from gmmformer.web.exports import Picked, common_rate, exported
+from gmmformer.web.taking import Picked, common_rate, exported
 
 RATES = [24_000 / 1_001, 24.0, 25.0, 30_000 / 1_001, 30.0, 50.0, 60.0]
 NAMES = [

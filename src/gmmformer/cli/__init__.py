@@ -10,11 +10,10 @@ import tyro
 
 from gmmformer.cli import terminal
 from gmmformer.cli.arguments import read_arguments
-from gmmformer.cli.films import demo, extract
-from gmmformer.cli.library import index
+from gmmformer.cli.films import extract, index
 from gmmformer.cli.looking_after import library
 from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
-from gmmformer.cli.searching import search, serve
+from gmmformer.cli.searching import demo, search, serve
 from gmmformer.config import Preset, preset
 
 __all__ = ["COMMANDS", "main"]

@@ -1,16 +1,23 @@
-"""Commands on films: extract, demo."""
+"""Commands that take films in: extract, for training; index, for searching."""
 
 import functools
 import json as json_format
+import shutil
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from gmmformer.cli.terminal import bars, film_bar, telling
-from gmmformer.config import DecodeConfig, Running
+from gmmformer.cli.terminal import bars, film_bar
+from gmmformer.config import DecodeConfig, DecodeLimits, Running
 from gmmformer.errors import InputError
+
+if TYPE_CHECKING:
+    from gmmformer.cores import Progress
+    from gmmformer.search import IndexReport, Library, Writer
 
 NO_VIDEO_ENCODER = (
     "--video-encoder is missing: name what turns frames into features, an image model such as facebook/dinov2-base "
@@ -107,34 +114,218 @@ def extract(
     return 0 if report.records else 1
 
 
-def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527, json: bool = False) -> int:
-    """Render small films, extract, train, evaluate on films not seen, index and search those: gmmformer demo OUT
+def index(
+    library: Positional[Path],
+    films: Positional[tuple[Path, ...]] = (),
+    *,
+    model: str | None = None,
+    mix_in: Annotated[str | None, arg(name="with", metavar="zero-shot:NAME")] = None,
+    mix: float = 0.5,
+    data: Path | None = None,
+    collection: str | None = None,
+    split: str = "test",
+    feature: str | None = None,
+    features_of: Path | None = None,
+    video_encoder: str | None = None,
+    text_encoder: str | None = None,
+    fps: float | None = None,
+    store: Literal["int8", "bf16", "float32"] | None = None,
+    overlap: float | None = None,
+    keep_features: bool | None = None,
+    prune: bool = False,
+    retry: bool = False,
+    watch: bool = False,
+    engine: str = "auto",
+    device: str = "auto",
+    batch_size: int = 32,
+    allow_download: bool = False,
+    trust_encoder: bool = False,
+    ray: str | None = None,
+    json: bool = False,
+    limits: DecodeLimits = DecodeLimits(),
+) -> int:
+    """Make films searchable by sentence: gmmformer index DIR FILMS --model runs/mine
 
-    A few minutes on two cores. Nothing is downloaded.
+    The same command again takes in only what is new or changed; killed, it goes on where it was. The library keeps its
+    model, so that it need not be named again. Films that cannot be read are listed. Exit code 1 if no film is in the
+    library at the end.
 
     Args:
-        out: Folder to work in.
-        films: Films to render.
-        seed: The world of the films, and the training.
-        json: Print one JSON object at the end, and nothing else, on stdout.
+        library: Folder of the library; made if it is not there.
+        films: Film files, and folders to search for them.
+        model: A run, a saved model, a published checkpoint, a hub id; or zero-shot:NAME, a dual encoder such as CLIP
+            as it is. Needed for a new library only.
+        mix_in: A dual encoder to mix into the score of a trained model: zero-shot:NAME.
+        mix: Its share of the score.
+        data: Folder of collections, to index features that are there already instead of films.
+        collection: Name of the collection.
+        split: Caption file whose videos are indexed.
+        feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
+        features_of: Another library, to index the features that it keeps instead of films.
+        video_encoder: What made the features that the model was trained on, where the model does not say: a hub id, a
+            folder, package.module:factory.
+        text_encoder: What made its token features, where the model does not say.
+        fps: Frames per second of film that are looked at. Default: as the model was trained, else 1.
+        store: How vectors are stored, fixed when the library is made. Default: int8, a quarter of float32.
+        overlap: Share of a window that the next one of a long film repeats, fixed likewise. Default: 0.25.
+        keep_features: Keep frame features in 16 bits, so that another model needs no decoding, fixed likewise.
+            Default: yes.
+        prune: Remove films of the library that are gone from the disk.
+        retry: Try again films that failed before and have not changed since; with --watch once, at its start.
+        watch: Do not stop: take in films as they appear in the folders.
+        engine: The address of a Milvus server, http://host:port, to fill it with the library too.
+        device: "auto", "cpu", "cuda" or "mps": where encoders and model run.
+        batch_size: Frames in one forward pass.
+        allow_download: Whether encoders may be fetched from the Hugging Face Hub.
+        trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
+            library or its model names it.
+        ray: Address of a Ray cluster that decodes and encodes the films ("auto": the one running here); this process
+            writes the library.
+        json: Print one JSON object at the end (with --watch: a line after each change), and nothing else, on stdout.
+        limits: What decoding may cost.
     """
-    from gmmformer.cli.searching import print_hits
-    from gmmformer.demo.run import run_demo
-    from gmmformer.evaluation import metrics_table
+    from gmmformer.media.films import find_films
+    from gmmformer.search import is_library, unchanged
 
-    with bars() as progress:
-        end = run_demo(out, films=films, seed=seed, progress=progress, **telling(json))
-    if json:
-        paths = {name: str(getattr(end, name)) for name in ("model", "library", "contact_sheet", "curves")}
-        print(json_format.dumps({**end.metrics.as_dict(), "chance": end.chance.as_dict(), **paths}))
-        return 0
-    print(metrics_table({"model": end.metrics, "chance": end.chance}))
-    times = end.metrics.recall[0] / end.chance.recall[0]
-    print(f"R@1 is {times:.0f} times chance, over {end.metrics.videos} films and {end.metrics.queries} sentences\n")
-    for sentence, hits, seconds in end.searches:
-        print(f'gmmformer search {end.library} "{sentence}" -k 3')
-        print_hits(hits, end.metrics.videos, seconds)
-        print()
-    print(f"what was found   {end.contact_sheet}\ntraining curves  {end.curves}\nthe model        {end.model}")
-    print(f"the library      {end.library}\nto see it in a browser: gmmformer serve {end.library}")
+    check_server(engine)
+    sources = {"FILMS": bool(films), "--data": data is not None, "--features-of": features_of is not None}
+    if sum(sources.values()) != 1:
+        given = " and ".join(name for name, there in sources.items() if there) or "nothing"
+        raise InputError(
+            f"{given} to index: give films and folders after the library, or --data ROOT --collection NAME, or "
+            "--features-of"
+        )
+    fixed = {"store": store, "overlap": overlap, "keep_features": keep_features}
+    chosen: dict[str, Any] = {
+        "mix_in": mix_in,
+        "video_encoder": video_encoder,
+        "text_encoder": text_encoder,
+        "fps": fps,
+        "mix": mix,
+    }
+    chosen["films"] = data is None
+    if not is_library(library):
+        find_films(films)  # a name mistyped makes no library
+    elif films and not watch and engine == "auto" and all(asked is None for asked in (model, *fixed.values())):
+        found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
+        if found is not None:
+            return _told(found.report, library, found.films, found.seconds, json)
+    running = Running(device=device, batch_size=batch_size, allow_download=allow_download, trust_encoder=trust_encoder)
+    with bars() as progress, ExitStack() as open_files:
+        # what is to be taken in is read before a library is made for it
+        take_in = None if films else _features(data, collection, split, feature, features_of, open_files)
+        opened = open_files.enter_context(_opened(library, model, chosen, fixed, running, engine))
+        if take_in is None:
+            return _index_films(opened, films, prune, retry, watch, limits, ray, json, progress)
+        with opened.writing() as into:
+            taken = take_in(into, progress)
+        info = opened.info()
+    told = {"added": taken, "films": info.films, "windows": info.windows}
+    print(json_format.dumps(told) if json else f"{taken:,} added; {library} holds {info.films:,} films")
+    return 0 if info.films else 1
+
+
+def check_server(engine: str) -> None:
+    """Whoever fills an engine names a server; the others are chosen when a library is searched."""
+    if engine != "auto":
+        from gmmformer.search.engines import is_address
+
+        if not is_address(engine):
+            raise InputError(f"--engine {engine}: give the address of a Milvus server such as http://localhost:19530")
+
+
+@contextmanager
+def _opened(
+    folder: Path,
+    model: str | None,
+    chosen: dict[str, Any],
+    fixed: dict[str, Any],
+    running: Running,
+    engine: str,
+) -> Iterator["Library"]:
+    """The library, made if it is not there; whatever was asked for is what it is.
+
+    One that was made, and holds nothing yet when the command is refused, is gone again.
+    """
+    from gmmformer.search import Library, choose_encoders, is_library
+
+    given = {name: value for name, value in fixed.items() if value is not None}
+    encoders = None if model is None else choose_encoders(model, running=running, **chosen)
+    if not is_library(folder):
+        if encoders is None:
+            raise InputError(
+                f"{folder}: there is no library yet; name the model it is to belong to: --model RUN, or --model "
+                "zero-shot:NAME"
+            )
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        there = set(folder.iterdir()) if folder.is_dir() else set()
+        with Library.create(folder, encoders, engine=engine, **given) as made:
+            try:
+                yield made
+            except InputError:
+                with suppress(InputError, OSError), made.writing():
+                    if not made.store.known():
+                        for path in {*folder.iterdir()} - there:
+                            shutil.rmtree(path) if path.is_dir() else path.unlink()
+                        for path in missing:
+                            path.rmdir()
+                raise
+        return
+    with Library.open(folder, encoders, engine=engine, running=running) as opened:
+        ours = opened.settings
+        had = {"store": ours.dtype, "overlap": ours.overlap, "keep_features": ours.keep_features}
+        for name, value in given.items():
+            if had[name] != value:
+                flag = f"--{name.replace('_', '-')}"
+                raise InputError(f"{flag}: {folder} was made with {had[name]}; leave it out, or make a new library")
+        yield opened
+
+
+def _index_films(
+    library: "Library",
+    films: Sequence[Path],
+    prune: bool,
+    retry: bool,
+    watch: bool,
+    limits: DecodeLimits,
+    ray: str | None,
+    json: bool,
+    progress: "Progress",
+) -> int:
+    if not watch:
+        report = library.add(films, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress)
+        info = library.info()
+        return _told(report, library.folder, info.films, info.seconds, json)
+    for report in library.watch(films, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress):
+        print(json_format.dumps(report.as_dict()) if json else report.table(), flush=True)
     return 0
+
+
+def _told(report: "IndexReport", folder: Path, films: int, seconds: float, json: bool) -> int:
+    """Say what was done, and what the library holds now."""
+    print(json_format.dumps(report.as_dict()) if json else report.table())
+    if not json:
+        print(f"{folder} holds {films:,} films, {seconds / 3600:,.1f} hours")
+    return 0 if films else 1
+
+
+def _features(
+    data: Path | None,
+    collection: str | None,
+    split: str,
+    feature: str | None,
+    features_of: Path | None,
+    open_files: ExitStack,
+) -> Callable[["Writer", "Progress"], int]:
+    """Open what is there already; what takes it into a library, and says how many were new."""
+    from gmmformer.data import Collection
+    from gmmformer.search import Library, index_collection, index_library
+
+    if features_of is not None:
+        other = open_files.enter_context(Library.open(features_of))
+        return lambda into, progress: index_library(other.store, into, progress=progress)
+    if data is None or collection is None:
+        raise InputError("--collection is missing: gmmformer index DIR --data ROOT --collection NAME")
+    opened = Collection.open(data, collection, feature=feature)
+    opened.captions(split)
+    return lambda into, progress: index_collection(into, opened, split, progress=progress)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from gmmformer.cli.library import check_server
+from gmmformer.cli.films import check_server
 from gmmformer.cli.terminal import bars
 from gmmformer.errors import InputError
 from gmmformer.media.films import path_text, printable
 from gmmformer.names import composed, folded_path
 
 if TYPE_CHECKING:
-    from gmmformer.data.progress import Progress
+    from gmmformer.cores import Progress
     from gmmformer.search import Library
 
 

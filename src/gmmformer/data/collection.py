@@ -16,8 +16,7 @@ from gmmformer.data.features import FrameFeatures
 from gmmformer.data.text_features import TextFeatures
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import read_json
-from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch
-from gmmformer.model.pooling import concatenated_ranges
+from gmmformer.model.batches import QueryBatch, VideoBatch, concatenated_ranges, query_batch, video_batch
 
 ORIGIN = "extraction.json"
 """File beside features, and beside captions, that says what `gmmformer extract` made them with."""

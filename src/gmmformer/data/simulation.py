@@ -10,8 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from gmmformer.cores import read_ahead, usable_cores
-from gmmformer.data.progress import Progress, silent
+from gmmformer.cores import Progress, read_ahead, silent, usable_cores
 from gmmformer.data.world import SIZES, Plan, Sizes, World, plan_split
 from gmmformer.data.writing import write_captions, write_row_names, write_tokens
 from gmmformer.errors import InputError, suggest

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gmmformer.config import DecodeConfig
-from gmmformer.cores import usable_cores
+from gmmformer.cores import Progress, usable_cores
 from gmmformer.data import Collection
-from gmmformer.data.progress import Progress
 from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.demo.render import render_films, write_captions
 from gmmformer.demo.world import DEFAULT_FILMS, plan_films

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
-    from gmmformer.search.activity import Activity, activity_in
     from gmmformer.search.care import Compacted, compact, verify
-    from gmmformer.search.changes import Failure, IndexReport, Unchanged, unchanged
+    from gmmformer.search.changes import Activity, Failure, IndexReport, Unchanged, activity_in, unchanged
     from gmmformer.search.database import is_library
     from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder
     from gmmformer.search.hits import Hit
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "activity": ["Activity", "activity_in"],
         "care": ["Compacted", "compact", "verify"],
-        "changes": ["Failure", "IndexReport", "Unchanged", "unchanged"],
+        "changes": ["Activity", "Failure", "IndexReport", "Unchanged", "activity_in", "unchanged"],
         "database": ["is_library"],
         "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder"],
         "hits": ["Hit"],

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from gmmformer.data.progress import Progress, silent
+from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
 from gmmformer.search.database import FEATURES, WINDOWS, damaged, every_table, records_in, rows_of

@@ -12,18 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gmmformer.cores import read_ahead
+from gmmformer.cores import Progress, read_ahead, silent
 from gmmformer.data import Collection
-from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.evaluation import VIDEO_BATCH
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.media.films import DecodeError, fingerprint
-from gmmformer.model.batches import see_finite_rows
-from gmmformer.model.pooling import row_norms
-from gmmformer.search.activity import shown
-from gmmformer.search.changes import IndexReport, films_at, glance, vanished_from
+from gmmformer.model.batches import row_norms, see_finite_rows
+from gmmformer.search.changes import IndexReport, films_at, glance, shown, vanished_from
 from gmmformer.search.embedding import ModelEmbedder
 from gmmformer.search.spans import Window, cut, timing
 from gmmformer.search.store import Store

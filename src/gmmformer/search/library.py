@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmmformer.config import DecodeConfig, DecodeLimits, Running
-from gmmformer.data.progress import Progress, silent
+from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise

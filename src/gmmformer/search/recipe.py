@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float, UInt8
 
 from gmmformer.config import ModelConfig, Running
-from gmmformer.cores import read_ahead
+from gmmformer.cores import Progress, read_ahead, silent
 from gmmformer.data import Collection
-from gmmformer.data.progress import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.evaluation import QUERY_BATCH, VIDEO_BATCH, Evaluation, evaluate_vectors, room_for
 from gmmformer.media.encoders import (

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gmmformer.data.progress import Progress, silent
+from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.files import locked, swapped_whole, synced, unwritable
 from gmmformer.media.films import printable

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gmmformer.data.progress import Progress, silent
+from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError, suggest
 from gmmformer.search.engines.ann import AnnIndex, has_faiss, index_of
 from gmmformer.search.engines.exact import Found, search_all

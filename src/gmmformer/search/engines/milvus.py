@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from gmmformer.data.progress import Progress, silent
+from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.search.engines.exact import Found, group_count, grouped, search_all, search_candidates, vector_ids
 from gmmformer.search.engines.milvus_server import Answer, CollectionGoneError, MilvusServer, shown_address
