@@ -19,8 +19,9 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Compiled modules are kept even where the user has switched that off: the hundreds of processes that tests start load them.
 unit: $(VENV)/.test browser
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Damaged and hostile input (`make test` tries a little of it) for MINUTES; ONLY=films tries one kind. Findings: fuzz-findings/.
 fuzz: $(VENV)/.test

@@ -27,6 +27,30 @@ def pytest_report_header() -> str:
     return f"GMMFORMER_TEST_SEED={SEED}"
 
 
+LONGEST = (
+    "media/test_cluster.py",
+    "test_wheel.py",
+    "training/test_loop.py",
+    "search/test_milvus.py",
+    "web/test_serving_from_milvus.py",
+    "search/test_cut_off.py",
+    "cli/test_terminal.py",
+    "web/test_film_work.py",
+    "web/test_server.py",
+    "training/test_processes.py",
+    "media/test_own_encoders.py",
+    "test_cli.py",
+    "search/test_store.py",
+    "search/test_library_cli.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: all wait for a worker that comes to one at the end."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 @pytest.fixture
 def drawn(request: pytest.FixtureRequest) -> np.random.Generator:
     """What a test draws from that is to try something else each time; its seed is printed when the test fails."""

@@ -55,6 +55,12 @@ def test_importing_does_not_import_torch(module):
     assert done.stdout.split() == []
 
 
+def test_looking_at_collections_and_making_one_up_does_not_import_torch():
+    code = "import sys, gmmformer.data.check, gmmformer.data.simulation; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_importing_everything_leaves_the_extras_alone():
     code = """
 import sys, gmmformer

@@ -11,7 +11,7 @@ import site
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
@@ -29,13 +29,15 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = [name for name in PROJECT["optional-dependencies"] if name != "dev"]
 HIDING = """
-import sys
+import os, sys
 from importlib.machinery import PathFinder
 
 class Hiding(PathFinder):
+    hidden = frozenset(os.environ["HIDDEN"].split())
+
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if path is None and name in HIDDEN:  # but what a package brings in a folder of its own, as Ray does, is there
+        if path is None and name in cls.hidden:  # but what a package brings in a folder of its own, as Ray does, is
             path = [folder for folder in sys.path if folder not in SITE]
         return super().find_spec(name, path, target)
 
@@ -43,25 +45,45 @@ sys.meta_path[:] = [Hiding if finder is PathFinder else finder for finder in sys
 """
 
 
-BASE = {"evaluate", "convert", "simulate", "check-data"}
 RUNNING = """
-import contextlib, io, json, sys, traceback
-import gmmformer
-from gmmformer.cli import main
+import contextlib, io, json, os, sys, traceback
+import h5py, huggingface_hub, lightning_fabric, matplotlib, numba, torch._dynamo
+from sitecustomize import Hiding
 
-found = {}
-for name, words in json.load(sys.stdin).items():
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+def run(calls):
+    import gmmformer
+    from gmmformer.cli import main
+
+    found = {"where": (0, gmmformer.__file__, "")}
+    for name, words in calls.items():
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            try:
+                code = main(words)
+            except SystemExit as end:
+                code = end.code
+            except BaseException:
+                code = traceback.print_exc()
+        found[name] = code, out.getvalue(), err.getvalue()
+    return found
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if child == 0:
         try:
-            code = main(words)
-        except SystemExit as end:
-            code = end.code
+            os.environ["HIDDEN"] = " ".join(asked["hidden"])  # for what it starts
+            Hiding.hidden = frozenset(asked["hidden"])
+            with open(asked["answer"], "w") as file:
+                json.dump(run(asked["calls"]), file)
         except BaseException:
-            code = traceback.print_exc()
-    found[name] = code, out.getvalue(), err.getvalue()
-print(json.dumps({**found, "where": (0, gmmformer.__file__, "")}))
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    print("done", flush=True)
 """
-"""All commands in one process: what torch costs to load is paid once."""
+"""What every environment has of others is loaded once, in a process that sees no extra; each runs its commands in a
+fork of it, in which the package itself is still to be imported."""
 
 
 @pytest.fixture(scope="module")
@@ -95,39 +117,47 @@ def closure(wanted: list[Requirement]) -> set[str]:
     return {name for name, _ in found}
 
 
+@pytest.fixture(scope="module")
+def mother(installed, tmp_path_factory) -> Iterator[subprocess.Popen[str]]:
+    """The process that environments are forked from."""
+    folder = tmp_path_factory.mktemp("hiding")
+    (folder / "sitecustomize.py").write_text(f"SITE = {site.getsitepackages()!r}\n{HIDING}")
+    path = os.pathsep.join(map(str, (folder, installed)))
+    variables = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HIDDEN": " ".join(hidden_from(None))}
+    command = [sys.executable, "-c", RUNNING]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=variables, cwd=folder, **pipes) as process:
+        yield process
+        process.communicate()
+
+
 @pytest.fixture(params=[None, *EXTRAS], ids=lambda extra: extra or "none", scope="module")
-def command(request, installed, tmp_path_factory) -> Callable[..., dict[str, tuple[int, str, str]]]:
+def command(request, mother, tmp_path_factory) -> Callable[..., dict[str, tuple[int, str, str]]]:
     """Runs commands of the wheel with one extra, or none; `.extra` says which."""
     extra = request.param
-    asked = [*PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] if extra else ())]
-    kept = closure([Requirement(text) for text in asked]) | {"gmmformer", "pip", "setuptools"}
-    hidden = {
-        module
-        for module, owners in packages_distributions().items()
-        if not any(canonicalize_name(owner) in kept for owner in owners)
-    }
-    hiding = tmp_path_factory.mktemp("hiding")
-    (hiding / "sitecustomize.py").write_text(
-        f"SITE = {site.getsitepackages()!r}\nHIDDEN = frozenset({sorted(hidden)!r})\n{HIDING}"
-    )
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (hiding, installed))), "OMP_NUM_THREADS": "1"}
+    answer = tmp_path_factory.mktemp("answers") / "answer.json"
 
     def run(calls: dict[str, list[object]]) -> dict[str, tuple[int, str, str]]:
         words = {name: list(map(str, call)) for name, call in calls.items()}
-        done = subprocess.run(
-            [sys.executable, "-c", RUNNING],
-            input=json.dumps(words),
-            capture_output=True,
-            text=True,
-            env=variables,
-            cwd=hiding,
-        )
-        assert done.returncode == 0, done.stderr
-        found: dict[str, tuple[int, str, str]] = json.loads(done.stdout)
+        mother.stdin.write(json.dumps({"hidden": hidden_from(extra), "calls": words, "answer": str(answer)}) + "\n")
+        mother.stdin.flush()
+        assert mother.stdout.readline() == "done\n"
+        found: dict[str, tuple[int, str, str]] = json.loads(answer.read_text())
         return found
 
     run.extra = extra  # type: ignore[attr-defined]
     return run
+
+
+def hidden_from(extra: str | None) -> list[str]:
+    """The modules that are not there where only that extra was asked for."""
+    asked = [*PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] if extra else ())]
+    kept = closure([Requirement(text) for text in asked]) | {"gmmformer", "pip", "setuptools"}
+    return sorted(
+        module
+        for module, owners in packages_distributions().items()
+        if not any(canonicalize_name(owner) in kept for owner in owners)
+    )
 
 
 @pytest.fixture(scope="module")

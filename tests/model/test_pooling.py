@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gmmformer.config import ModelConfig
 from gmmformer.model import l2_normalise, pool_segments, segment_edges, video_batch
-from gmmformer.model.batches import concatenated_ranges
+from gmmformer.model.pooling import concatenated_ranges
 
 
 def plain_segments(rows, segments):

@@ -1,12 +1,30 @@
 """Collections on disk: captions, video and text features, and the batches that the network takes."""
 
-from gmmformer.data.captions import Captions, read_captions
-from gmmformer.data.check import check_collection
-from gmmformer.data.collection import Collection, TrainingBatch
-from gmmformer.data.features import FrameFeatures
-from gmmformer.data.report import CheckReport, Problem
-from gmmformer.data.simulation import Simulated, simulate
-from gmmformer.data.text_features import TextFeatures
+from typing import TYPE_CHECKING
+
+from gmmformer.lazy import lazily
+
+if TYPE_CHECKING:
+    from gmmformer.data.captions import Captions, read_captions
+    from gmmformer.data.check import check_collection
+    from gmmformer.data.collection import Collection, TrainingBatch
+    from gmmformer.data.features import FrameFeatures
+    from gmmformer.data.report import CheckReport, Problem
+    from gmmformer.data.simulation import Simulated, simulate
+    from gmmformer.data.text_features import TextFeatures
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "captions": ["Captions", "read_captions"],
+        "check": ["check_collection"],
+        "collection": ["Collection", "TrainingBatch"],
+        "features": ["FrameFeatures"],
+        "report": ["CheckReport", "Problem"],
+        "simulation": ["Simulated", "simulate"],
+        "text_features": ["TextFeatures"],
+    },
+)
 
 __all__ = [
     "Captions",

@@ -103,3 +103,10 @@ def _captions(sentences: dict[str, str]) -> Captions:
         video_ids=tuple(index),
         video_of_query=np.array(video_of_query, dtype=np.int64),
     )
+
+
+def caption_paths(root: Path, name: str) -> dict[str, Path]:
+    """The caption file of each split that is there."""
+    end = ".caption.txt"
+    files = sorted((root / name / "TextData").glob(f"*{end}"))
+    return {path.name[len(name) : -len(end)]: path for path in files if path.name.startswith(name)}

@@ -10,14 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from gmmformer.cores import Progress, silent
-from gmmformer.data.captions import Captions, scan_captions
-from gmmformer.data.collection import caption_paths, feature_of, text_path
-from gmmformer.data.features import check_size, read_row_names, read_seconds, read_shape
+from gmmformer.data.captions import Captions, caption_paths, scan_captions
+from gmmformer.data.features import check_size, feature_of, read_row_names, read_seconds, read_shape
 from gmmformer.data.report import CheckReport, Problem, SplitSummary, Spread, spread
 from gmmformer.data.rows import RowTable, locate_rows, read_frame_names
-from gmmformer.data.text_features import TextFeatures
+from gmmformer.data.text_features import TextFeatures, text_path
 from gmmformer.errors import InputError
-from gmmformer.model.batches import concatenated_ranges, row_norms
+from gmmformer.model.pooling import concatenated_ranges, row_norms
 
 _BLOCK_BYTES = 1 << 26
 _EXAMPLES = 5

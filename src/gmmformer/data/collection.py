@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gmmformer.config import PRESETS, ModelConfig
+from gmmformer.config import ModelConfig
 from gmmformer.cores import read_ahead
-from gmmformer.data.captions import Captions, read_captions
-from gmmformer.data.features import FrameFeatures
-from gmmformer.data.text_features import TextFeatures
+from gmmformer.data.captions import Captions, caption_paths, read_captions
+from gmmformer.data.features import FrameFeatures, feature_of
+from gmmformer.data.text_features import TextFeatures, text_path
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import read_json
-from gmmformer.model.batches import QueryBatch, VideoBatch, concatenated_ranges, query_batch, video_batch
+from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch
+from gmmformer.model.pooling import concatenated_ranges
 
 ORIGIN = "extraction.json"
 """File beside features, and beside captions, that says what `gmmformer extract` made them with."""
@@ -202,42 +203,3 @@ def _origin(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: damaged ({one_line(error)}); remove it, or extract the collection again") from error
-
-
-def feature_of(root: Path, name: str, feature: str | None) -> str:
-    """The folder under FeatureData to read: `feature`, else the published one, else the only one.
-
-    Raises:
-        InputError: It is not there, or there are several.
-    """
-    folder = root / name / "FeatureData"
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: no such folder; ROOT/COLLECTION/FeatureData/FEATURE/feature.bin is where features are expected"
-        )
-    known = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    if feature is None and name in PRESETS and PRESETS[name].feature in known:
-        return PRESETS[name].feature
-    if feature is None and len(known) == 1:
-        return known[0]
-    if not known:
-        raise InputError(
-            f"{folder}: holds no features; put a folder with feature.bin, id.txt, shape.txt, video2frames.txt there"
-        )
-    if feature is None:
-        raise InputError(f"{folder}: holds several kinds of features ({', '.join(known)}); say which with --feature")
-    if feature not in known:
-        raise InputError(f"{folder / feature}: there are no such features; {suggest(feature, known)}")
-    return feature
-
-
-def caption_paths(root: Path, name: str) -> dict[str, Path]:
-    """The caption file of each split that is there."""
-    end = ".caption.txt"
-    files = sorted((root / name / "TextData").glob(f"*{end}"))
-    return {path.name[len(name) : -len(end)]: path for path in files if path.name.startswith(name)}
-
-
-def text_path(root: Path, name: str) -> Path:
-    """Where the text features of ROOT/NAME are expected."""
-    return root / name / "TextData" / f"roberta_{name}_query_feat.hdf5"

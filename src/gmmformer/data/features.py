@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from gmmformer.config import PRESETS
 from gmmformer.data.rows import RowTable, locate_rows, read_frame_names
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import read_bounded
@@ -211,3 +212,30 @@ def _read(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or one_line(error)
         raise InputError(f"{path}: cannot be read ({why}); check its permissions") from error
+
+
+def feature_of(root: Path, name: str, feature: str | None) -> str:
+    """The folder under FeatureData to read: `feature`, else the published one, else the only one.
+
+    Raises:
+        InputError: It is not there, or there are several.
+    """
+    folder = root / name / "FeatureData"
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder; ROOT/COLLECTION/FeatureData/FEATURE/feature.bin is where features are expected"
+        )
+    known = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    if feature is None and name in PRESETS and PRESETS[name].feature in known:
+        return PRESETS[name].feature
+    if feature is None and len(known) == 1:
+        return known[0]
+    if not known:
+        raise InputError(
+            f"{folder}: holds no features; put a folder with feature.bin, id.txt, shape.txt, video2frames.txt there"
+        )
+    if feature is None:
+        raise InputError(f"{folder}: holds several kinds of features ({', '.join(known)}); say which with --feature")
+    if feature not in known:
+        raise InputError(f"{folder / feature}: there are no such features; {suggest(feature, known)}")
+    return feature

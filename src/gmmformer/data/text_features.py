@@ -165,3 +165,8 @@ class _Opened:
             return "are stored in pieces that no sentence needs"
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and is told as such
             return np.asarray(h5py.Dataset(dataset)[()]).astype(np.float32)
+
+
+def text_path(root: Path, name: str) -> Path:
+    """Where the text features of ROOT/NAME are expected."""
+    return root / name / "TextData" / f"roberta_{name}_query_feat.hdf5"

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from gmmformer.config import PRESETS
 from gmmformer.errors import InputError
-from gmmformer.model.batches import concatenated_ranges
+from gmmformer.model.pooling import concatenated_ranges
 
 CONCEPTS_PER_SCENE = 4
 ROWS_PER_SCENE = 10

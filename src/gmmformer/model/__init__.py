@@ -1,20 +1,32 @@
 """The networks, their score and their losses; checkpoints in and out."""
 
-from gmmformer.model.batches import (
-    QueryBatch,
-    VideoBatch,
-    l2_normalise,
-    pool_segments,
-    query_batch,
-    segment_edges,
-    video_batch,
+from typing import TYPE_CHECKING
+
+from gmmformer.lazy import lazily
+
+if TYPE_CHECKING:
+    from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch
+    from gmmformer.model.checkpoints import PublishedCheckpoint, load_model, new_network, read_published
+    from gmmformer.model.devices import find_device, find_precision, tell_cost
+    from gmmformer.model.gmmformer import GMMFormer
+    from gmmformer.model.losses import Losses, objective
+    from gmmformer.model.network import Network
+    from gmmformer.model.pooling import l2_normalise, pool_segments, segment_edges
+    from gmmformer.model.scoring import VectorGroup, VideoEmbeddings, best_of, fuse, products, similarity
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "batches": ["QueryBatch", "VideoBatch", "query_batch", "video_batch"],
+        "checkpoints": ["PublishedCheckpoint", "load_model", "new_network", "read_published"],
+        "devices": ["find_device", "find_precision", "tell_cost"],
+        "gmmformer": ["GMMFormer"],
+        "losses": ["Losses", "objective"],
+        "network": ["Network"],
+        "pooling": ["l2_normalise", "pool_segments", "segment_edges"],
+        "scoring": ["VectorGroup", "VideoEmbeddings", "best_of", "fuse", "products", "similarity"],
+    },
 )
-from gmmformer.model.checkpoints import PublishedCheckpoint, load_model, new_network, read_published
-from gmmformer.model.devices import find_device, find_precision, tell_cost
-from gmmformer.model.gmmformer import GMMFormer
-from gmmformer.model.losses import Losses, objective
-from gmmformer.model.network import Network
-from gmmformer.model.scoring import VectorGroup, VideoEmbeddings, best_of, fuse, products, similarity
 
 __all__ = [
     "GMMFormer",

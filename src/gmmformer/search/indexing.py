@@ -19,7 +19,8 @@ from gmmformer.evaluation import VIDEO_BATCH
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures
 from gmmformer.media.films import DecodeError, fingerprint
-from gmmformer.model.batches import row_norms, see_finite_rows
+from gmmformer.model.batches import see_finite_rows
+from gmmformer.model.pooling import row_norms
 from gmmformer.search.changes import IndexReport, films_at, glance, shown, vanished_from
 from gmmformer.search.embedding import ModelEmbedder
 from gmmformer.search.spans import Window, cut, timing

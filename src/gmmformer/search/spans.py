@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from gmmformer.errors import InputError
 from gmmformer.model import segment_edges
-from gmmformer.model.batches import concatenated_ranges
+from gmmformer.model.pooling import concatenated_ranges
 from gmmformer.search.database import LONGEST, MOST_ROWS
 
 EVEN = 1e-3

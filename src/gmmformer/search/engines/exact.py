@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gmmformer.model.batches import concatenated_ranges
+from gmmformer.model.pooling import concatenated_ranges
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.vectors import STRETCH
 
