@@ -42,7 +42,6 @@ from gmmformer.evaluation.evaluating import embed_queries, embed_videos
 from gmmformer.model import load_model
 from gmmformer.search import Library, ModelEmbedder, NewFilm
 from gmmformer.search.engines import is_address
-from gmmformer.search.engines.milvus import collection_of
 from gmmformer.search.spans import Window, timing
 from gmmformer.search.vectors import DTYPES
 
@@ -217,7 +216,7 @@ def make_index(folder: Path, engine: str, sender: Connection) -> None:
             into.update_engine(anew=True)
         seconds = time.perf_counter() - began
         if is_address(engine):
-            wait_for_index(engine, collection_of(library.settings))
+            wait_for_index(engine, f"gmmformer_{library.settings.identity}")
     done.set()
     watcher.join()
     sender.send(
@@ -345,7 +344,7 @@ def report(
             result["index bytes a video"] = sum(path.stat().st_size for path in folder.glob("ann-*")) / videos
         if is_address(engine) and truth is not None:
             with Library.open(folder) as library:
-                milvus(engine).drop_collection(collection_of(library.settings))
+                milvus(engine).drop_collection(f"gmmformer_{library.settings.identity}")
         print(f"{engine:>8}  " + "  ".join(f"{name} {value:,.4g}" for name, value in result.items()))
         print(json.dumps({"engine": engine, "videos": videos, "dtype": options.dtype, **result}), flush=True)
 

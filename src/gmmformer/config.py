@@ -11,7 +11,7 @@ Window = Literal["full", "batch"]
 Precision = Literal["auto", "float32", "bf16"]
 Beside = Literal["auto", "all", "none"]
 """Which baselines are measured beside a model; "auto": those that cost little."""
-Config = TypeVar("Config", bound="NetworkConfig | TrainConfig | RunConfig")
+Config = TypeVar("Config")
 
 _MOST = 2**63 - 1
 _MOST_FLOAT = 3.4e38
@@ -33,11 +33,11 @@ def config_from(kind: type[Config], saved: object, where: str) -> Config:
     """
     if not isinstance(saved, dict):
         raise InputError(f"{where}: holds no settings by name; write the file again, or restore it from a backup")
-    known = {field.name: field for field in fields(kind)}
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     unknown = sorted(str(name)[:60] for name in saved.keys() - known.keys())
     if unknown:
         raise InputError(f"{where}: unknown setting {unknown[0]!r}; it was written by a newer version or by hand")
-    missing = [n for n, field in known.items() if n not in saved and field.default is MISSING]
+    missing = [n for n, field in known.items() if n not in saved and field.default is field.default_factory is MISSING]
     if missing:
         raise InputError(f"{where}: the setting {missing[0]!r} is missing; restore the file from a backup")
     try:
@@ -57,7 +57,7 @@ def _shown(value: object) -> str:
     return one_line(value, 60) if isinstance(value, int | float | str) else f"({type(value).__name__})"
 
 
-def _as_declared(config: Any) -> None:
+def as_declared(config: Any) -> None:
     """Refuse a value that is not of its setting's type, and a number that is not finite."""
     for name, kind in get_type_hints(type(config)).items():
         value = getattr(config, name)
@@ -66,7 +66,7 @@ def _as_declared(config: Any) -> None:
             if value not in get_args(kind):
                 raise InputError(f"{_flag(name)} {_shown(value)}: {suggest(_shown(value), get_args(kind))}")
         elif not any(_is_a(value, one) for one in kinds):
-            called = " or ".join(_CALLED[one] for one in kinds)
+            called = " or ".join(_CALLED.get(one, "values by name") for one in kinds)
             raise InputError(f"{_flag(name)} {_shown(value)} must be {called}")
         elif isinstance(value, float) and not abs(value) <= _MOST_FLOAT:
             raise InputError(f"{_flag(name)} {_shown(value)} must be a finite number, such as float32 holds")
@@ -76,10 +76,11 @@ def _is_a(value: object, kind: type) -> bool:
     if kind in (int, float):
         whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST
         return whole or (kind is float and isinstance(value, float))
-    return isinstance(value, kind)
+    return isinstance(value, get_origin(kind) or kind)
 
 
-def _at_least(config: Any, name: str, least: int, most: int = _MOST) -> None:
+def at_least(config: Any, name: str, least: int, most: int = _MOST) -> None:
+    """Refuse a number that is out of its bounds."""
     value = getattr(config, name)
     whole = "a whole number of " if isinstance(value, int) else ""
     if not value >= least:
@@ -125,15 +126,15 @@ class NetworkConfig:
     depends on its video alone; "batch" takes the longest video of the batch, as the published system did."""
 
     def __post_init__(self) -> None:
-        _as_declared(self)
+        as_declared(self)
         for name in ("hidden", "heads"):
-            _at_least(self, name, 1)
+            at_least(self, name, 1)
         for name in ("map_size", "max_ctx_l", "max_desc_l"):
-            _at_least(self, name, 1, MOST_POSITIONS)
+            at_least(self, name, 1, MOST_POSITIONS)
         for name in ("input_drop", "drop"):
             _share(self, name)
         for name in ("clip_weight", "frame_weight"):
-            _at_least(self, name, 0, 1)
+            at_least(self, name, 0, 1)
         if not self.clip_weight + self.frame_weight:
             raise InputError("--clip-weight 0 and --frame-weight 0 leave nothing to score by; raise one of them")
         if 68 * self.hidden**2 > MOST_PARAMETERS:  # 17 attention blocks of four square matrices each
@@ -162,7 +163,7 @@ class ModelConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("feature_dim", "query_dim"):
-            _at_least(self, name, 1, MOST_PARAMETERS // self.hidden)
+            at_least(self, name, 1, MOST_PARAMETERS // self.hidden)
         if self.fps is not None:
             _above_zero(self, "fps")
 
@@ -205,12 +206,12 @@ class TrainConfig:
     """Seed of the initial weights, the order of the videos, dropout and the drawn negatives."""
 
     def __post_init__(self) -> None:
-        _as_declared(self)
+        as_declared(self)
         for name in ("batch_size", "epochs", "hard_pool_size"):
-            _at_least(self, name, 1)
+            at_least(self, name, 1)
         weights = ("clip_nce_weight", "video_nce_weight", "diversity_weight", "diversity_alpha", "margin")
         for name in ("patience", "hard_negative_start_epoch", "weight_decay", "seed", *weights):
-            _at_least(self, name, 0)
+            at_least(self, name, 0)
         for name in ("lr", "clip_norm"):
             _above_zero(self, name)
         _share(self, "warmup")
@@ -237,9 +238,9 @@ class RunConfig:
     """The state is saved after every epoch, and within an epoch whenever this many minutes have passed."""
 
     def __post_init__(self) -> None:
-        _as_declared(self)
-        _at_least(self, "workers", 0, MOST_AT_ONCE)
-        _at_least(self, "log_every", 1)
+        as_declared(self)
+        at_least(self, "workers", 0, MOST_AT_ONCE)
+        at_least(self, "log_every", 1)
         _above_zero(self, "save_minutes")
 
 
@@ -259,8 +260,8 @@ class Running:
     """Whether an encoder that is Python code, package.module:factory, may be imported because a file names it."""
 
     def __post_init__(self) -> None:
-        _as_declared(self)
-        _at_least(self, "batch_size", 1)
+        as_declared(self)
+        at_least(self, "batch_size", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,8 +276,8 @@ class DecodeLimits:
     """GiB of memory that decoding one film may take."""
 
     def __post_init__(self) -> None:
-        _as_declared(self)
-        _at_least(self, "decoders", 1, MOST_AT_ONCE)
+        as_declared(self)
+        at_least(self, "decoders", 1, MOST_AT_ONCE)
         for name in ("time_limit", "memory_limit"):
             if getattr(self, name) is not None:
                 _above_zero(self, name)

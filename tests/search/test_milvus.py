@@ -19,7 +19,7 @@ from gmmformer.data import Collection
 from gmmformer.errors import InputError
 from gmmformer.search import Library, ModelEmbedder, NewFilm, verify
 from gmmformer.search.engines import exact as finding
-from gmmformer.search.engines import milvus, milvus_server
+from gmmformer.search.engines import milvus
 from gmmformer.search.spans import Window, timing
 from milvus_servers import Server
 
@@ -117,9 +117,11 @@ def test_new_removed_and_replaced_films(filled: Library, plain: Plain) -> None:
         update(filled)
     held = int(
         filled.engine._look(
-            lambda client, seconds: client.query(  # type: ignore[union-attr]
-                filled.engine._collection, filter="id >= 0", output_fields=["count(*)"], consistency_level="Strong"
-            )
+            "query",
+            filled.engine._collection,
+            filter="id >= 0",
+            output_fields=["count(*)"],
+            consistency_level="Strong",
         )[0]["count(*)"]
     )
     assert held == 4 * len(filled.store.snapshot().windows)
@@ -177,7 +179,7 @@ def test_two_libraries_and_a_copy_of_one(
             with pytest.raises(InputError, match=r"what the server holds .* a copy of the library"):
                 again.search_vectors(queries)
             engine = again.engine
-            engine._look(lambda client, seconds: client.drop_collection(engine._collection))
+            engine._look("drop_collection", engine._collection)
             with pytest.raises(InputError, match=r"what the server holds .*emptied"):
                 again.search_vectors(queries)
             update(again)
@@ -241,7 +243,7 @@ def test_a_server_that_hangs_dies_and_comes_back(
 
 
 def test_where_nothing_listens_it_says_so(tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(milvus_server, "UNKNOWN_PATIENCE", 0.5)
+    monkeypatch.setattr(milvus, "UNKNOWN_PATIENCE", 0.5)
     began = time.monotonic()
     with Library.create(tmp_path / "library", plain, engine="http://ada:secret@127.0.0.1:1/") as library:
         put(library, clustered(30, plain))
@@ -258,7 +260,7 @@ def test_where_nothing_listens_it_says_so(tmp_path: Path, plain: Plain, monkeypa
 
 def test_credentials_come_from_the_address_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GMMFORMER_MILVUS_TOKEN", "key")
-    shown = milvus_server.MilvusServer("http://Example.org", "films")
+    shown = milvus.MilvusServer("http://Example.org", "films")
     assert (shown.address, shown._token) == ("http://example.org:19530", "key")
-    own = milvus_server.MilvusServer("https://ada:p%40ss@[::1]/films", "films")
+    own = milvus.MilvusServer("https://ada:p%40ss@[::1]/films", "films")
     assert (own.address, own._token) == ("https://[::1]:443/films", "ada:p@ss")

@@ -1,61 +1,21 @@
 """What a library is made for, and what makes its vectors; fixed when it is created."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
 
-from gmmformer.errors import InputError
+from gmmformer.config import as_declared, at_least, config_from
+from gmmformer.errors import InputError, shown
 from gmmformer.files import parsed_json
 from gmmformer.search.database import MOST_ROWS
 from gmmformer.search.parts import checksum
 from gmmformer.search.vectors import Dtype, VectorFormat
 
-FPS = 1.0
-"""Frames per second of film that are looked at where the model does not say."""
+FPS, MOST_FPS = 1.0, 1_000
+"""Frames per second of film that are looked at where the model does not say, and at most."""
 _MOST_NUMBERS = 2**26
 """Of a window's vectors, in a library that somebody made: 256 MB of them."""
-
-
-def _name(value: Any) -> bool:
-    return type(value) is str and "\0" not in value
-
-
-def _count(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= MOST_ROWS
-
-
-def _share(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= 1
-
-
-_MAY_BE: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("model", "fingerprint", "dtype"), _name),
-    **dict.fromkeys(("clips", "dim", "window_rows", "feature_dim"), _count),
-    "overlap": _share,
-    "keep_features": lambda value: type(value) is bool,
-    "identity": lambda value: _name(value) and (not value or value.isalnum()),
-    "recipe": lambda value: value is None or type(value) is dict,
-}
-_RECIPE_MAY_BE: dict[str, Callable[[Any], bool]] = {
-    "trained": lambda value: type(value) is bool,
-    **dict.fromkeys(("video_encoder", "text_encoder", "dual_encoder"), lambda value: value is None or _name(value)),
-    "mix": _share,
-    "fps": lambda value: type(value) in (int, float) and 0 < value <= 1_000,
-    "identities": lambda value: type(value) is dict and all(map(_name, value.values())),
-}
-
-
-def _object(value: Any, may_be: dict[str, Callable[[Any], bool]]) -> dict[str, Any]:
-    if type(value) is not dict:
-        raise ValueError("they are no names with values")
-    for name, one in value.items():
-        if name not in may_be or not may_be[name](one):
-            raise ValueError(f"{name[:60]!r} is {str(one)[:60]!r}")
-    if may_be is _RECIPE_MAY_BE and not (value.get("trained") or value.get("dual_encoder")):
-        raise ValueError("its recipe names neither a trained model nor a dual encoder")
-    return dict(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +36,15 @@ class Recipe:
     """Frames per second of film that are looked at."""
     identities: dict[str, str] = field(default_factory=dict)
     """Name and version of each encoder, by role, as the library was made with it."""
+
+    def __post_init__(self) -> None:
+        as_declared(self)
+        _check_texts([self.video_encoder, self.text_encoder, self.dual_encoder, *self.identities.values()])
+        at_least(self, "mix", 0, 1)
+        if not 0 < self.fps <= MOST_FPS:
+            raise InputError(f"--fps {self.fps} must be above 0 and at most {MOST_FPS:,}")
+        if not (self.trained or self.dual_encoder):
+            raise InputError("a recipe names a trained model or a dual encoder; this one does neither")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +75,17 @@ class Settings:
     """What makes its vectors, so that a search can make it again; None if only whoever made the library knows."""
 
     def __post_init__(self) -> None:
+        _ = self.format
+        as_declared(self)
+        _check_texts([self.model, self.fingerprint, self.identity])
+        for name in ("clips", "dim", "window_rows", "feature_dim"):
+            at_least(self, name, 1, MOST_ROWS)
+        if not self.identity.isalnum() and self.identity:
+            raise InputError(f"a library is known by letters and digits, not by {shown(self.identity)}")
         if not 0 <= self.overlap < 1:
             raise InputError(f"--overlap {self.overlap} must be at least 0 and below 1")
-        if self.clips * max(self.dim, 1) > _MOST_NUMBERS:
+        if self.clips * self.dim > _MOST_NUMBERS:
             raise InputError(f"{self.clips:,} clips of {self.dim:,} numbers are more than a library takes for a window")
-        _ = self.format
 
     @cached_property
     def format(self) -> VectorFormat:
@@ -132,10 +107,18 @@ class Settings:
         try:
             if checksum(text) != check:
                 raise ValueError("its checksum differs")
-            values = _object(parsed_json(text), _MAY_BE)
-            recipe = values.pop("recipe", None)
-            return cls(**values, recipe=None if recipe is None else Recipe(**_object(recipe, _RECIPE_MAY_BE)))
+            values = parsed_json(text)
+            if isinstance(values, dict) and values.get("recipe") is not None:
+                values["recipe"] = config_from(Recipe, values["recipe"], "recipe")
+            return config_from(cls, values, "library")
         except (ValueError, TypeError, InputError) as error:
             raise InputError(
                 f"{where}: its settings are damaged ({error}); restore it from a backup, or index the films anew"
             ) from error
+
+
+def _check_texts(texts: Iterable[object]) -> None:
+    """Refuse what can be no name: they are written in tables and looked for as files."""
+    for text in texts:
+        if text is not None and not (isinstance(text, str) and "\0" not in text):
+            raise InputError(f"{shown(text)} is no text without NUL")

@@ -10,8 +10,7 @@ from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError, suggest
 from gmmformer.search.engines.ann import AnnIndex, has_faiss, index_of
 from gmmformer.search.engines.exact import Found, search_all
-from gmmformer.search.engines.milvus import MilvusEngine
-from gmmformer.search.engines.milvus_server import shown_address
+from gmmformer.search.engines.milvus import MilvusEngine, shown_address
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Store
 from gmmformer.search.writer import Writer
