@@ -6,10 +6,9 @@ from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
     from gmmformer.data.captions import Captions, read_captions
-    from gmmformer.data.check import check_collection
+    from gmmformer.data.check import CheckReport, Problem, check_collection
     from gmmformer.data.collection import Collection, TrainingBatch
     from gmmformer.data.features import FrameFeatures
-    from gmmformer.data.report import CheckReport, Problem
     from gmmformer.data.simulation import Simulated, simulate
     from gmmformer.data.text_features import TextFeatures
 
@@ -17,10 +16,9 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "captions": ["Captions", "read_captions"],
-        "check": ["check_collection"],
+        "check": ["CheckReport", "Problem", "check_collection"],
         "collection": ["Collection", "TrainingBatch"],
         "features": ["FrameFeatures"],
-        "report": ["CheckReport", "Problem"],
         "simulation": ["Simulated", "simulate"],
         "text_features": ["TextFeatures"],
     },

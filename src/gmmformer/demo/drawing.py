@@ -40,16 +40,6 @@ Points = Float[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Room:
-    """The part of the frame that a group may be in, in pixels."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Pose:
     """How a group is seen at one time."""
 
@@ -89,7 +79,7 @@ def background(ground: Background) -> Image:
 def pose(scene: Scene, second: float, seconds: float) -> Pose:
     """Where and how the main shapes are at a second of a scene that lasts `seconds`."""
     movement = scene.main.movement
-    room = _main_room(scene)
+    left, top, right, bottom = _main_room(scene)
     across, down = scene.place
     done = second / seconds
     match movement:
@@ -101,7 +91,7 @@ def pose(scene: Scene, second: float, seconds: float) -> Pose:
             down = 1 - done
         case "down":
             down = done
-    x, y = room.left + across * (room.right - room.left), room.top + down * (room.bottom - room.top)
+    x, y = left + across * (right - left), top + down * (bottom - top)
     centres = [(x + right, y + below) for right, below in _offsets(scene.main.count, scene.main.size, movement)]
     match movement:
         case "grows":
@@ -158,29 +148,22 @@ def _offsets(count: int, size: Size, movement: Movement) -> list[tuple[float, fl
             return [(0.0, -rise), (-step, rise), (step, rise)]
 
 
-def _main_room(scene: Scene) -> _Room:
+def _main_room(scene: Scene) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of where the middle of the main shapes may be, in pixels."""
     main = scene.main
     across, down = np.abs(_offsets(main.count, main.size, main.movement)).max(axis=0) + RADII[main.size] + _GAP
-    taken = None if scene.waiting is None else scene.band
-    return _Room(
-        left=across + _BAND * (taken == "left"),
-        top=down + _BAND * (taken == "top"),
-        right=WIDTH - across - _BAND * (taken == "right"),
-        bottom=HEIGHT - down - _BAND * (taken == "bottom"),
+    left, top, right, bottom = (
+        _BAND * (scene.waiting is not None and scene.band == edge) for edge in ("left", "top", "right", "bottom")
     )
+    return across + left, down + top, WIDTH - across - right, HEIGHT - down - bottom
 
 
 def _waiting_centres(count: int, band: Band) -> list[tuple[float, float]]:
     """Where the waiting shapes stand: spread evenly along their edge."""
     shares = [(number + 1) / (count + 1) for number in range(count)]
-    half = _BAND / 2
-    match band:
-        case "top" | "bottom":
-            y = half if band == "top" else HEIGHT - half
-            return [(share * WIDTH, y) for share in shares]
-        case "left" | "right":
-            x = half if band == "left" else WIDTH - half
-            return [(x, share * HEIGHT) for share in shares]
+    if band in ("top", "bottom"):
+        return [(share * WIDTH, _BAND / 2 if band == "top" else HEIGHT - _BAND / 2) for share in shares]
+    return [(_BAND / 2 if band == "left" else WIDTH - _BAND / 2, share * HEIGHT) for share in shares]
 
 
 def _lit(second: float) -> float:

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -14,8 +15,6 @@ from gmmformer.demo import drawing
 from gmmformer.demo.world import FilmPlan
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.files import unwritable, write_text, written_whole
-
-__all__ = ["Rendered", "film_path", "render_film", "render_films", "write_captions"]
 
 _LOOK = 1
 """Raised whenever films of the same plan come out differently, so that those rendered before are replaced."""
@@ -32,11 +31,6 @@ class Rendered(NamedTuple):
     """Films that were there already."""
     removed: int
     """Films of other plans, rendered before, that are gone now."""
-
-
-def film_path(folder: Path, plan: FilmPlan) -> Path:
-    """Where a plan's film lies."""
-    return folder / f"{plan.name}.mp4"
 
 
 def render_film(plan: FilmPlan, path: Path) -> None:
@@ -80,7 +74,7 @@ def render_films(
         MissingExtraError: PyAV is not installed.
     """
     av = _pyav()
-    paths = [film_path(folder, plan) for plan in plans]
+    paths = [folder / f"{plan.name}.mp4" for plan in plans]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         there = {path: _title(av, path) for path in folder.glob("film_*.mp4") if path.is_file()}
@@ -147,16 +141,12 @@ def _encode(av: ModuleType, plan: FilmPlan, path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = drawing.WIDTH, drawing.HEIGHT, "yuv420p"
         stream.codec_context.gop_size = _KEY_FRAME_SECONDS * drawing.FPS
         stream.codec_context.thread_count = 1
-        for number, image in enumerate(_frames(plan)):
+        images = chain.from_iterable(drawing.frames(scene.scene, scene.end - scene.start) for scene in plan.scenes)
+        for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-
-
-def _frames(plan: FilmPlan) -> Iterator[drawing.Image]:
-    for scene in plan.scenes:
-        yield from drawing.frames(scene.scene, scene.end - scene.start)
 
 
 def _fingerprint(plan: FilmPlan) -> str:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -28,34 +28,29 @@ VERTICAL: tuple[Movement, ...] = ("up", "down")
 HORIZONTAL: tuple[Movement, ...] = ("left", "right")
 
 
-class Colour(NamedTuple):
-    """Red, green and blue, 0 to 255."""
-
-    red: int
-    green: int
-    blue: int
-
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 
 COLOURS: Mapping[str, Colour] = {
-    "red": Colour(222, 52, 56),
-    "orange": Colour(246, 138, 30),
-    "yellow": Colour(255, 218, 58),
-    "green": Colour(52, 168, 74),
-    "turquoise": Colour(40, 202, 196),
-    "blue": Colour(47, 107, 255),
-    "purple": Colour(140, 66, 200),
-    "pink": Colour(255, 128, 192),
-    "white": Colour(252, 252, 252),
+    "red": (222, 52, 56),
+    "orange": (246, 138, 30),
+    "yellow": (255, 218, 58),
+    "green": (52, 168, 74),
+    "turquoise": (40, 202, 196),
+    "blue": (47, 107, 255),
+    "purple": (140, 66, 200),
+    "pink": (255, 128, 192),
+    "white": (252, 252, 252),
 }
 """Colours of shapes."""
 
 BACKGROUND_COLOURS: Mapping[str, Colour] = {
-    "beige": Colour(233, 220, 195),
-    "grey": Colour(139, 146, 156),
-    "navy": Colour(30, 42, 80),
-    "brown": Colour(92, 66, 50),
-    "mint": Colour(189, 229, 208),
-    "lavender": Colour(205, 195, 238),
+    "beige": (233, 220, 195),
+    "grey": (139, 146, 156),
+    "navy": (30, 42, 80),
+    "brown": (92, 66, 50),
+    "mint": (189, 229, 208),
+    "lavender": (205, 195, 238),
 }
 """Colours of backgrounds; none is a colour of shapes."""
 
@@ -132,14 +127,6 @@ Topic = tuple[int, str, Shape, Movement]
 """What every sentence says of the shapes it is about: count, colour, shape, movement."""
 
 _COUNT_WORDS = {2: "two", 3: "three"}
-_PLURALS: Mapping[Shape, str] = {
-    "circle": "circles",
-    "square": "squares",
-    "triangle": "triangles",
-    "star": "stars",
-    "ring": "rings",
-    "cross": "crosses",
-}
 _SIZE_WORDS: Mapping[Size, tuple[str, ...]] = {"small": ("small", "little"), "large": ("large", "big")}
 _VERBS: Mapping[Movement, tuple[str, ...]] = {
     "left": ("move to the left", "slide to the left", "move left"),
@@ -276,11 +263,15 @@ def _accompanies(companions: Companions | None, group: Group | None) -> bool:
 
 def _counted(count: int, adjectives: list[str], shape: Shape) -> str:
     if count > 1:
-        return " ".join((_COUNT_WORDS[count], *adjectives, _PLURALS[shape]))
+        return " ".join((_COUNT_WORDS[count], *adjectives, _several(shape)))
     words = " ".join((*adjectives, shape))
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
 def _third_person(verb: str) -> str:
     first, *rest = verb.split()
-    return " ".join((first + ("es" if first.endswith("sh") else "s"), *rest))
+    return " ".join((_several(first), *rest))
+
+
+def _several(word: str) -> str:
+    return word + ("es" if word.endswith(("s", "sh")) else "s")

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 from gmmformer.demo.scenes import (
     BACKGROUND_COLOURS,
@@ -48,8 +48,6 @@ _SCENE_SECONDS = (6.0, 15.0)
 _WAITING = 0.45
 _TWINS = 0.35
 _SECOND_SENTENCE = 0.6
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,36 +176,22 @@ def _fresh(rng: random.Random) -> Scene:
 
 def _near_twin(scene: Scene, rng: random.Random) -> Scene:
     """A scene that differs in one detail; it need not be a possible one."""
-    main, background, waiting = scene.main, scene.background, scene.waiting
-    details = ["count", "size", "colour", "shape", "movement", "pattern", "ground"]
-    match rng.choice(details if waiting is None else [*details, "waiting"]):
-        case "count":
-            main = replace(main, count=_another(COUNTS, main.count, rng))
-        case "size":
-            main = replace(main, size=_another(SIZES, main.size, rng))
-        case "colour":
-            main = replace(main, colour=_another(list(COLOURS), main.colour, rng))
-        case "shape":
-            main = replace(main, shape=_another(SHAPES, main.shape, rng))
-        case "movement":
-            main = replace(main, movement=_another(MOVEMENTS, main.movement, rng))
-        case "pattern":
-            background = replace(background, pattern=_another(PATTERNS, background.pattern, rng))
-        case "ground":
-            background = replace(background, colour=_another(list(BACKGROUND_COLOURS), background.colour, rng))
-        case "waiting" if waiting is not None:
-            waiting = replace(waiting, colour=_another(list(COLOURS), waiting.colour, rng))
-    return Scene(
-        main=main,
-        waiting=waiting,
-        background=background,
-        band=_band(main.movement, rng),
-        place=(rng.random(), rng.random()),
-    )
-
-
-def _another(words: Sequence[T], word: T, rng: random.Random) -> T:
-    return rng.choice([other for other in words if other != word])
+    values: dict[tuple[str, str], Sequence[object]] = {
+        ("main", "count"): COUNTS,
+        ("main", "size"): SIZES,
+        ("main", "colour"): list(COLOURS),
+        ("main", "shape"): SHAPES,
+        ("main", "movement"): MOVEMENTS,
+        ("background", "pattern"): PATTERNS,
+        ("background", "colour"): list(BACKGROUND_COLOURS),
+    }
+    if scene.waiting is not None:
+        values["waiting", "colour"] = list(COLOURS)
+    part, detail = rng.choice(list(values))
+    whole: Any = getattr(scene, part)
+    other = rng.choice([value for value in values[part, detail] if value != getattr(whole, detail)])
+    changed = replace(scene, **{part: replace(whole, **{detail: other})})
+    return replace(changed, band=_band(changed.main.movement, rng), place=(rng.random(), rng.random()))
 
 
 def _band(movement: Movement, rng: random.Random) -> Band:
