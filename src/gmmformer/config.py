@@ -79,24 +79,28 @@ def _is_a(value: object, kind: type) -> bool:
     return isinstance(value, get_origin(kind) or kind)
 
 
-def at_least(config: Any, name: str, least: int, most: int = _MOST) -> None:
-    """Refuse a number that is out of its bounds."""
-    value = getattr(config, name)
-    whole = "a whole number of " if isinstance(value, int) else ""
-    if not value >= least:
-        raise InputError(f"{_flag(name)} {_shown(value)} must be {whole}at least {least}")
-    if not value <= most:
-        raise InputError(f"{_flag(name)} {_shown(value)} must be {whole}at most {most:,}")
+def at_least(config: Any, least: int, *names: str, most: int = _MOST) -> None:
+    """Refuse settings that are out of their bounds."""
+    for name in names:
+        value = getattr(config, name)
+        whole = "a whole number of " if isinstance(value, int) else ""
+        if not value >= least:
+            raise InputError(f"{_flag(name)} {_shown(value)} must be {whole}at least {least}")
+        if not value <= most:
+            raise InputError(f"{_flag(name)} {_shown(value)} must be {whole}at most {most:,}")
 
 
-def _share(config: Any, name: str) -> None:
-    if not 0 <= getattr(config, name) < 1:
-        raise InputError(f"{_flag(name)} {_shown(getattr(config, name))} must be at least 0 and below 1")
+def _shares(config: Any, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"{_flag(name)} {_shown(getattr(config, name))} must be at least 0 and below 1")
 
 
-def _above_zero(config: Any, name: str) -> None:
-    if not getattr(config, name) > 0:
-        raise InputError(f"{_flag(name)} {_shown(getattr(config, name))} must be above 0")
+def _above_zero(config: Any, *names: str) -> None:
+    """Refuse settings that are 0 or less; one that may be None says so by it."""
+    for name in names:
+        if getattr(config, name) is not None and not getattr(config, name) > 0:
+            raise InputError(f"{_flag(name)} {_shown(getattr(config, name))} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,14 +131,10 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         as_declared(self)
-        for name in ("hidden", "heads"):
-            at_least(self, name, 1)
-        for name in ("map_size", "max_ctx_l", "max_desc_l"):
-            at_least(self, name, 1, MOST_POSITIONS)
-        for name in ("input_drop", "drop"):
-            _share(self, name)
-        for name in ("clip_weight", "frame_weight"):
-            at_least(self, name, 0, 1)
+        at_least(self, 1, "hidden", "heads")
+        at_least(self, 1, "map_size", "max_ctx_l", "max_desc_l", most=MOST_POSITIONS)
+        _shares(self, "input_drop", "drop")
+        at_least(self, 0, "clip_weight", "frame_weight", most=1)
         if not self.clip_weight + self.frame_weight:
             raise InputError("--clip-weight 0 and --frame-weight 0 leave nothing to score by; raise one of them")
         if 68 * self.hidden**2 > MOST_PARAMETERS:  # 17 attention blocks of four square matrices each
@@ -162,10 +162,8 @@ class ModelConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("feature_dim", "query_dim"):
-            at_least(self, name, 1, MOST_PARAMETERS // self.hidden)
-        if self.fps is not None:
-            _above_zero(self, "fps")
+        at_least(self, 1, "feature_dim", "query_dim", most=MOST_PARAMETERS // self.hidden)
+        _above_zero(self, "fps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,14 +205,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         as_declared(self)
-        for name in ("batch_size", "epochs", "hard_pool_size"):
-            at_least(self, name, 1)
+        at_least(self, 1, "batch_size", "epochs", "hard_pool_size")
         weights = ("clip_nce_weight", "video_nce_weight", "diversity_weight", "diversity_alpha", "margin")
-        for name in ("patience", "hard_negative_start_epoch", "weight_decay", "seed", *weights):
-            at_least(self, name, 0)
-        for name in ("lr", "clip_norm"):
-            _above_zero(self, name)
-        _share(self, "warmup")
+        at_least(self, 0, "patience", "hard_negative_start_epoch", "weight_decay", "seed", *weights)
+        _above_zero(self, "lr", "clip_norm")
+        _shares(self, "warmup")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +234,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         as_declared(self)
-        at_least(self, "workers", 0, MOST_AT_ONCE)
-        at_least(self, "log_every", 1)
+        at_least(self, 0, "workers", most=MOST_AT_ONCE)
+        at_least(self, 1, "log_every")
         _above_zero(self, "save_minutes")
 
 
@@ -261,7 +256,7 @@ class Running:
 
     def __post_init__(self) -> None:
         as_declared(self)
-        at_least(self, "batch_size", 1)
+        at_least(self, 1, "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,10 +272,8 @@ class DecodeLimits:
 
     def __post_init__(self) -> None:
         as_declared(self)
-        at_least(self, "decoders", 1, MOST_AT_ONCE)
-        for name in ("time_limit", "memory_limit"):
-            if getattr(self, name) is not None:
-                _above_zero(self, name)
+        at_least(self, 1, "decoders", most=MOST_AT_ONCE)
+        _above_zero(self, "time_limit", "memory_limit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,9 +295,7 @@ class Preset:
     feature: str
     """Folder of the video features under FeatureData."""
     network: NetworkConfig
-    """The network."""
     train: TrainConfig
-    """The training settings."""
     published: tuple[float, float, float, float, float]
     """R@1, R@5, R@10, R@100 and SumR that the paper reports on the test split, in percent."""
 

@@ -21,7 +21,6 @@ from gmmformer.search.engines import Engine, choose_engine
 from gmmformer.search.hits import Hit, hits_of, score_curve_of
 from gmmformer.search.indexing import embedded_film, index_films
 from gmmformer.search.recipe import Encoders, Models, choose_encoders
-from gmmformer.search.settings import Settings
 from gmmformer.search.spans import ScoreCurve
 from gmmformer.search.store import Film, LibraryInfo, Store
 from gmmformer.search.vectors import Dtype
@@ -54,6 +53,8 @@ class Library:
         """Use `open` or `create`."""
         self.store, self.models, self.engine = store, models, engine
         """What is read of it, what embeds films and sentences, and what finds the films."""
+        self.folder, self.settings = store.folder, store.settings
+        """Where it is, and what it is made for."""
         self._writing = threading.RLock()
 
     @classmethod
@@ -117,16 +118,6 @@ class Library:
         except BaseException:
             store.close()
             raise
-
-    @property
-    def folder(self) -> Path:
-        """Where it is."""
-        return self.store.folder
-
-    @property
-    def settings(self) -> Settings:
-        """What it is made for."""
-        return self.store.settings
 
     def close(self) -> None:
         """Give back what is open; the library cannot be used afterwards."""

@@ -40,7 +40,7 @@ class Recipe:
     def __post_init__(self) -> None:
         as_declared(self)
         _check_texts([self.video_encoder, self.text_encoder, self.dual_encoder, *self.identities.values()])
-        at_least(self, "mix", 0, 1)
+        at_least(self, 0, "mix", most=1)
         if not 0 < self.fps <= MOST_FPS:
             raise InputError(f"--fps {self.fps} must be above 0 and at most {MOST_FPS:,}")
         if not (self.trained or self.dual_encoder):
@@ -78,8 +78,7 @@ class Settings:
         _ = self.format
         as_declared(self)
         _check_texts([self.model, self.fingerprint, self.identity])
-        for name in ("clips", "dim", "window_rows", "feature_dim"):
-            at_least(self, name, 1, MOST_ROWS)
+        at_least(self, 1, "clips", "dim", "window_rows", "feature_dim", most=MOST_ROWS)
         if not self.identity.isalnum() and self.identity:
             raise InputError(f"a library is known by letters and digits, not by {shown(self.identity)}")
         if not 0 <= self.overlap < 1:

@@ -8,6 +8,7 @@ import errno
 import json
 import math
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,7 @@ from gmmformer.config import preset as find_preset
 from gmmformer.data import Collection
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.evaluation import RECALL_AT, Metrics, plot_curves
-from gmmformer.files import (
-    parsed_json,
-    read_bounded,
-    read_json,
-    recover,
-    synced,
-    unwritable,
-    write_text,
-    written_whole,
-)
+from gmmformer.files import parsed_json, read_bounded, read_json, recover, synced, unwritable, write_text, written_whole
 from gmmformer.model import Network
 from gmmformer.model.network import BEST, see_finite
 from gmmformer.model.torch_files import read_torch_file
@@ -233,15 +225,11 @@ class RunFolder:
         return self._progress(at, batches, len(model.losses))
 
     def _progress(self, at: dict[str, Any], batches: int, terms: int) -> Progress:
-        numbers, sums, best = (
-            [at.get(name) for name in ("epoch", "batch", "step")],
-            at.get("loss_sums"),
-            at.get("best_epoch"),
-        )
-        recall = at.get("best_sum_recall")
+        sums, best, recall = (at.get(name) for name in ("loss_sums", "best_epoch", "best_sum_recall"))
+        numbers = [*(at.get(name) for name in ("epoch", "batch", "step")), 0 if best is None else best]
         fits = (
             at.keys() == vars(Progress()).keys()
-            and all(type(number) is int and 0 <= number < 2**63 for number in [*numbers, 0 if best is None else best])
+            and all(type(number) is int and 0 <= number < 2**63 for number in numbers)
             and isinstance(sums, tuple)
             and len(sums) == terms
             and all(_is_finite(number) for number in [*sums, at["train_seconds"], 0.0 if best is None else recall])
@@ -267,11 +255,14 @@ class RunFolder:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise unwritable(self._metrics, error) from error
-        writer = self._writer(step)
-        if writer is not None:
-            for name, value in record.items():
-                if isinstance(value, float):
-                    writer.add_scalar(f"{record['kind']}/{name}", value, step)
+        if self._events is None:
+            with suppress(ImportError):
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
+        for name, value in record.items():
+            if isinstance(value, float) and self._events is not None:
+                self._events.add_scalar(f"{record['kind']}/{name}", value, step)
 
     def epochs(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl that end an epoch.
@@ -338,15 +329,6 @@ class RunFolder:
             )
         with self._metrics.open("r+b") as file:
             file.truncate(whole)
-
-    def _writer(self, step: int) -> Any:
-        if self._events is None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                return None
-            self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
-        return self._events
 
 
 def _is_finite(value: object) -> bool:
