@@ -2,11 +2,11 @@
 
 import json as json_format
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from gmmformer.search import Library
 
 
-def _info(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
+Told = tuple[Iterable[Any], Iterable[str], int]
+"""What an action says in JSON, a line each, what it says to people, likewise, and the exit code."""
+
+
+def _info(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
     info = library.info()
-    if json:
-        print(json_format.dumps(asdict(info)))
-        return 0
     recipe = info.recipe
     names = {} if recipe is None else {"frames": recipe.video_encoder, "text": recipe.text_encoder}
     told = {
@@ -39,44 +40,31 @@ def _info(library: "Library", films: Sequence[str], json: bool, progress: "Progr
         "engine": info.engine,
     }
     width = max(map(len, told))
-    print("\n".join(f"{name:<{width}}  {value}" for name, value in told.items()))
-    return 0
+    return [asdict(info)], [f"{name:<{width}}  {value}" for name, value in told.items()], 0
 
 
-def _list(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
+def _list(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
     from gmmformer.search.hits import clock
 
-    for film in library.store.films():
-        if json:
-            told = {
-                "id": film.id,
-                "film": path_text(film.path),
-                "length": round(film.timing.length, 3),
-                "rows": film.rows,
-            }
-            print(json_format.dumps(told))
-        else:
-            print(f"{clock(film.timing.length):>10}  {printable(film.path)}")
-    return 0
+    there = library.store.films()
+    records = (
+        {"id": film.id, "film": path_text(film.path), "length": round(film.length, 3), "rows": film.rows}
+        for film in there
+    )
+    return records, (f"{clock(film.length):>10}  {printable(film.path)}" for film in there), 0
 
 
-def _failures(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
-    for path, _, reason in library.store.failures():
-        if json:
-            print(json_format.dumps({"film": path_text(path), "reason": reason}))
-        else:
-            print(f"{printable(path)}: {reason}")
-    return 0
+def _failures(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
+    failed = library.store.failures()
+    records = [{"film": path_text(path), "reason": reason} for path, _, reason in failed]
+    return records, [f"{printable(path)}: {reason}" for path, _, reason in failed], 0
 
 
-def _remove(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
+def _remove(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
     known = [*library.store.known(), *(failure.path for failure in library.store.failures())]
-    wanted: dict[str, None] = {}
-    for film in films:
-        wanted |= dict.fromkeys(_named(film, known, library.folder))
+    wanted = dict.fromkeys(path for film in films for path in _named(film, known, library.folder))
     removed = library.remove(list(wanted))
-    print(json_format.dumps({"removed": removed}) if json else f"{removed:,} films removed")
-    return 0
+    return [{"removed": removed}], [f"{removed:,} films removed"], 0
 
 
 def _named(film: str, known: Sequence[str], folder: Path) -> list[str]:
@@ -100,35 +88,28 @@ def _named(film: str, known: Sequence[str], folder: Path) -> list[str]:
     raise InputError(f"{printable(film)}: there is no such film in {folder}; `list` shows what there is")
 
 
-def _verify(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
+def _verify(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
     from gmmformer.search import verify
 
     damage = verify(library.store, progress)
-    if json:
-        print(json_format.dumps({"damage": damage}))
-    else:
-        print("\n".join(damage) or f"all is well: {len(library.store.films()):,} films")
-    return 1 if damage else 0
+    return [{"damage": damage}], damage or [f"all is well: {len(library.store.films()):,} films"], int(bool(damage))
 
 
-def _compact(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
+def _compact(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
     from gmmformer.search import compact
 
     with library.writing() as into:
         done = compact(into, progress)
-    told = done._asdict()
-    print(json_format.dumps(told) if json else f"{done.films:,} removed films, {done.freed_bytes:,} bytes given back")
-    return 0
+    return [done._asdict()], [f"{done.films:,} removed films, {done.freed_bytes:,} bytes given back"], 0
 
 
-def _rebuild(library: "Library", films: Sequence[str], json: bool, progress: "Progress") -> int:
+def _rebuild(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
     with library.writing() as into:
         into.update_engine(progress, anew=True)
-    print(json_format.dumps({"windows": library.info().windows}) if json else "the index is made")
-    return 0
+    return [{"windows": library.info().windows}], ["the index is made"], 0
 
 
-_ACTIONS: dict[str, Callable[["Library", Sequence[str], bool, "Progress"], int]] = {
+_ACTIONS: dict[str, Callable[["Library", Sequence[str], "Progress"], Told]] = {
     "info": _info,
     "list": _list,
     "failures": _failures,
@@ -170,4 +151,7 @@ def library(
         )
     check_server(engine)
     with bars() as progress, Library.open(folder, engine=engine) as opened:
-        return _ACTIONS[action](opened, films, json, progress)
+        records, lines, code = _ACTIONS[action](opened, films, progress)
+        for line in map(json_format.dumps, records) if json else lines:
+            print(line)
+    return code

@@ -140,7 +140,7 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class World:
     """What concepts and fillers look and read like.
 
@@ -159,6 +159,10 @@ class World:
     """A long run of normal numbers; the noise of a row or token is a window of it at a random place, as long as it is.
     Drawing every number anew would take most of the time of a large simulation."""
     difficulty: float
+
+    def __post_init__(self) -> None:
+        (self.concepts, self.feature_dim), self.query_dim = self.seen.shape, self.read.shape[1]
+        self.fillers = len(self.read) - self.concepts
 
     @classmethod
     def drawn(cls, sizes: Sizes, *, concepts: int | None, difficulty: float, seed: int) -> "World":
@@ -185,26 +189,6 @@ class World:
             directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         noise = rng.standard_normal(_NOISE_VALUES + max(sizes.feature_dim, sizes.query_dim), dtype=np.float32)
         return cls(seen=seen, read=read, noise=noise, difficulty=difficulty)
-
-    @property
-    def concepts(self) -> int:
-        """How many there are."""
-        return len(self.seen)
-
-    @property
-    def fillers(self) -> int:
-        """How many words mean nothing."""
-        return len(self.read) - len(self.seen)
-
-    @property
-    def feature_dim(self) -> int:
-        """Width of a video's rows."""
-        return int(self.seen.shape[1])
-
-    @property
-    def query_dim(self) -> int:
-        """Width of a token."""
-        return int(self.read.shape[1])
 
     def row_features(
         self, plan: Plan, start: int, stop: int, rng: np.random.Generator

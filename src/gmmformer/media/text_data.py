@@ -1,9 +1,8 @@
 """Sentences about extracted films into caption files, token features and moments."""
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
@@ -24,7 +23,7 @@ from gmmformer.names import composed, folded, folded_path
 
 _BATCH = 512
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
-"""Shares of the films in each split, unless told otherwise."""
+"""Shares of the films in each split, where the annotations give none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +34,6 @@ class FilmMatch:
     """For each video that has a film, by its name in the annotations: the film."""
     missing: tuple[str, ...]
     """Videos of the annotations without a film, in their order."""
-    unused: tuple[Path, ...]
-    """Films that no annotation names, in their order."""
     respelt: dict[str, Path]
     """Those of `films` whose name differs in case, spaces or suffix from the film's."""
 
@@ -74,7 +71,7 @@ def write_text_data(
         [identifier, a.sentence, splits[v], a.start, a.end] for identifier, v, a in zip(ids, videos, kept, strict=True)
     ]
     state = json.dumps([encoder.identity, [[record.video, record.fingerprint] for record in records], what])
-    digest = hashlib.blake2b(state.encode()).hexdigest()
+    digest = blake2b(state.encode()).hexdigest()
     made = json.dumps({"encoder": encoder.identity, "name": encoder.name, "made_of": digest}, indent=2) + "\n"
     if (target / ORIGIN).exists() and (target / ORIGIN).read_text(encoding="utf-8") == made:
         return report
@@ -257,11 +254,9 @@ def match_films(annotations: Iterable[Annotation], films: Sequence[Path]) -> Fil
             )
         meant[film] = video
     found |= respelt
-    named = set(found.values())
     return FilmMatch(
         films=found,
         missing=tuple(video for video in names if video not in found),
-        unused=tuple(film for film in films if film not in named),
         respelt=respelt,
     )
 
@@ -291,32 +286,22 @@ def _take(found: dict[str, Path], video: str, fitting: Sequence[Path]) -> None:
         found[video] = fitting[0]
 
 
-def draw_splits(videos: Iterable[str], *, seed: int, shares: Mapping[str, float] = SHARES) -> dict[str, str]:
+def draw_splits(videos: Iterable[str], *, seed: int) -> dict[str, str]:
     """Draw a split for each video, so that all sentences of a film stay together.
 
     Videos are put in the order of a hash of seed and name and cut at the shares: the shares are exact to one video, the
     order of `videos` does not matter, every machine draws the same, and a video that is added later moves at most one
-    other across each cut. Every split with a share above 0 gets a video if there are enough.
+    other across each cut. Every split gets a video if there are enough.
 
     Args:
         videos: Names; one that occurs twice counts once.
         seed: Another seed, another draw.
-        shares: Share of each split; they sum to 1.
-
-    Raises:
-        InputError: The shares are below 0 or do not sum to 1.
     """
-    if not all(share >= 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
-        raise InputError(f"shares {dict(shares)}: give shares of 0 or more that sum to 1")
     names = list(dict.fromkeys(videos))
     order = sorted(names, key=lambda name: (blake2b(f"{seed}:{name}".encode()).digest(), name))
-    filled = [split for split, share in shares.items() if share > 0]
     split_of: dict[str, str] = {}
-    start, total = 0, 0.0
-    for position, split in enumerate(filled):
-        total += shares[split]
-        after = len(filled) - position - 1
-        stop = min(max(round(total * len(names)), start + 1), max(len(names) - after, start + 1))
-        split_of.update(dict.fromkeys(order[start:stop], split))
-        start = min(stop, len(names))
+    for after, split in zip((2, 1, 0), SHARES, strict=True):
+        begin, total = len(split_of), sum(list(SHARES.values())[: 3 - after])
+        stop = min(max(round(total * len(names)), begin + 1), max(len(names) - after, begin + 1))
+        split_of.update(dict.fromkeys(order[begin:stop], split))
     return {name: split_of[name] for name in names}

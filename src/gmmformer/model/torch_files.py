@@ -36,42 +36,12 @@ _MOST_PICKLE = 2**24
 _MOST_AXES = 8
 
 _INSTRUCTIONS = (
-    pickle.PROTO,
-    pickle.STOP,
-    pickle.FRAME,
-    pickle.MARK,
-    pickle.NONE,
-    pickle.NEWTRUE,
-    pickle.NEWFALSE,
-    pickle.BININT,
-    pickle.BININT1,
-    pickle.BININT2,
-    pickle.LONG1,
-    pickle.BINFLOAT,
-    pickle.BINUNICODE,
-    pickle.SHORT_BINUNICODE,
-    pickle.EMPTY_TUPLE,
-    pickle.TUPLE,
-    pickle.TUPLE1,
-    pickle.TUPLE2,
-    pickle.TUPLE3,
-    pickle.EMPTY_LIST,
-    pickle.APPEND,
-    pickle.APPENDS,
-    pickle.EMPTY_DICT,
-    pickle.GLOBAL,
-    pickle.STACK_GLOBAL,
-    pickle.REDUCE,
-    pickle.NEWOBJ,
-    pickle.BINPERSID,
-    pickle.PUT,
-    pickle.BINPUT,
-    pickle.LONG_BINPUT,
-    pickle.MEMOIZE,
-    pickle.GET,
-    pickle.BINGET,
-    pickle.LONG_BINGET,
+    "PROTO STOP FRAME MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE "
+    "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT GLOBAL STACK_GLOBAL REDUCE NEWOBJ "
+    "BINPERSID PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET"
 )
+"""Of a pickle's, by their names in `pickle`, those that do here what they do there."""
+_CODES = [getattr(pickle, name)[0] for name in _INSTRUCTIONS.split()]
 
 
 def is_torch_file(path: Path) -> bool:
@@ -188,7 +158,10 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: that in C reserves me
         _set(self.stack[-1], items[::2], items[1::2])  # type: ignore[attr-defined]
 
     dispatch = _Instructions(
-        {code[0]: pickle._Unpickler.dispatch[code[0]] for code in _INSTRUCTIONS}
+        {
+            code: pickle._Unpickler.dispatch[code]
+            for code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS.split())
+        }
         | {pickle.BUILD[0]: _load_build, pickle.SETITEM[0]: _load_setitem, pickle.SETITEMS[0]: _load_setitems}
     )
 
