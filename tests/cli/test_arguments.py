@@ -10,7 +10,7 @@ import pytest
 import tyro
 
 from gmmformer import cli
-from gmmformer.cli.arguments import GOES_WITH, NOT_WITH, options_of, read_arguments
+from gmmformer.cli import GOES_WITH, NOT_WITH, options_of, read_arguments
 from gmmformer.config import RunConfig
 from gmmformer.errors import InputError
 

@@ -8,8 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gmmformer.data import FrameFeatures
-from gmmformer.data.captions import read_captions
-from gmmformer.data.text_features import TextFeatures
+from gmmformer.data.captions import TextFeatures, read_captions
 from gmmformer.data.writing import video_id, write_captions, write_row_names, write_tokens
 
 ODD = ["plain", "my%20trip/day%20%232", "-dash", "caf\xe9", "\xdf\xff", "a.mp4", "b~2", "%0A", "_1", "_1_0", "{}[],:"]

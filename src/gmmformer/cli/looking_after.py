@@ -13,8 +13,8 @@ from tyro.conf import Positional
 from gmmformer.cli.films import check_server
 from gmmformer.cli.terminal import bars
 from gmmformer.errors import InputError
+from gmmformer.files import composed, folded_path
 from gmmformer.media.films import path_text, printable
-from gmmformer.names import composed, folded_path
 
 if TYPE_CHECKING:
     from gmmformer.cores import Progress

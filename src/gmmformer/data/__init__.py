@@ -5,22 +5,20 @@ from typing import TYPE_CHECKING
 from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
-    from gmmformer.data.captions import Captions, read_captions
+    from gmmformer.data.captions import Captions, TextFeatures, read_captions
     from gmmformer.data.check import CheckReport, Problem, check_collection
     from gmmformer.data.collection import Collection, TrainingBatch
     from gmmformer.data.features import FrameFeatures
     from gmmformer.data.simulation import Simulated, simulate
-    from gmmformer.data.text_features import TextFeatures
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "captions": ["Captions", "read_captions"],
+        "captions": ["Captions", "TextFeatures", "read_captions"],
         "check": ["CheckReport", "Problem", "check_collection"],
         "collection": ["Collection", "TrainingBatch"],
         "features": ["FrameFeatures"],
         "simulation": ["Simulated", "simulate"],
-        "text_features": ["TextFeatures"],
     },
 )
 

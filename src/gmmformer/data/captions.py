@@ -1,15 +1,25 @@
-"""Caption files: which sentence describes which video."""
+"""Caption files, which say which sentence describes which video, and text features: a matrix of tokens per sentence."""
 
+import math
+import mmap
+import os
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from gmmformer.errors import InputError, shown
+from gmmformer.errors import InputError, one_line, shown
 from gmmformer.files import read_text
+
+_MOST_NUMBERS = 2**24
+"""Of a sentence: 64 MiB of float32, where a long one has 30 tokens of a thousand."""
+_SLACK_BYTES = 2**16
+"""That compressed features may take beside twice what they are when they are not."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,3 +120,156 @@ def caption_paths(root: Path, name: str) -> dict[str, Path]:
     end = ".caption.txt"
     files = sorted((root / name / "TextData").glob(f"*{end}"))
     return {path.name[len(name) : -len(end)]: path for path in files if path.name.startswith(name)}
+
+
+class TextFeatures:
+    """The token features of every sentence of a collection.
+
+    HDF5 reads one dataset at a time, whatever the number of threads, and takes 0.2 ms for each. So a sentence's place
+    in the file is asked for once; from then on its tokens come from the mapped file. Compressed or chunked files, and
+    those that are not float32, are read through HDF5 each time. Objects may be used from several threads; each
+    process opens the file for itself, whether it was forked or spawned.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        """Use `open`, which reads `dim` from the file."""
+        self.path = path
+        self.dim = dim
+        self._opened: _Opened | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> "TextFeatures":
+        """The features in an HDF5 file with one (tokens, dim) dataset per caption id.
+
+        Raises:
+            InputError: The file is missing, is no HDF5 file, is damaged, or holds no such dataset.
+        """
+        text = cls(path, 0)
+        try:
+            shape = text._handle().first_shape()
+        except ValueError as error:
+            raise InputError(f"{path}: damaged, HDF5 says ({error}); copy it again") from error
+        if shape is None or len(shape) != 2 or shape[1] < 1:
+            raise InputError(f"{path}: holds no (tokens, dim) dataset; it must have one for each caption id")
+        text.dim = shape[1]
+        return text
+
+    def tokens_of(self, caption_id: str) -> Float[np.ndarray, "tokens dim"]:
+        """The sentence's token vectors, float32, read-only, as they are on disk (not normalised, not cut).
+
+        Raises:
+            InputError: They are missing, not two-dimensional, of another width than the others, or there is no token.
+        """
+        tokens = self.tokens_or_fault(caption_id)
+        if isinstance(tokens, str):
+            raise InputError(
+                f"{self.path}: the text features of caption {caption_id!r} {tokens}; extract them or remove the caption"
+                " (`gmmformer check-data` lists all such captions)"
+            )
+        return tokens
+
+    def tokens_or_fault(self, caption_id: str) -> Float[np.ndarray, "tokens dim"] | str:
+        """As `tokens_of`, but what is wrong with the features is returned, not raised."""
+        opened = self._handle()
+        place = opened.places.get(caption_id)
+        tokens = opened.mapped(*place) if place else opened.read(caption_id)
+        if isinstance(tokens, str):
+            return tokens
+        if tokens.ndim != 2 or tokens.shape[1] != self.dim or not len(tokens):
+            return f"have shape {tokens.shape}, not (tokens, {self.dim}) with at least one token"
+        return tokens
+
+    def _handle(self) -> "_Opened":
+        """The file as this process has it open; a forked child must not use its parent's."""
+        if self._opened is None or self._opened.process != os.getpid():
+            self._opened = _Opened(self.path)
+        return self._opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "dim": self.dim}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+class _Opened:
+    """An open HDF5 file beside its mapped bytes.
+
+    HDF5 raises errors of every kind on a damaged file, so all that it raises is taken for damage here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.process = os.getpid()
+        self.places: dict[str, tuple[int, tuple[int, int]]] = {}
+        self._lock = threading.Lock()
+        if not path.exists():
+            raise InputError(f"{path}: missing; it holds the token features, one dataset for each caption id")
+        try:
+            if not path.is_file():
+                raise OSError("not an ordinary file")
+            self._file = h5py.File(path, "r", locking="best-effort")
+            with path.open("rb") as file:
+                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._mappable = not self._file.userblock_size
+        except Exception as error:
+            raise InputError(f"{path}: cannot be read as HDF5 ({one_line(error)}); copy it again") from error
+
+    def first_shape(self) -> tuple[int, ...] | None:
+        """The shape of the first dataset.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        with self._lock:
+            try:
+                found = self._file.visititems(lambda _, item: item.shape if isinstance(item, h5py.Dataset) else None)
+            except Exception as error:
+                raise ValueError(one_line(error)) from error
+        return None if found is None else tuple(found)
+
+    def mapped(self, offset: int, shape: tuple[int, int]) -> Float[np.ndarray, "tokens dim"]:
+        return np.frombuffer(self._bytes, dtype="<f4", count=shape[0] * shape[1], offset=offset).reshape(shape)
+
+    def read(self, caption_id: str) -> Float[np.ndarray, "..."] | str:
+        """The dataset, and its place noted if its bytes lie in the file as they are; else what is wrong with it."""
+        with self._lock:
+            try:
+                return self._read(caption_id)
+            except Exception as error:
+                return f"cannot be read ({one_line(error)})"
+
+    def _read(self, caption_id: str) -> Float[np.ndarray, "..."] | str:
+        name = caption_id.encode()
+        try:
+            for part in range(name.count(b"/") + 1):  # links lead out of the file, or round in circles
+                if self._file.id.links.get_info(b"/".join(name.split(b"/")[: part + 1])).type != h5py.h5l.TYPE_HARD:
+                    return "are a link to elsewhere, not a dataset"
+        except (KeyError, RuntimeError, ValueError, TypeError):  # an odd name, or none that is there
+            return "are missing"
+        dataset = h5py.h5o.open(self._file.id, name)
+        if not isinstance(dataset, h5py.h5d.DatasetID):
+            return "are not a dataset"
+        shape, dtype = dataset.shape, dataset.dtype
+        if dtype.kind not in "fiu" or shape is None:
+            return f"are of type {one_line(dtype, 40)}, not float32"
+        size = math.prod(shape)
+        if size > _MOST_NUMBERS:
+            return f"have shape {shape}, which no sentence has"
+        offset = dataset.get_offset() if self._mappable and dtype == "<f4" and len(shape) == 2 else None
+        if offset is not None and offset + 4 * size <= len(self._bytes) and size:
+            self.places[caption_id] = (offset, shape)
+            return self.mapped(offset, shape)
+        made = dataset.get_create_plist()
+        if made.get_external_count() or made.get_layout() == h5py.h5d.VIRTUAL:
+            return "lie in another file"
+        chunk = made.get_chunk() if made.get_layout() == h5py.h5d.CHUNKED else ()
+        packed = dataset.get_storage_size() if made.get_nfilters() else 0
+        if math.prod(chunk) > _MOST_NUMBERS or packed > 8 * size + _SLACK_BYTES:
+            return "are stored in pieces that no sentence needs"
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and is told as such
+            return np.asarray(h5py.Dataset(dataset)[()]).astype(np.float32)
+
+
+def text_path(root: Path, name: str) -> Path:
+    """Where the text features of ROOT/NAME are expected."""
+    return root / name / "TextData" / f"roberta_{name}_query_feat.hdf5"

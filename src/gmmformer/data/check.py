@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Int
 
 from gmmformer.cores import Progress, silent
-from gmmformer.data.captions import Captions, caption_paths, scan_captions
+from gmmformer.data.captions import Captions, TextFeatures, caption_paths, scan_captions, text_path
 from gmmformer.data.features import check_size, feature_of, read_row_names, read_seconds, read_shape
 from gmmformer.data.rows import RowTable, locate_rows, read_frame_names
-from gmmformer.data.text_features import TextFeatures, text_path
 from gmmformer.errors import InputError
 from gmmformer.model.pooling import concatenated_ranges, row_norms
 

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from gmmformer.config import ModelConfig
 from gmmformer.cores import read_ahead
-from gmmformer.data.captions import Captions, caption_paths, read_captions
+from gmmformer.data.captions import Captions, TextFeatures, caption_paths, read_captions, text_path
 from gmmformer.data.features import FrameFeatures, feature_of
-from gmmformer.data.text_features import TextFeatures, text_path
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import read_json
 from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch

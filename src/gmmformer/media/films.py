@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gmmformer.errors import InputError
-from gmmformer.names import lookalikes
+from gmmformer.files import lookalikes
 
 FILM_SUFFIXES = frozenset(
     f".{name}"

@@ -13,13 +13,12 @@ from gmmformer.data import FrameFeatures
 from gmmformer.data.collection import ORIGIN
 from gmmformer.data.writing import tokens_file, write_captions, write_tokens
 from gmmformer.errors import InputError
-from gmmformer.files import swapped_whole
+from gmmformer.files import composed, folded, folded_path, swapped_whole
 from gmmformer.media.annotations import Annotation
 from gmmformer.media.encoders import TextEncoder
 from gmmformer.media.films import FILM_SUFFIXES
 from gmmformer.media.records import SPLITS
 from gmmformer.media.report import FilmRecord, TextReport
-from gmmformer.names import composed, folded, folded_path
 
 _BATCH = 512
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from gmmformer.errors import InputError
+from gmmformer.files import composed
 from gmmformer.media.films import printable
-from gmmformer.names import composed
 from gmmformer.search.changes import Failure, failures_in, known_in, seconds_in
 from gmmformer.search.database import FEATURES, damaged, explained, open_database, rows_of, writable
 from gmmformer.search.parts import MappedPart, part_path

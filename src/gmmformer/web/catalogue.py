@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from gmmformer.files import folded
 from gmmformer.media.films import path_text
-from gmmformer.names import folded
 from gmmformer.search import Film, Hit, Library, activity_in
 from gmmformer.search.hits import Word
 from gmmformer.search.spans import ScoreCurve
