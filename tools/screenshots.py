@@ -143,9 +143,9 @@ class States:
 
     def weak(self) -> None:
         def change(answer: dict[str, Any]) -> None:
-            answer["word"] = "nothing here matches"
+            answer["word"] = "weak"
             for hit in answer["hits"]:
-                hit["word"] = "nothing here matches"
+                hit["word"] = "weak"
 
         self._change("**/api/search?*", change)
         self._go("?q=a+submarine+dives")

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmmformer.search.hits import Background, background_of
 from gmmformer.search.spans import ScoreCurve, moments_of, score_curve
 
 
@@ -65,21 +64,3 @@ def test_a_score_curve_is_the_best_clip_over_each_second(windows: int, clips: in
     for begin, end, score in zip(curve.edges, curve.edges[1:], curve.scores, strict=False):
         over = (spans[..., 0] <= begin) & (spans[..., 1] >= end)
         assert score == scores[over].max()
-
-
-def test_background_is_median_and_spread() -> None:
-    drawn = np.random.default_rng(0).normal(0.3, 0.05, (1, 4001))
-    (background,) = background_of(drawn, 10_000, 0.01)
-    assert background.median == pytest.approx(0.3, abs=0.005)
-    assert background.spread == pytest.approx(0.05, rel=0.1)
-    assert background.strength(0.8) == pytest.approx(10, rel=0.1)
-    assert background_of(drawn, 10_000, 0.2)[0].strength(0.8) == pytest.approx(2.5, rel=0.1)
-
-
-def test_words_say_whether_a_score_is_more_than_chance() -> None:
-    background = Background(median=0.2, spread=0.05, windows=1000)
-    chance = 3.09  # the best of 1000 draws from a normal distribution
-    assert background.word(0.2 + 0.05 * chance * 0.71) == "strong"
-    assert background.word(0.2 + 0.05 * chance * 0.69) == "possible"
-    assert background.word(0.2 + 0.05 * chance * 0.54) == "nothing here matches"
-    assert Background(median=0.2, spread=0.05, windows=3).word(0.9) is None

@@ -63,6 +63,25 @@ def drawn_film(seed: int, *, rows: int = 12, embedder: Plain | None = None, name
     )
 
 
+def planted(path: str, query: np.ndarray, rows: int, events: list[tuple[int, int, float]], plain: Plain) -> NewFilm:
+    """A film that shows what `query` asks for in some of its rows, each with a likeness, and noise elsewhere."""
+    drawn = np.random.default_rng(rows)
+    likeness = np.zeros(rows)
+    for first, stop, height in events:
+        likeness[first:stop] = height
+    noise = F.normalize(torch.from_numpy(drawn.normal(size=(rows, plain.dim)).astype(np.float32)), dim=-1)
+    seen = torch.from_numpy(likeness)[:, None].float() * torch.from_numpy(query) + 0.1 * noise
+    windows = cut(rows, plain.window_rows)
+    clips = [seen[w.first : w.first + w.rows].unflatten(0, (plain.clips, -1)).mean(1) for w in windows]
+    return NewFilm(
+        path=path,
+        windows=windows,
+        fused=torch.stack(clips),
+        rows=rows,
+        timing=timing(rows, np.arange(rows) + 0.5, float(rows), path),
+    )
+
+
 def clustered(count: int, plain: Plain, seed: int = 0) -> list[NewFilm]:
     """Films in families, as real ones are; clips of a film are alike."""
     generator = torch.Generator().manual_seed(seed)

@@ -14,6 +14,7 @@ from tyro.conf import Positional, Suppress
 from gmmformer.cli import terminal
 from gmmformer.cli.films import extract, index
 from gmmformer.cli.looking_after import library
+from gmmformer.cli.models import models
 from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
 from gmmformer.cli.searching import demo, search, serve
 from gmmformer.config import Preset, preset
@@ -158,6 +159,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "convert": convert,
     "check-data": check_data,
     "simulate": simulate,
+    "models": models,
     "extract": extract,
     "index": index,
     "search": search,

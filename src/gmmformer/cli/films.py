@@ -144,7 +144,7 @@ def index(
     json: bool = False,
     limits: DecodeLimits = DecodeLimits(),
 ) -> int:
-    """Make films searchable by sentence: gmmformer index DIR FILMS --model runs/mine
+    """Make films searchable by sentence: gmmformer index DIR FILMS
 
     The same command again takes in only what is new or changed; killed, it goes on where it was. The library keeps its
     model, so that it need not be named again. Films that cannot be read are listed. Exit code 1 if no film is in the
@@ -154,7 +154,7 @@ def index(
         library: Folder of the library; made if it is not there.
         films: Film files, and folders to search for them.
         model: A run, a saved model, a published checkpoint, a hub id; or zero-shot:NAME, a dual encoder such as CLIP
-            as it is. Needed for a new library only.
+            as it is. Asked for when a library is made; small without it (`gmmformer models` has others).
         mix_in: A dual encoder to mix into the score of a trained model: zero-shot:NAME.
         mix: Its share of the score.
         data: Folder of collections, to index features that are there already instead of films.
@@ -176,7 +176,7 @@ def index(
         engine: The address of a Milvus server, http://host:port, to fill it with the library too.
         device: "auto", "cpu", "cuda" or "mps": where encoders and model run.
         batch_size: Frames in one forward pass.
-        allow_download: Whether encoders may be fetched from the Hugging Face Hub.
+        allow_download: Whether encoders may be fetched, from the Hugging Face Hub or, small, from the package index.
         trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
             library or its model names it.
         ray: Address of a Ray cluster that decodes and encodes the films ("auto": the one running here); this process
@@ -206,6 +206,9 @@ def index(
     chosen["films"] = data is None
     if not is_library(library):
         find_films(films)  # a name mistyped makes no library
+        if films and model is None:
+            model = "small"
+            print("no --model: small is taken; `gmmformer models` lists what finds more", file=sys.stderr)
     elif films and not watch and engine == "auto" and all(asked is None for asked in (model, *fixed.values())):
         found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
         if found is not None:
@@ -219,6 +222,7 @@ def index(
             return _index_films(opened, films, prune, retry, watch, limits, ray, json, progress)
         with opened.writing() as into:
             taken = take_in(into, progress)
+        opened.calibrate_if_outgrown()
         info = opened.info()
     told = {"added": taken, "films": info.films, "windows": info.windows}
     print(json_format.dumps(told) if json else f"{taken:,} added; {library} holds {info.films:,} films")
@@ -254,7 +258,7 @@ def _opened(
     if not is_library(folder):
         if encoders is None:
             raise InputError(
-                f"{folder}: there is no library yet; name the model it is to belong to: --model RUN, or --model "
+                f"{folder}: there is no library yet; name the model that the features are for: --model RUN, or --model "
                 "zero-shot:NAME"
             )
         missing = [path for path in (folder, *folder.parents) if not path.exists()]

@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from gmmformer.cli.films import check_server
 from gmmformer.cli.terminal import bars
 from gmmformer.errors import InputError
-from gmmformer.files import composed, folded_path
+from gmmformer.files import composed, folded_path, read_text
 from gmmformer.media.films import path_text, printable
 
 if TYPE_CHECKING:
@@ -109,6 +109,16 @@ def _rebuild(library: "Library", films: Sequence[str], progress: "Progress") -> 
     return [{"windows": library.info().windows}], ["the index is made"], 0
 
 
+def _calibrate(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
+    path = films[0] if films else None
+    sentences = None if path is None else [line.strip() for line in read_text(Path(path)).splitlines() if line.strip()]
+    if sentences == []:
+        raise InputError(f"{path}: has no sentence; write one a line")
+    found = library.calibrate(sentences)
+    told = f"calibrated by {len(found.margins):,} sentences: one film in 20 that they find would be called strong"
+    return [{"sentences": len(found.margins), "windows": found.windows}], [told], 0
+
+
 _ACTIONS: dict[str, Callable[["Library", Sequence[str], "Progress"], Told]] = {
     "info": _info,
     "list": _list,
@@ -117,33 +127,40 @@ _ACTIONS: dict[str, Callable[["Library", Sequence[str], "Progress"], Told]] = {
     "verify": _verify,
     "compact": _compact,
     "rebuild": _rebuild,
+    "calibrate": _calibrate,
 }
 
 
 def library(
     folder: Positional[Path],
-    action: Positional[Literal["info", "list", "failures", "remove", "verify", "compact", "rebuild"]] = "info",
+    action: Positional[
+        Literal["info", "list", "failures", "remove", "verify", "compact", "rebuild", "calibrate"]
+    ] = "info",
     films: Positional[tuple[str, ...]] = (),
     *,
     engine: str = "auto",
     json: bool = False,
 ) -> int:
-    """Look after a library: gmmformer library DIR info|list|failures|remove FILMS|verify|compact|rebuild
+    """Look after a library: gmmformer library DIR info|list|failures|remove FILMS|verify|compact|rebuild|calibrate
 
     info: what it is and holds. list: its films. failures: films that could not be read, and why. remove: takes films
     out. verify: reads everything and finds damage; exit code 1 if there is any. compact: gives back the room of removed
-    films. rebuild: trains the index of the ann engine anew, or fills a Milvus server anew.
+    films. rebuild: trains the index of the ann engine anew, or fills a Milvus server anew. calibrate: learns anew what
+    is strong here, from general sentences or from those of a file.
 
     Args:
         folder: Folder of the library.
         action: What to do.
-        films: With remove: paths as `list` shows them, or globs.
+        films: With remove: paths as `list` shows them, or globs. With calibrate: a file of sentences, one a line, such
+            as are asked, but about nothing that is in the library; it is used from then on.
         engine: With rebuild and compact: the address of a Milvus server that the library was put on.
         json: Print JSON, and nothing else, on stdout.
     """
     from gmmformer.search import Library
 
-    if bool(films) != (action == "remove"):
+    if action == "calibrate" and len(films) > 1:
+        raise InputError(f"{films[1]}: calibrate takes one file of sentences; put them into one")
+    if action != "calibrate" and bool(films) != (action == "remove"):
         raise InputError("remove takes films, no other action does: gmmformer library DIR remove FILM ...")
     if engine != "auto" and action not in ("rebuild", "compact"):
         raise InputError(

@@ -18,8 +18,6 @@ from gmmformer.errors import InputError
 if TYPE_CHECKING:
     from gmmformer.search import Hit, Library
 
-NOTHING = "nothing here matches"
-
 
 def search(
     library: Positional[Path],
@@ -103,12 +101,12 @@ def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
     if not hits:
         print(f"no film to look at ({films:,} in the library, {1000 * seconds:.0f} ms)")
         return
-    if all(hit.word == NOTHING for hit in hits):
-        print("nothing in this library matches well; the nearest:")
+    if all(hit.word == "weak" for hit in hits):
+        print("nothing in this library stands out for this sentence; the nearest:")
     rows = [
         (
             str(rank),
-            "" if hit.word is None else "weak" if hit.word == NOTHING else hit.word,
+            hit.word or "",
             f"{clock(hit.start)} - {clock(hit.end)}",
             f"{hit.score:.3f}",
             printable(hit.film.path),

@@ -110,9 +110,10 @@ def frame_encoder(name: str, running: Running = Running()) -> FrameEncoder:
     """The frame encoder of that name.
 
     Args:
-        name: The hub id or folder of a model that `transformers` knows: CLIP and SigLIP give their projected image
-            features, DINOv2 and other ViTs the class token, others their pooled output. Or package.module:factory,
-            which is imported and called: factory(running).
+        name: "small", or "efficientnet-lite0", its eye alone (1,280 numbers a frame), which `gmmformer models get
+            small` fetches. Or the hub id or folder of a model that `transformers` knows: CLIP and SigLIP give their
+            projected image features, DINOv2 and other ViTs the class token, others their pooled output. Or
+            package.module:factory, which is imported and called: factory(running).
         running: Device ("auto" takes CUDA, then MPS, then the CPU), precision, batch and downloads.
 
     Raises:
@@ -121,6 +122,11 @@ def frame_encoder(name: str, running: Running = Running()) -> FrameEncoder:
     """
     if CODE.fullmatch(name):
         return _made(name, FrameEncoder, running)  # type: ignore[type-abstract]
+    if name in ("small", "efficientnet-lite0"):
+        from gmmformer.media.models import small_folder
+        from gmmformer.media.small import Lite0Frames
+
+        return Lite0Frames(small_folder(running), running, named=name == "small")
     from gmmformer.media.loading import Loading
     from gmmformer.media.transformers import PretrainedFrames
 
@@ -136,11 +142,11 @@ def text_encoder(
     """The text encoder of that name.
 
     Args:
-        name: The hub id or folder of a model that `transformers` knows. BERT, RoBERTa and the like give the hidden
-            states of the words, without special tokens, as TVR's and MS-SL's features do; CLIP and SigLIP the projected
-            states of the words and, last, the sentence's vector in the space they share with pictures; models of
-            sentence-transformers (they have a modules.json) one pooled vector. Or package.module:factory, imported and
-            called.
+        name: "small", or "minilm", its sentences alone; or the hub id or folder of a model that `transformers` knows.
+            BERT, RoBERTa and the like give the hidden states of the words, without special tokens, as TVR's and MS-SL's
+            features do; CLIP and SigLIP the projected states of the words and, last, the sentence's vector in the space
+            they share with pictures; models of sentence-transformers (they have a modules.json) one pooled vector. Or
+            package.module:factory, imported and called.
         running: Device ("auto" takes CUDA, then MPS, then the CPU), precision, batch and downloads.
         layer: Which hidden states of BERT, RoBERTa and the like: -1 the last; TVR's released features are from -2.
 
@@ -150,6 +156,11 @@ def text_encoder(
     """
     if CODE.fullmatch(name):
         return _made(name, TextEncoder, running)  # type: ignore[type-abstract]
+    if name in ("small", "minilm"):
+        from gmmformer.media.models import small_folder
+        from gmmformer.media.small import CentredSentences, plain_sentences
+
+        return (CentredSentences if name == "small" else plain_sentences)(small_folder(running), running)
     from gmmformer.media.loading import Loading
     from gmmformer.media.transformers import PretrainedText
 
@@ -157,7 +168,7 @@ def text_encoder(
 
 
 def dual_encoder(name: str, running: Running = Running()) -> DualEncoder:
-    """Both towers of a model whose pictures and sentences share a space (CLIP, SigLIP), for search without training.
+    """Both towers of a model whose pictures and sentences share a space (small, CLIP, SigLIP), to search untrained.
 
     Raises:
         InputError: There is no such model here, or it has no shared space.
@@ -165,6 +176,8 @@ def dual_encoder(name: str, running: Running = Running()) -> DualEncoder:
     """
     if CODE.fullmatch(name):
         return _made(name, DualEncoder, running)
+    if name == "small":
+        return DualEncoder(frames=frame_encoder(name, running), text=text_encoder(name, running))
     from gmmformer.media.loading import Loading
     from gmmformer.media.transformers import pretrained_pair
 

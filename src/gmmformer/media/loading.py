@@ -40,6 +40,11 @@ class Loading:
         return _DTYPES[self.running.precision]
 
     @property
+    def suffix(self) -> str:
+        """What is said of the dtype in an identity: nothing of float32."""
+        return "" if self.dtype == torch.float32 else f":{str(self.dtype).removeprefix('torch.')}"
+
+    @property
     def device(self) -> torch.device:
         """Where it runs.
 
@@ -144,9 +149,7 @@ class Loading:
                 digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
                 digest.update(_ends(path))
             version = digest.hexdigest()
-        return f"{name}@{(version or 'unknown')[:12]}" + (
-            "" if self.dtype == torch.float32 else f":{str(self.dtype).removeprefix('torch.')}"
-        )
+        return f"{name}@{(version or 'unknown')[:12]}{self.suffix}"
 
     def settings(self, file: str) -> Any:
         """A JSON file of the model; None if it has none.

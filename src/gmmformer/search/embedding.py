@@ -19,6 +19,10 @@ LONGEST_SENTENCE = 10_000
 """Characters; the rest is no sentence."""
 
 
+class NoTextEncoderError(InputError):
+    """A model is asked for the vector of a sentence, and only knows token features."""
+
+
 @runtime_checkable
 class Embedder(Protocol):
     """Puts films and sentences into one space, where the score of a clip is an inner product."""
@@ -94,10 +98,12 @@ class ModelEmbedder:
         """See `Embedder.embed_sentences`.
 
         Raises:
-            InputError: There is no text encoder.
+            NoTextEncoderError: There is no text encoder.
         """
         if self.text is None:
-            raise InputError("sentences need a text encoder: open the library with one, or search by token features")
+            raise NoTextEncoderError(
+                "sentences need a text encoder: open the library with one, or search by token features"
+            )
         return self.embed_tokens(self.text.encode(list(sentences)))
 
     @torch.inference_mode()

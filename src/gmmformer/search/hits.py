@@ -2,66 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
-from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from gmmformer.media.films import path_text, printable
+from gmmformer.search.calibration import Calibration, Word, calibration_of, word_of
 from gmmformer.search.database import damaged
 from gmmformer.search.engines.exact import Found
-from gmmformer.search.snapshot import Snapshot, medians_and_spreads
+from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.spans import ScoreCurve, clip_spans, moments_of, score_curve
 from gmmformer.search.store import Film, Store
-
-Word = Literal["strong", "possible", "nothing here matches"]
-
-STRONG, POSSIBLE = 0.7, 0.55
-"""Shares of the strength that chance would give the best of as many windows, from which on a film gets a word."""
-
-_LEAST_WINDOWS = 20
-"""Fewer do not make a background."""
-_LEAST_SPREAD = 1e-3
-
-
-class Background(NamedTuple):
-    """How a library's windows score for a query that most of them have nothing to do with."""
-
-    median: float
-    spread: float
-    """Standard deviation: as scores spread for this query or, if that is more, as they do where films' own clips are
-    asked for. A sentence that means nothing to the model scores all windows alike; that must not flatter the best."""
-    windows: int
-    """In the library."""
-
-    def strength(self, score: float) -> float | None:
-        """How many spreads a score is above the median; None where there are too few windows to say."""
-        return (score - self.median) / self.spread if self.windows >= _LEAST_WINDOWS else None
-
-    def word(self, score: float) -> Word | None:
-        """What that strength means.
-
-        The measure is the best of n draws from a normal distribution, n being the windows of the library. Scores have
-        less of a tail than that: with a model trained on a simulated collection, and 750 videos, 95 of 100 of its
-        sentences reach 0.57 of it, and 90 of 100 sentences of noise do not reach 0.55.
-        """
-        strength = self.strength(score)
-        if strength is None:
-            return None
-        share = strength / NormalDist().inv_cdf(self.windows / (self.windows + 1))
-        return "strong" if share >= STRONG else "possible" if share >= POSSIBLE else "nothing here matches"
-
-
-def background_of(scores: Float[np.ndarray, "queries sample"], windows: int, typical: float) -> list[Background]:
-    """The background of each query, from its scores for a sample of the windows and the spread that is `typical`."""
-    if not scores.shape[1]:
-        return [Background(0.0, 1.0, 0)] * len(scores)
-    medians, spreads = medians_and_spreads(scores)
-    return [
-        Background(float(median), max(float(spread), typical, _LEAST_SPREAD), windows)
-        for median, spread in zip(medians, spreads, strict=True)
-    ]
 
 
 def clock(seconds: float) -> str:
@@ -88,8 +39,8 @@ class Hit:
     score: float
     """Retrieval score of the moment's best clip, in [-1, 1]."""
     strength: float | None
-    """How many spreads of the library's background for this query the score is above its median: it says what the score
-    alone does not, whether this is more than chance. None in a library too small to tell."""
+    """Which share of general sentences has a best film that stands out less: it says what the score alone does not,
+    whether this is more than chance. None in a library that is not calibrated (`Library.calibrate`)."""
     word: Word | None
     """The strength in words."""
     clip_scores: Float[np.ndarray, "clips"] = field(compare=False, repr=False)
@@ -114,22 +65,25 @@ class Hit:
 
 
 def hits_of(
-    store: Store, snapshot: Snapshot, queries: Float[np.ndarray, "queries dim"], found: Sequence[Found], moments: int
+    store: Store,
+    snapshot: Snapshot,
+    queries: Float[np.ndarray, "queries dim"],
+    found: Sequence[Found],
+    moments: int,
 ) -> list[list[Hit]]:
     """The best moments of each query's films, at most `moments` a film, best film first."""
     spans = _spans(store, snapshot, np.unique(np.concatenate([some.films for some in found])))
-    sample = snapshot.sampled
-    sampled = snapshot.format.score(queries, sample, np.arange(len(sample.vectors)))
-    backgrounds = background_of(sampled, len(snapshot.windows), snapshot.typical_spread)
+    calibration = calibration_of(store.folder)
+    medians = snapshot.medians(queries) if calibration else np.zeros(len(queries))
     answers: list[list[Hit]] = []
-    for query, some, background in zip(queries, found, backgrounds, strict=True):
+    for query, some, median in zip(queries, found, medians.tolist(), strict=True):
         scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
         hits: list[Hit] = []
         end = 0
         for index in some.films.tolist():
             start, end = end, end + int(snapshot.counts[index])
             if index in spans:
-                hits += _moments(*spans[index], scores[start:end], background, moments)
+                hits += _moments(*spans[index], scores[start:end], moments, calibration, median)
         answers.append(hits)
     return answers
 
@@ -170,20 +124,22 @@ def _moments(
     film: Film,
     spans: Float[np.ndarray, "windows clips 2"],
     scores: Float[np.ndarray, "windows clips"],
-    background: Background,
     count: int,
+    calibration: Calibration | None,
+    median: float,
 ) -> Iterator[Hit]:
     curve = score_curve(spans, scores)
     for moment in moments_of(curve, count):
         over = (spans[..., 0] <= moment.peak) & (moment.peak < spans[..., 1])
         window = int(np.argmax(np.where(over, scores, -np.inf).max(axis=1)))
+        strength = calibration.strength(moment.score - median) if calibration else None
         yield Hit(
             film=film,
             start=moment.start,
             end=moment.end,
             score=moment.score,
-            strength=background.strength(moment.score),
-            word=background.word(moment.score),
+            strength=strength,
+            word=None if strength is None else word_of(strength),
             clip_scores=scores[window],
             clip_spans=spans[window],
             curve=curve,

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import overload
 
@@ -15,12 +15,13 @@ from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
+from gmmformer.search.calibration import Calibration, calibrate, outgrown
 from gmmformer.search.changes import IndexReport, settled_changes
-from gmmformer.search.embedding import Embedder, checked_sentences
+from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
 from gmmformer.search.engines import Engine, choose_engine
 from gmmformer.search.hits import Hit, hits_of, score_curve_of
 from gmmformer.search.indexing import embedded_film, index_films
-from gmmformer.search.recipe import Encoders, Models, choose_encoders
+from gmmformer.search.recipe import SMALL, Encoders, Models, choose_encoders
 from gmmformer.search.spans import ScoreCurve
 from gmmformer.search.store import Film, LibraryInfo, Store
 from gmmformer.search.vectors import Dtype
@@ -61,7 +62,7 @@ class Library:
     def create(
         cls,
         folder: str | os.PathLike[str],
-        model: str | Path | Encoders | Embedder,
+        model: str | Path | Encoders | Embedder = SMALL,
         *,
         store: Dtype = "int8",
         overlap: float = 0.25,
@@ -73,9 +74,9 @@ class Library:
 
         Args:
             folder: Where; made if missing, empty if not.
-            model: What the library belongs to: a run folder, a saved model, a hub id or zero-shot:NAME, which it keeps,
-                so that it can be opened by itself; or what `choose_encoders` made of them. A bare embedder must be
-                given again to `open`.
+            model: What the library belongs to: a run folder, a saved model, a hub id, zero-shot:NAME or "small", which
+                it keeps, so that it can be opened by itself; or what `choose_encoders` made of them. A bare embedder
+                must be given again to `open`.
             store: How vectors are stored: "int8" takes a quarter of the room of "float32", "bf16" half.
             overlap: Share of a window that the next one of a long film repeats.
             keep_features: Whether to keep feature rows in 16 bits, so that another model needs no decoding.
@@ -223,6 +224,26 @@ class Library:
         found = self.engine.search(snapshot, queries, k, allowed)
         return hits_of(self.store, snapshot, queries, found, moments)
 
+    def calibrate(self, sentences: Sequence[str] | None = None) -> Calibration:
+        """Learn how far the best film stands out for sentences about nothing in particular, to say what is strong.
+
+        `add` does so by itself when the library has grown.
+
+        Args:
+            sentences: Such as people ask for, but about nothing that is here; they are kept for the next time. Default:
+                those of the last time, or 300 general ones.
+
+        Raises:
+            InputError: The library has too few windows, its model has no text encoder, or it cannot be written to.
+        """
+        return calibrate(self.store, self.engine, self.embed, sentences)
+
+    def calibrate_if_outgrown(self) -> None:
+        """`calibrate` if the library has grown or shrunk by a tenth since, and its model reads sentences."""
+        with suppress(NoTextEncoderError):
+            if outgrown(self.store):
+                self.calibrate()
+
     def score_curve(self, query: Float[np.ndarray, "dim"], film_id: int) -> ScoreCurve | None:
         """How each second of a film scores for a unit vector; None where there is no such film.
 
@@ -270,7 +291,9 @@ class Library:
             return featurise_on(ray, encoders.frames_elsewhere())(films, encoders.frames, decode)
 
         with self.writing() as into:
-            return index_films(into, _several(paths), source, prune=prune, retry=retry, progress=progress)
+            report = index_films(into, _several(paths), source, prune=prune, retry=retry, progress=progress)
+        self.calibrate_if_outgrown()
+        return report
 
     def watch(
         self,

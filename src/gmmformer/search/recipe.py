@@ -35,6 +35,8 @@ MODEL = "model"
 """Folder of a library that holds the trained model it belongs to."""
 ZERO_SHOT = "zero-shot:"
 """Before the name of a dual encoder that is to be used as it is."""
+SMALL = "small"
+"""The dual encoder that is taken where no model is named; it needs no prefix."""
 
 
 class Encoders:
@@ -167,7 +169,7 @@ def choose_encoders(
 
     Args:
         model: A run folder, a saved model, a published checkpoint, a hub id; or zero-shot:NAME, a dual encoder such as
-            CLIP used without training.
+            CLIP used without training; or "small", which is one (`gmmformer.media.small`).
         mix_in: zero-shot:NAME to mix into the trained model's score.
         mix: Its share of the score.
         video_encoder: What made the features the model was trained on, where the model does not say.
@@ -180,7 +182,7 @@ def choose_encoders(
     Raises:
         InputError: A model or encoder is not there, or they do not fit each other.
     """
-    model = str(model)
+    model = ZERO_SHOT + SMALL if str(model) == SMALL else str(model)
     if model.startswith(ZERO_SHOT):
         for flag, value in (("--with", mix_in), ("--video-encoder", video_encoder), ("--text-encoder", text_encoder)):
             if value is not None:

@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
-from gmmformer.model import products
 from gmmformer.model.pooling import concatenated_ranges
 from gmmformer.search.database import WINDOWS, damaged, records_in, rows_of
 from gmmformer.search.parts import MappedPart, part_path
@@ -27,8 +25,6 @@ NEAR_BYTES = 3 * 2**28
 """The first vectors of a library, so many bytes of them, are read where they lie, which is fastest. Linux holds 64 KiB
 and more around what is read of a mapped file, so some thousand searches would hold all that is read like that."""
 _CHUNK = 50_000
-_SPREAD_OF_MAD = 1.4826
-"""A normal distribution's standard deviation, in median absolute deviations."""
 _SCAN, _APART = 64, 2
 """Of the others, so many at least, on average no further apart than that, are too; the rest is copied."""
 
@@ -77,16 +73,10 @@ class Snapshot:
         """The records of windows drawn once for all; of all windows of a small library."""
         return self.records(np.sort(np.random.default_rng(9527).permutation(len(self.windows))[:SAMPLE]))
 
-    @cached_property
-    def typical_spread(self) -> float:
-        """How far apart windows of the sample score, if what others of it show in their middle is asked for."""
-        sample = self.format.decode(self.sampled)
-        if len(sample) < 2:
-            return 0.0
-        asked = F.normalize(sample[:, self.format.clips // 2], dim=-1)
-        scores = products(asked, sample).amax(-1).numpy()
-        others = scores[~np.eye(len(scores), dtype=bool)].reshape(len(scores), -1)
-        return float(np.median(medians_and_spreads(others)[1]))
+    def medians(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries"]:
+        """What the window in the middle scores for each query, by the sample."""
+        sample = self.sampled
+        return np.asarray(np.median(self.format.score(queries, sample, np.arange(len(sample.vectors))), axis=1))
 
     def slots_of_windows(self, windows: Int[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
         """The slots of some windows (ids), and whether they are there; slots of those that are not mean nothing."""
@@ -288,17 +278,3 @@ def check_places(
         raise damaged(
             folder, f"window {windows[first]} is to be record {record[first]} of part {part[first]}, which has none"
         )
-
-
-def medians_and_spreads(
-    values: Float[np.ndarray, "rows columns"],
-) -> tuple[Float[np.ndarray, "rows"], Float[np.ndarray, "rows"]]:
-    """Median and standard deviation of each row, the latter from the median absolute deviation."""
-    medians = _medians(values)
-    return medians, _SPREAD_OF_MAD * _medians(np.abs(values - medians[:, None]))
-
-
-def _medians(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows"]:
-    ascending = np.sort(values, axis=1)
-    columns = values.shape[1]
-    return np.asarray((ascending[:, (columns - 1) // 2] + ascending[:, columns // 2]) / 2)

@@ -12,7 +12,7 @@ import numpy as np
 from gmmformer.files import folded
 from gmmformer.media.films import path_text
 from gmmformer.search import Film, Hit, Library, activity_in
-from gmmformer.search.hits import Word
+from gmmformer.search.calibration import Word
 from gmmformer.search.spans import ScoreCurve
 from gmmformer.web.files import state_of
 from gmmformer.web.film_work import FilmWork
@@ -30,7 +30,7 @@ STREAMS = 64
 _MOST_LISTED = 1_000
 _STRIP_PIECES = 240
 _PLAYED = frozenset({".mp4", ".m4v", ".webm"})
-_WORDS: tuple[Word, ...] = ("strong", "possible", "nothing here matches")
+_WORDS: tuple[Word, ...] = ("strong", "possible", "weak")
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from gmmformer.search.hits import Word
+from gmmformer.search.calibration import Word
 
 MOST_SENTENCE = 10_000
 """Characters of a sentence."""
@@ -77,10 +77,10 @@ class HitOut(Named):
     end: float = Field(description="Second at which it ends.")
     score: float = Field(description="Retrieval score of the moment's best clip, in [-1, 1].")
     strength: float | None = Field(
-        description="Standard deviations by which the score is above what the library scores for this sentence at "
-        "large; null in a library too small to tell."
+        description="Which share of sentences about nothing in particular has a best film here that stands out less; "
+        "null in a library that is not calibrated."
     )
-    word: Word | None = Field(description="The strength in words; null in a library too small to tell.")
+    word: Word | None = Field(description="The strength in words; null in a library that is not calibrated.")
     strip: Strip | None = Field(description="The scores along the whole film; null if not asked for.")
 
 

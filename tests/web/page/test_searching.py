@@ -44,7 +44,7 @@ def test_fast_typing_asks_once(page: Page) -> None:
 
 
 def test_words_say_how_well_it_matches(page: Page) -> None:
-    words = ["strong", "possible", "nothing here matches", None]
+    words = ["strong", "possible", "weak", None]
 
     def change(answer: dict) -> None:
         answer["hits"] = answer["hits"][:4]
@@ -62,15 +62,15 @@ def test_words_say_how_well_it_matches(page: Page) -> None:
 
 def test_no_match_is_said_and_the_closest_shown(page: Page) -> None:
     def change(answer: dict) -> None:
-        answer["word"] = "nothing here matches"
+        answer["word"] = "weak"
         for hit in answer["hits"]:
-            hit["word"] = "nothing here matches"
+            hit["word"] = "weak"
 
     change_answers(page, "**/api/search?*", change)
     cards = search(page)
-    expect(page.locator(".notice")).to_contain_text("Nothing in this library matches well.")
+    expect(page.locator(".notice")).to_contain_text("Nothing in this library stands out for this sentence.")
     expect(cards.first).to_be_visible()
-    expect(page.locator("#announcer")).to_contain_text("Nothing matches well.")
+    expect(page.locator("#announcer")).to_contain_text("Nothing stands out.")
 
 
 def test_stale_answers_are_dropped(page: Page) -> None:

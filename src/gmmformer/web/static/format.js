@@ -58,15 +58,15 @@ export function bytes(number) {
 const MATCHES = {
   strong: { level: 3, text: "strong match" },
   possible: { level: 2, text: "possible match" },
-  "nothing here matches": { level: 1, text: "weak match" },
+  weak: { level: 1, text: "weak match" },
 };
 
-/** How well something matches, in words and as 1 to 3 bars; null where the library is too small to say. */
+/** How well something matches, in words and as 1 to 3 bars; null where the library is not calibrated. */
 export function match(word) {
   return MATCHES[word] ?? null;
 }
 
-/** Whether that word is about nothing that matches. */
-export function isNothing(word) {
+/** Whether that word says that nothing stands out. */
+export function isWeak(word) {
   return match(word)?.level === 1;
 }

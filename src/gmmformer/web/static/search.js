@@ -6,7 +6,7 @@ import { Card, momentKey } from "./card.js";
 import { element } from "./dom.js";
 import { Filters } from "./filters.js";
 import { learnFolders } from "./folders.js";
-import { isNothing, plural } from "./format.js";
+import { isWeak, plural } from "./format.js";
 import { announce } from "./messages.js";
 import { Start, skeleton } from "./start.js";
 import { scaleOf } from "./strip.js";
@@ -181,7 +181,6 @@ export class SearchView {
     this.#cards = kept;
     this.#leaveStart();
     this.#order([...kept.values()].map((card) => card.element));
-    this.list.classList.toggle("dim", isNothing(answer.word));
     this.more.hidden = answer.hits.length < this.#k || this.#k >= MOST;
     this.#describe(answer);
   }
@@ -201,9 +200,9 @@ export class SearchView {
     const found = `${plural(hits.length, "moment")} in ${plural(count, "film")}`;
     this.status.textContent = `${found} · ${time}`;
     if (!hits.length) this.#noHits(count);
-    else if (isNothing(word)) this.#note("Nothing in this library matches well.", "These come closest.");
+    else if (isWeak(word)) this.#note("Nothing in this library stands out for this sentence.", "These come closest.");
     else this.#note();
-    announce(hits.length ? `${found}.${isNothing(word) ? " Nothing matches well." : ""}` : "No results.");
+    announce(hits.length ? `${found}.${isWeak(word) ? " Nothing stands out." : ""}` : "No results.");
   }
 
   #noHits(count) {
