@@ -1,4 +1,4 @@
-"""The cores that are ours: how many, how threads wait for each other, work done ahead, how far it is, memory that stays."""
+"""The cores that are ours: how many, how threads wait for each other, work ahead and how far it is; memory kept."""
 
 import ctypes
 import math

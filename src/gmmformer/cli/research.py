@@ -132,7 +132,7 @@ def evaluate(
 
     opened = Collection.open(data, collection, feature=feature)
     top = 10 if ranks else 1
-    if model.startswith("zero-shot:") or mix_in is not None:
+    if model == "small" or model.startswith("zero-shot:") or mix_in is not None:
         from gmmformer.config import Running
         from gmmformer.search import choose_encoders, evaluate_encoders
 

@@ -156,7 +156,7 @@ class Lite0Frames:
             left, top = int(left), int(top)
         box = (left, top, left + side, top + side)
         cut = self._image.fromarray(image).resize((_SIZE, _SIZE), self._image.Resampling.BICUBIC, box=box)
-        return np.asarray(cut)
+        return np.array(cut)
 
     @torch.inference_mode()
     def _vectors(self, images: UInt8[np.ndarray, "frames height width 3"]) -> Float[np.ndarray, "frames dim"]:
