@@ -8,8 +8,15 @@ MINUTES ?= 30
 
 .PHONY: demo test check unit fuzz browser clean
 
+# make demo FILMS=~/Videos: films of your own, indexed with the model small and served; without FILMS the demo's own.
 demo: $(VENV)/.demo
+ifdef FILMS
+	$(BIN)/gmmformer models get small
+	$(BIN)/gmmformer index $(OUT)/films $(FILMS)
+	$(BIN)/gmmformer serve $(OUT)/films
+else
 	$(BIN)/gmmformer demo $(OUT)
+endif
 
 test: check unit
 

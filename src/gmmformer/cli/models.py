@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from tyro.conf import Positional
 
 from gmmformer.config import Running
@@ -89,6 +88,8 @@ def _cells(row: Mapping[str, object]) -> tuple[str, ...]:
 
 def _speed(name: str, device: str) -> float:
     """Frames a second of a model that is here, decoding left out."""
+    import numpy as np
+
     from gmmformer.media.encoders import frame_encoder
 
     encoder = frame_encoder(name, Running(device=device))

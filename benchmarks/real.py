@@ -1,0 +1,115 @@
+"""What a library finds of films whose moments people described: films, seconds, and what its words are worth.
+
+    gmmformer index lib FILMS
+    python benchmarks/real.py lib captions.jsonl [--absent absent.json] [--split test]
+
+Captions are lines of {"video", "sentence", "start", "end", "split"}. Printed are R@1, R@5 and R@10 beside chance, how
+often the best second is one that the sentence is true of, how well the moment of the sentence's own film overlaps the
+true one (for the definition, `spans.CLOSE`, and others), and for each word how often the first film, if that is said of
+it, is the right one. --absent is a JSON list of sentences about nothing in these films: how often it is said of theirs.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gmmformer.search import Hit, Library
+from gmmformer.search.spans import CLOSE, ScoreCurve, moments_of
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+WORDS = ("strong", "possible", "weak", None)
+
+
+def overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Intersection over union of two stretches of time."""
+    both = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+    return both / (one[1] - one[0] + other[1] - other[0] - both)
+
+
+def found(curve: ScoreCurve, close: float | None) -> tuple[float, float]:
+    """The best moment of a film; the whole film without `close`."""
+    if close is None:
+        return float(curve.edges[0]), float(curve.edges[-1])
+    best = moments_of(curve, 1, close)[0]
+    return best.start, best.end
+
+
+def print_films(hits: Sequence[Sequence[Hit]], names: Sequence[str], films: int) -> None:
+    """R@K beside chance."""
+    ranks = np.array([rank_of(some, name) for some, name in zip(hits, names, strict=True)])
+    for k in (1, 5, 10):
+        print(f"R@{k:<3} {100 * (ranks <= k).mean():5.1f} %   chance {100 * min(1, k / films):4.1f} %")
+
+
+def rank_of(hits: Sequence[Hit], name: str) -> float:
+    """The place of a film in a list of hits, from 1."""
+    return next((place for place, hit in enumerate(hits, start=1) if Path(hit.film.path).stem == name), np.inf)
+
+
+def print_moments(curves: Sequence[ScoreCurve], truth: Sequence[tuple[float, float]]) -> None:
+    """How well the moment in the right film is met, for several definitions of it."""
+    best = [float(np.mean(curve.edges[(at := int(curve.scores.argmax())) : at + 2])) for curve in curves]
+    inside = np.mean([start <= second < end for second, (start, end) in zip(best, truth, strict=True)])
+    print(f"best second in the true moment {100 * inside:.1f} %")
+    print(f"{'moment':>18}  mean IoU  centre in it  " + "  ".join(f"IoU >= {least}" for least in THRESHOLDS))
+    for name, close in (
+        ("best clip", 0.0),
+        *((f"close {share}{' (ours)' if share == CLOSE else ''}", share) for share in sorted({0.25, 0.5, 0.75, CLOSE})),
+        ("whole film", None),
+    ):
+        spans = [found(curve, close) for curve in curves]
+        values = np.array([overlap(span, true) for span, true in zip(spans, truth, strict=True)])
+        centre = np.mean([true[0] <= sum(span) / 2 < true[1] for span, true in zip(spans, truth, strict=True)])
+        shares = "  ".join(f"{100 * (values >= least).mean():8.1f} %" for least in THRESHOLDS)
+        print(f"{name:>18}  {values.mean():8.2f}  {100 * centre:10.1f} %  {shares}")
+
+
+def print_words(hits: Sequence[Sequence[Hit]], names: Sequence[str], absent: Sequence[Sequence[Hit]]) -> None:
+    """What is said of the first film: how often, how often rightly, and how often where there is nothing."""
+    said = np.array([some[0].word or "" for some in hits])
+    right = np.array([rank_of(some, name) == 1 for some, name in zip(hits, names, strict=True)])
+    nothing = np.array([some[0].word or "" for some in absent])
+    print(f"{'word':>10}  said  right  said where nothing is there")
+    for word in WORDS:
+        these = said == (word or "")
+        if these.any() or (nothing == (word or "")).any():
+            shares = f"{100 * these.mean():3.0f} %  {100 * right[these].mean() if these.any() else 0:3.0f} %"
+            print(
+                f"{word or '(none)':>10}  {shares}  "
+                + (f"{100 * np.mean(nothing == (word or '')):3.0f} %" if len(nothing) else "-")
+            )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("library", type=Path)
+    parser.add_argument("captions", type=Path)
+    parser.add_argument("--absent", type=Path)
+    parser.add_argument("--split", default="test")
+    options = parser.parse_args()
+    told = options.captions.read_text(encoding="utf-8").splitlines()
+    with Library.open(options.library) as library:
+        ids = {Path(film.path).stem: film.id for film in library}
+        asked = [one for one in map(json.loads, told) if one["split"] == options.split]
+        asked = [one for one in asked if Path(one["video"]).stem in ids]
+        names = [Path(one["video"]).stem for one in asked]
+        sentences = [one["sentence"] for one in asked]
+        hits = library.search(sentences, k=10)
+        vectors = library.embed(sentences)
+        curves = [library.score_curve(vector, ids[name]) for vector, name in zip(vectors, names, strict=True)]
+        absent = library.search(json.loads(options.absent.read_text(encoding="utf-8")), k=1) if options.absent else []
+        films = len(library)
+    truth = [(one["start"], one["end"]) for one in asked]
+    lengths = np.mean([end - start for start, end in truth])
+    print(f"{len(asked):,} sentences, {films:,} films, moments of {lengths:.1f} s on average")
+    print_films(hits, names, films)
+    print_moments([curve for curve in curves if curve is not None], truth)
+    print_words(hits, names, absent)
+
+
+if __name__ == "__main__":
+    main()
