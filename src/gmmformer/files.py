@@ -67,7 +67,8 @@ def swapped_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         yield beside
-        synced_tree(beside)
+        for path in [*beside.rglob("*"), beside]:
+            synced(path)
         if folder.exists():
             folder.rename(old)
         try:
@@ -82,12 +83,6 @@ def swapped_whole(folder: Path) -> Iterator[Path]:
         raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-
-
-def synced_tree(folder: Path) -> None:
-    """Bring all that lies in a folder, and its name there, down to the disk."""
-    for path in [*folder.rglob("*"), folder]:
-        synced(path)
 
 
 def synced(path: Path) -> None:

@@ -1,9 +1,6 @@
 """Write a simulated collection with known moments, of any size, in the MS-SL layout."""
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +11,7 @@ from gmmformer.cores import Progress, read_ahead, silent, usable_cores
 from gmmformer.data.world import SIZES, Plan, Sizes, World, plan_split
 from gmmformer.data.writing import write_captions, write_row_names, write_tokens
 from gmmformer.errors import InputError, suggest
-from gmmformer.files import synced, synced_tree, unwritable
+from gmmformer.files import swapped_whole
 
 _BLOCK_BYTES = 1 << 25
 
@@ -68,7 +65,10 @@ def simulate(
     name = name or like
     world = World.drawn(sizes, concepts=concepts, difficulty=difficulty, seed=seed)
     plans = {split: plan_split(sizes, world, split, seed) for split, count in sizes.videos.items() if count}
-    with _new_folder(Path(out) / name) as folder:
+    place = Path(out) / name
+    if place.exists() or place.is_symlink():
+        raise InputError(f"{place}: exists already; remove it or choose another place")
+    with swapped_whole(place) as folder:
         _see_room(folder, sizes, plans)
         _write_text(folder, name, world, plans, seed, progress)
         _write_features(folder / "FeatureData" / sizes.feature, world, plans, seed, progress)
@@ -79,24 +79,6 @@ def simulate(
         sentences={split: len(plan.video_of_caption) for split, plan in plans.items()},
         rows=sum(plan.rows for plan in plans.values()),
     )
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its name when the block ends and vanishes if it fails."""
-    if folder.exists() or folder.is_symlink():
-        raise InputError(f"{folder}: exists already; remove it or choose another place")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        beside.mkdir(parents=True)
-        yield beside
-        synced_tree(beside)
-        beside.rename(folder)
-        synced(folder.parent)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _see_room(folder: Path, sizes: Sizes, plans: dict[str, Plan]) -> None:

@@ -3,26 +3,22 @@
 import csv
 import io
 import json
+import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from gmmformer.errors import InputError, one_line, shown, suggest
 from gmmformer.files import parsed_json, read_text
-from gmmformer.media.records import (
-    SPLITS,
-    Annotation,
-    BrokenRecordError,
-    checked_annotation,
-    moment,
-    needed,
-    number,
-    window_of,
-)
 
-__all__ = ["SPLITS", "Annotation", "Format", "read_annotations", "read_captions_files"]
+LONGEST_TEXT = 10_000
+"""Letters of a sentence or a name; what is longer is a file gone wrong."""
+SPLITS = ("train", "val", "test")
+"""The splits that a `split` column may name."""
+
 
 Format = Literal["auto", "jsonl", "csv", "activitynet", "charades", "tvr", "qvhighlights"]
 
@@ -30,13 +26,111 @@ _CHARADES = re.compile(r"^(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)$")
 _COLUMNS = "video, sentence and, if known, start, end (seconds), split"
 
 
-class _Layout(NamedTuple):
-    """How a format is read."""
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """A sentence that a film contains."""
 
-    records: Callable[[Path, str], Iterator[tuple[str, Any]]]
-    """Cuts the file's text into records, each with the place it stands at."""
-    annotation: Callable[[Any], Annotation]
-    """Makes an annotation of a record; raises BrokenRecordError."""
+    video: str
+    """The film's name as the file gives it."""
+    sentence: str
+    """Without white space at its ends; never empty."""
+    start: float | None = None
+    """Second at which the moment begins; None, as is `end`, where the file does not say."""
+    end: float | None = None
+    """Second at which it ends; not before `start`."""
+    split: str | None = None
+    """One of SPLITS, where the file says."""
+    duration: float | None = None
+    """Seconds of the whole film, where the file says."""
+    caption: str | None = None
+    """The sentence's own id, where it has one."""
+    windows: tuple[tuple[float, float], ...] = ()
+    """All moments, where the file gives several (QVHighlights); `start` and `end` are the longest."""
+
+
+class BrokenRecordError(ValueError):
+    """What is wrong with a record, and what to do about it; the reader adds the file and the place."""
+
+
+def checked_annotation(fields: Mapping[str, Any], windows: tuple[tuple[float, float], ...] = ()) -> Annotation:
+    """An annotation of fields as a file gives them, by the names that `Annotation` has for them.
+
+    Raises:
+        BrokenRecordError: One of them is missing, or not what it should be.
+    """
+    video, sentence = needed(fields, "video"), needed(fields, "sentence")
+    start, end, split, duration, caption = (
+        fields.get(name) for name in ("start", "end", "split", "duration", "caption")
+    )
+    for name, value in (("video", video), ("sentence", sentence)):
+        if not isinstance(value, str):
+            raise BrokenRecordError(f"its {name} is {shown(value)}, not text; mend the record")
+        if not value.strip():
+            raise BrokenRecordError(f"its {name} is empty; fill it in or remove the record")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise BrokenRecordError(f"its {name} holds half a surrogate pair; write the letter itself")
+        if "\0" in value:
+            raise BrokenRecordError(f"its {name} holds a NUL; leave it out")
+        if len(value) > LONGEST_TEXT:
+            raise BrokenRecordError(f"its {name} has {len(value):,} letters, more than {LONGEST_TEXT:,}; shorten it")
+    if split is not None and split not in SPLITS:
+        raise BrokenRecordError(f"its split is {shown(split)}; {suggest(str(split)[:60], SPLITS)}")
+    if (start is None) != (end is None):
+        raise BrokenRecordError("it has only one of start and end; give both or neither")
+    if duration is not None and _second(duration, "duration") == 0:
+        raise BrokenRecordError("its duration is 0; give the film's seconds or leave it out")
+    if caption is not None and (isinstance(caption, bool) or not isinstance(caption, str | int)):
+        raise BrokenRecordError(f"its caption id is {shown(caption)}; give a text or a whole number")
+    first, last = (None, None) if start is None else moment(start, end)
+    return Annotation(
+        video=video.strip(),
+        sentence=" ".join(sentence.split()),
+        start=first,
+        end=last,
+        split=split,
+        duration=None if duration is None else float(duration),
+        caption=None if caption is None else str(caption),
+        windows=windows,
+    )
+
+
+def needed(fields: Mapping[str, Any], name: str) -> Any:
+    """A field that must be there."""
+    if name not in fields:
+        known = ", ".join(shown(field) for field in list(fields)[:8]) or "none"
+        raise BrokenRecordError(f"it has no field {name!r} (its fields: {known}); add it, or name the file's format")
+    return fields[name]
+
+
+def window_of(pair: Any) -> tuple[Any, Any]:
+    """The two members of a pair [start, end], still to be looked at."""
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise BrokenRecordError(f"its moment is {shown(pair)}, not [start, end]; mend the record")
+    return pair[0], pair[1]
+
+
+def moment(start: Any, end: Any) -> tuple[float, float]:
+    """Start and end in seconds: finite, 0 or more, in order."""
+    start, end = _second(start, "start"), _second(end, "end")
+    if start > end:
+        raise BrokenRecordError(f"it starts at {start:g} s, after its end at {end:g} s; swap or mend them")
+    return start, end
+
+
+def _second(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BrokenRecordError(f"its {name} is {shown(value)}, not a number of seconds; mend the record")
+    if not 0 <= value < math.inf or value > sys.float_info.max:
+        raise BrokenRecordError(f"its {name} is {shown(value)}; seconds are finite and 0 or more")
+    return float(value)
+
+
+def number(text: str, name: str) -> float:
+    """A number written as text."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise BrokenRecordError(f"its {name} is {shown(text)}, not a number of seconds; mend the record") from error
 
 
 def read_annotations(
@@ -71,10 +165,10 @@ def read_annotations(
     if not text.strip():
         raise InputError(f"{path}: the file is empty; give a file of annotations")
     found: list[Annotation] = []
-    layout = _LAYOUTS[_told(path, text) if format == "auto" else format]
-    for place, record in layout.records(path, text):
+    records, annotation = _LAYOUTS[_told(path, text) if format == "auto" else format]
+    for place, record in records(path, text):
         try:
-            found.append(layout.annotation(record))
+            found.append(annotation(record))
         except BrokenRecordError as error:
             broken = InputError(f"{path}, {place}: {error}")
             if on_broken is None:
@@ -104,8 +198,7 @@ def read_captions_files(
             continue
         if split not in SPLITS:
             raise InputError(f"--captions {each}: there is no split {split!r}; {suggest(split, SPLITS)}")
-        records = read_annotations(path, format, on_broken=on_broken)
-        found += [replace(record, split=split) for record in records]
+        found += [replace(one, split=split) for one in read_annotations(path, format, on_broken=on_broken)]
     return found
 
 
@@ -152,30 +245,13 @@ def _fields(line: str) -> Mapping[str, Any]:
     return fields
 
 
-def _own(fields: Mapping[str, Any]) -> Annotation:
-    return checked_annotation(
-        video=needed(fields, "video"),
-        sentence=needed(fields, "sentence"),
-        start=fields.get("start"),
-        end=fields.get("end"),
-        split=fields.get("split"),
-        duration=fields.get("duration"),
-        caption=fields.get("caption"),
-    )
-
-
 def _tvr(fields: Mapping[str, Any]) -> Annotation:
     if "vid_name" not in fields and "desc" in fields:
         raise BrokenRecordError("it has no 'vid_name' (TVR's public test file withholds the videos); take the val file")
     start, end = window_of(fields["ts"]) if fields.get("ts") is not None else (None, None)
-    return checked_annotation(
-        video=needed(fields, "vid_name"),
-        sentence=needed(fields, "desc"),
-        start=start,
-        end=end,
-        duration=fields.get("duration"),
-        caption=needed(fields, "desc_id"),
-    )
+    named = {"video": "vid_name", "sentence": "desc", "caption": "desc_id"}
+    told = {ours: needed(fields, theirs) for ours, theirs in named.items()}
+    return checked_annotation({**told, "start": start, "end": end, "duration": fields.get("duration")})
 
 
 def _qvhighlights(fields: Mapping[str, Any]) -> Annotation:
@@ -184,15 +260,9 @@ def _qvhighlights(fields: Mapping[str, Any]) -> Annotation:
         raise BrokenRecordError("'relevant_windows' is not a list of [start, end]; mend the record")
     windows = tuple(moment(*window_of(window)) for window in given)
     start, end = max(windows, key=lambda window: (window[1] - window[0], -window[0])) if windows else (None, None)
-    return checked_annotation(
-        video=needed(fields, "vid"),
-        sentence=needed(fields, "query"),
-        start=start,
-        end=end,
-        duration=fields.get("duration"),
-        caption=needed(fields, "qid"),
-        windows=windows,
-    )
+    named = {"video": "vid", "sentence": "query", "caption": "qid"}
+    told = {ours: needed(fields, theirs) for ours, theirs in named.items()}
+    return checked_annotation({**told, "start": start, "end": end, "duration": fields.get("duration")}, windows)
 
 
 def _activitynet_records(path: Path, text: str) -> Iterator[tuple[str, tuple[str, Any, int | None]]]:
@@ -218,9 +288,8 @@ def _activitynet(record: tuple[str, Any, int | None]) -> Annotation:
     if row is None:
         raise BrokenRecordError("it needs the lists 'timestamps' and 'sentences', of one length; mend the record")
     start, end = window_of(film["timestamps"][row])
-    return checked_annotation(
-        video=video, sentence=film["sentences"][row], start=start, end=end, duration=film.get("duration")
-    )
+    told = {"video": video, "sentence": film["sentences"][row], "start": start, "end": end}
+    return checked_annotation({**told, "duration": film.get("duration")})
 
 
 def _charades(line: str) -> Annotation:
@@ -228,7 +297,8 @@ def _charades(line: str) -> Annotation:
     if not parts:
         raise BrokenRecordError("it is not of the form 'VIDEO START END##SENTENCE'; mend the line")
     video, start, end, sentence = parts.groups()
-    return checked_annotation(video=video, sentence=sentence, start=number(start, "start"), end=number(end, "end"))
+    seconds = {"start": number(start, "start"), "end": number(end, "end")}
+    return checked_annotation({"video": video, "sentence": sentence, **seconds})
 
 
 def _csv_records(path: Path, text: str) -> Iterator[tuple[str, tuple[list[str], list[str]]]]:
@@ -266,14 +336,15 @@ def _csv(record: tuple[list[str], list[str]]) -> Annotation:
             fields[name] = number(fields[name], name)
         else:
             fields[name] = fields[name].strip()
-    return _own(fields)
+    return checked_annotation(fields)
 
 
-_LAYOUTS = {
-    "jsonl": _Layout(_lines, lambda line: _own(_fields(line))),
-    "csv": _Layout(_csv_records, _csv),
-    "activitynet": _Layout(_activitynet_records, _activitynet),
-    "charades": _Layout(_lines, _charades),
-    "tvr": _Layout(_lines, lambda line: _tvr(_fields(line))),
-    "qvhighlights": _Layout(_lines, lambda line: _qvhighlights(_fields(line))),
+_LAYOUTS: dict[str, tuple[Callable[[Path, str], Iterator[tuple[str, Any]]], Callable[[Any], Annotation]]] = {
+    "jsonl": (_lines, lambda line: checked_annotation(_fields(line))),
+    "csv": (_csv_records, _csv),
+    "activitynet": (_activitynet_records, _activitynet),
+    "charades": (_lines, _charades),
+    "tvr": (_lines, lambda line: _tvr(_fields(line))),
+    "qvhighlights": (_lines, lambda line: _qvhighlights(_fields(line))),
 }
+"""What cuts a file of each format into records, each with its place, and what makes annotations of them."""

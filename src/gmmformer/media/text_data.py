@@ -14,10 +14,9 @@ from gmmformer.data.collection import ORIGIN
 from gmmformer.data.writing import tokens_file, write_captions, write_tokens
 from gmmformer.errors import InputError
 from gmmformer.files import composed, folded, folded_path, swapped_whole
-from gmmformer.media.annotations import Annotation
+from gmmformer.media.annotations import SPLITS, Annotation
 from gmmformer.media.encoders import TextEncoder
 from gmmformer.media.films import FILM_SUFFIXES
-from gmmformer.media.records import SPLITS
 from gmmformer.media.report import FilmRecord, TextReport
 
 _BATCH = 512

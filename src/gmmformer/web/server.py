@@ -141,40 +141,26 @@ class Counters:
 
     def __init__(self) -> None:
         """All at zero."""
-        self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "gmmformer_requests", "Requests answered.", ["route", "method", "status"], registry=registry
-        )
+        self.registry = CollectorRegistry()
+        ours: Any = {"registry": self.registry, "namespace": "gmmformer"}
+        timed: Any = {"buckets": _BUCKETS, **ours}
+        together: Any = {"buckets": (1, 2, 4, 8, 16, 32, 64), **ours}
+        self.requests = Counter("requests", "Requests answered.", ["route", "method", "status"], **ours)
         self.request_seconds = Histogram(
-            "gmmformer_request_seconds",
-            "Seconds from a request's head to the end of its answer.",
-            ["route"],
-            buckets=_BUCKETS,
-            registry=registry,
+            "request_seconds", "Seconds from a request's head to the end of its answer.", ["route"], **timed
         )
-        self.in_progress = Gauge("gmmformer_requests_in_progress", "Requests in progress.", registry=registry)
-        self.queries = Counter("gmmformer_queries", "Sentences searched for.", registry=registry)
+        self.in_progress = Gauge("requests_in_progress", "Requests in progress.", **ours)
+        self.queries = Counter("queries", "Sentences searched for.", **ours)
         self.search_seconds = Histogram(
-            "gmmformer_search_seconds",
-            "Seconds that a search took, waiting for others included.",
-            buckets=_BUCKETS,
-            registry=registry,
+            "search_seconds", "Seconds that a search took, waiting for others included.", **timed
         )
-        self.batch_size = Histogram(
-            "gmmformer_batch_size",
-            "Sentences that were embedded and searched for together.",
-            buckets=(1, 2, 4, 8, 16, 32, 64),
-            registry=registry,
-        )
+        self.batch_size = Histogram("batch_size", "Sentences that were embedded and searched for together.", **together)
         self.film_work = Counter(
-            "gmmformer_film_work",
-            "Films looked at, cut or previewed in processes of their own.",
-            ["kind", "outcome"],
-            registry=registry,
+            "film_work", "Films looked at, cut or previewed in processes of their own.", ["kind", "outcome"], **ours
         )
-        self.films = Gauge("gmmformer_library_films", "Films in the library.", registry=registry)
-        self.film_seconds = Gauge("gmmformer_library_seconds", "Seconds of all films.", registry=registry)
-        self.failures = Gauge("gmmformer_library_failures", "Films that could not be taken in.", registry=registry)
+        self.films = Gauge("library_films", "Films in the library.", **ours)
+        self.film_seconds = Gauge("library_seconds", "Seconds of all films.", **ours)
+        self.failures = Gauge("library_failures", "Films that could not be taken in.", **ours)
 
 
 class Server(uvicorn.Server):
