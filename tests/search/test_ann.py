@@ -197,10 +197,10 @@ def test_an_index_of_another_version_counts_as_none_and_is_replaced(searched: Li
 def test_without_faiss_auto_looks_at_every_window_and_info_needs_no_index(
     searched: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gmmformer.search.engines.EXACT_UP_TO", 100)
+    monkeypatch.setattr("gmmformer.search.engines.ann.EXACT_UP_TO", 100)
     queries = unit_queries(3)
     with Library.open(searched.folder) as auto, monkeypatch.context() as patch:
-        patch.setattr(ann.AnnIndex, "_read", lambda _: pytest.fail("a name needs no index"))
+        patch.setattr(ann.OwnFiles, "_read", lambda _: pytest.fail("a name needs no index"))
         assert auto.info().engine == "ann"
     monkeypatch.setitem(sys.modules, "faiss", None)
     with Library.open(searched.folder) as auto, Library.open(searched.folder, engine="exact") as exact:
@@ -216,7 +216,7 @@ def test_without_faiss_auto_looks_at_every_window_and_info_needs_no_index(
 def test_auto_takes_the_index_only_for_large_libraries(searched: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     with Library.open(searched.folder) as auto:
         assert auto.info().engine == "exact"
-        monkeypatch.setattr("gmmformer.search.engines.EXACT_UP_TO", 100)
+        monkeypatch.setattr("gmmformer.search.engines.ann.EXACT_UP_TO", 100)
         assert auto.info().engine == "ann"
     with pytest.raises(InputError, match="--engine nearest: there is no such engine; known: ann, auto, exact, or give"):
         Library.open(searched.folder, engine="nearest")

@@ -11,7 +11,7 @@ from gmmformer.errors import InputError
 from gmmformer.media.container import open_film
 from gmmformer.media.films import DecodeError, printable, unreadable_reason
 from gmmformer.media.frames import frame_at
-from gmmformer.media.streams import COVER
+from gmmformer.media.packets import COVER
 
 MP4_PICTURES = frozenset(("av1", "h264", "vp9"))
 MP4_SOUND = frozenset(("aac", "mp3"))

@@ -14,8 +14,7 @@ import av
 import numpy as np
 
 from gmmformer.media.films import DecodeError, DecodeReport, regular_file, stamp_of
-from gmmformer.media.packets import PacketReader
-from gmmformer.media.streams import chosen_stream, demuxed, opened
+from gmmformer.media.packets import PacketReader, chosen_stream, demuxed, opened
 from gmmformer.media.timeline import LONGEST_GAP, Clock
 
 ASPECT_LIMIT = 10

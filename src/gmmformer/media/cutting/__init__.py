@@ -86,17 +86,7 @@ def cut_moment(
 def browser_preview(film: str | os.PathLike[str], start: float, end: float, out: str | os.PathLike[str]) -> Cut:
     """Write a moment of a film as what every browser plays: H.264 (8-bit 4:2:0) and AAC stereo in mp4, index first.
 
-    At most 1920 x 720 pixels, never enlarged; exact as `cut_moment` with exact=True is.
-
-    Args:
-        film: The film; seconds count from its first frame on screen.
-        start: Seconds, at least 0.
-        end: Seconds, after `start` by at most MOST_SECONDS; past the film's end, that counts.
-        out: The file to write; its folder must be there. A file of that name is replaced.
-
-    Raises:
-        InputError: The seconds make no sense for this film, or `out` cannot be written.
-        DecodeError: The film cannot be read or decoded.
+    At most 1920 x 720 pixels, never enlarged; else as `cut_moment` with exact=True.
     """
     span, film, out = _checked_span(film, start, end), Path(film), Path(out)
     _check_target(film, out)

@@ -11,7 +11,7 @@ import numpy as np
 
 from gmmformer.media.container import open_film
 from gmmformer.media.cutting.reading import Span
-from gmmformer.media.streams import demuxed
+from gmmformer.media.packets import demuxed
 from gmmformer.media.timeline import Clock
 
 RATES = (44100, 48000)

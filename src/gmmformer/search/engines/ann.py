@@ -11,13 +11,15 @@ from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.files import written_whole
 from gmmformer.search.changes import EXTEND
-from gmmformer.search.engines.exact import Found, group_count, grouped, search_candidates, vector_ids
+from gmmformer.search.engines.exact import Found, group_count, grouped, search_all, search_candidates, vector_ids
 from gmmformer.search.parts import file_checksum
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Derived, Store
 from gmmformer.search.writer import Writer
 
 NAME = "ann"
+EXACT_UP_TO = 50_000
+"""Windows up to which looking at all of them is fast enough."""
 _PREFIX = "ann-v2-"
 """Of the file's name. An index of another version, whose ids meant something else, counts as none, and is replaced."""
 KEPT = 0.93
@@ -30,31 +32,45 @@ _MOST_LISTS, _TRAINING_PER_LIST, _BITS = 16_384, 40, 4
 _CHUNK, _FOR_DIRECTIONS = 500, 2_000
 
 
-class AnnIndex:
-    """Finds nearly what is best, in a small part of the time; scores are exact.
+class OwnFiles:
+    """The library's own files: every window is looked at, or an index of them.
 
-    The index lies beside the library in a file that can be made again at any time. Films that came after it was made
-    are looked at one by one; removed ones are passed over.
+    The index finds nearly what is best, in a small part of the time; scores are exact. It lies beside the library in a
+    file that can be made again at any time. Films that came after it was made are looked at one by one; removed ones
+    are passed over.
     """
 
-    def __init__(self, store: Store) -> None:
-        """Nothing is read before it is searched."""
-        self._store, self._lock = store, threading.Lock()
+    def __init__(self, store: Store, asked: str) -> None:
+        """Look at every window ("exact"), at the index ("ann"), or as the library's size has it ("auto")."""
+        self._store, self._asked, self._lock = store, asked, threading.Lock()
         self._loaded: tuple[Derived, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """See `Engine.name`."""
+        return self._for(self._store.snapshot())
+
+    def _for(self, snapshot: Snapshot) -> str:
+        if self._asked != "auto":
+            return self._asked
+        many = len(snapshot.windows) > EXACT_UP_TO
+        return NAME if many and index_of(self._store) is not None and has_faiss() else "exact"
 
     def search(
         self,
         snapshot: Snapshot,
         queries: Float[np.ndarray, "queries dim"],
         k: int,
-        allowed: Bool[np.ndarray, "films"] | None,
+        allowed: Bool[np.ndarray, "films"] | None = None,
     ) -> list[Found]:
         """See `Engine.search`.
 
         Raises:
-            InputError: There is no index yet, or its file is missing or damaged.
+            InputError: There is no index, or its file is missing or damaged.
             MissingExtraError: faiss is not installed.
         """
+        if self._for(snapshot) == "exact":
+            return search_all(snapshot, queries, k, allowed)
         with self._lock:
             if self._loaded is None or index_of(self._store) != self._loaded[0]:
                 self._loaded = self._read()
@@ -71,14 +87,22 @@ class AnnIndex:
 
         return search_candidates(nearest, snapshot, queries, k, allowed, derived.covers, index.ntotal)
 
-    def rebuild(self, writer: Writer, progress: Progress = silent) -> None:
+    def update(self, writer: Writer, progress: Progress = silent, anew: bool = False) -> None:
+        """See `Engine.update`: the index, which is only kept up if it has been made anew once.
+
+        Raises:
+            InputError: The library is empty, the index is damaged, or the disk is full.
+            MissingExtraError: faiss is not installed.
+        """
+        (self._rebuild if anew else self._extend)(writer, progress)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+
+    def _rebuild(self, writer: Writer, progress: Progress) -> None:
         """Train the index on what the library holds now, and fill it.
 
         Memory is bounded by the index itself and the training sample, whatever the size of the library.
-
-        Raises:
-            InputError: The library is empty, or the disk is full.
-            MissingExtraError: faiss is not installed.
         """
         faiss, snapshot = _faiss(), self._store.snapshot()
         if not len(snapshot.windows):
@@ -88,12 +112,8 @@ class AnnIndex:
         _fill(index, snapshot, 0, progress)
         _save(faiss, index, self._store, writer, covers=last, trained=last)
 
-    def extend(self, writer: Writer, progress: Progress = silent) -> None:
-        """Put the films that came since into the index, as it was trained, if there is one and they have become many.
-
-        Raises:
-            InputError: The index is damaged, or the disk is full.
-        """
+    def _extend(self, writer: Writer, progress: Progress) -> None:
+        """Put the films that came since into the index, as it was trained, if there is one and they are many."""
         derived = index_of(self._store)
         if derived is None or not has_faiss():
             return
