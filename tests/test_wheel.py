@@ -187,6 +187,7 @@ def test_every_command_works_or_names_its_extra(command, things, tmp_path):
     calls: dict[str, list[object]] = {
         "simulate": ["simulate", tmp_path / "made", "--videos", 3, "--feature-dim", 4, "--query-dim", 4, "--json"],
         "check-data": ["check-data", data, "--collection", "tiny", "--json"],
+        "models": ["models", "--json"],
         "train": ["train", "--data", data, "--collection", "tiny", "--out", tmp_path / "run", *small, "--json"],
         "evaluate": ["evaluate", tmp_path / "run", "--data", data, "--collection", "tiny", "--split", "val", "--json"],
         "convert": ["convert", ROOT / "tests/reference/minitvr/published.ckpt", tmp_path / "converted", "--json"],
@@ -205,7 +206,7 @@ def test_every_command_works_or_names_its_extra(command, things, tmp_path):
         "demo": ["demo", tmp_path / "file", "--films", 1, "--json"],
     }  # fmt: skip
     assert {name.split()[0] for name in calls} == set(COMMANDS)
-    always = {"simulate", "check-data", "train", "evaluate", "convert", "index --data", "library"}
+    always = {"simulate", "check-data", "models", "train", "evaluate", "convert", "index --data", "library"}
     if command.extra is not None:  # they were tried without any
         calls = {
             name: words
