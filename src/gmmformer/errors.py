@@ -3,6 +3,8 @@
 import difflib
 import reprlib
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 
 class InputError(Exception):
@@ -17,6 +19,18 @@ class MissingExtraError(ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra {extra!r}: pip install 'gmmformer[{extra}]'")
+
+
+def of_extra(module: str, what: str, extra: str) -> Any:
+    """A module that an optional part of the package brings, for `what` it is needed for.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(what, extra) from error
 
 
 def one_line(error: object, longest: int = 200) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gmmformer.demo import drawing
 from gmmformer.demo.world import FilmPlan
-from gmmformer.errors import InputError, MissingExtraError
+from gmmformer.errors import InputError, of_extra
 from gmmformer.files import unwritable, write_text, written_whole
 
 _LOOK = 1
@@ -42,7 +42,7 @@ def render_film(plan: FilmPlan, path: Path) -> None:
         InputError: The file cannot be written, or the disk is full; `path` is as it was.
         MissingExtraError: PyAV is not installed.
     """
-    av = _pyav()
+    av = of_extra("av", "rendering films", "films")
     try:
         with written_whole(path) as beside:
             _encode(av, plan, beside)
@@ -73,7 +73,7 @@ def render_films(
             done are kept, so that the same call goes on from there.
         MissingExtraError: PyAV is not installed.
     """
-    av = _pyav()
+    av = of_extra("av", "rendering films", "films")
     paths = [folder / f"{plan.name}.mp4" for plan in plans]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,12 +163,3 @@ def _title(av: ModuleType, path: Path) -> str:
             return str(container.metadata.get("title", ""))
     except (av.FFmpegError, OSError):
         return ""
-
-
-def _pyav() -> ModuleType:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError("rendering films", "films") from error
-    module: ModuleType = av
-    return module

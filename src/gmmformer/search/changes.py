@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmmformer.cores import Progress
-from gmmformer.errors import MissingExtraError
+from gmmformer.errors import of_extra
 from gmmformer.files import read_json
 from gmmformer.media.films import DecodeError, find_films, path_text, printable, regular_file, stamp_of
 from gmmformer.search.database import explained, open_database, rows_of, writable
@@ -190,11 +190,7 @@ def settled_changes(paths: Sequence[str | os.PathLike[str]], stop: threading.Eve
     Raises:
         MissingExtraError: watchfiles is not installed.
     """
-    try:
-        from watchfiles import watch
-    except ImportError as error:
-        raise MissingExtraError("watching folders", "search") from error
-    changes = watch(
+    changes = of_extra("watchfiles", "watching folders", "search").watch(
         *map(Path, paths),
         stop_event=stop,
         rust_timeout=int(1000 * QUIET_SECONDS),

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.cores import Progress, silent
-from gmmformer.errors import InputError, MissingExtraError
+from gmmformer.errors import InputError, of_extra
 from gmmformer.files import written_whole
 from gmmformer.search.changes import EXTEND
 from gmmformer.search.engines.exact import Found, group_count, grouped, search_all, search_candidates, vector_ids
@@ -225,8 +225,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError("approximate search", "search") from error
-    return faiss
+    return of_extra("faiss", "approximate search", "search")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.cores import Progress, silent
-from gmmformer.errors import InputError, MissingExtraError, one_line
+from gmmformer.errors import InputError, of_extra, one_line
 from gmmformer.search.engines.exact import Found, group_count, grouped, search_all, search_candidates, vector_ids
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Served, Store
@@ -177,11 +177,7 @@ def _said(error: BaseException) -> str:
 
 def _pymilvus() -> tuple[Any, Any]:
     """The package, told to keep its stack traces to itself, and what its calls raise beside its own exceptions."""
-    try:
-        import grpc
-        import pymilvus
-    except ImportError as error:
-        raise MissingExtraError("a Milvus server", "milvus") from error
+    grpc, pymilvus = (of_extra(name, "a Milvus server", "milvus") for name in ("grpc", "pymilvus"))
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     return pymilvus, grpc.RpcError
 
