@@ -35,16 +35,7 @@ MEDIA_TYPES: dict[ExportFormat, str] = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
 }
-STANDARD_RATES = (
-    Fraction(24_000, 1_001),
-    Fraction(24),
-    Fraction(25),
-    Fraction(30_000, 1_001),
-    Fraction(30),
-    Fraction(50),
-    Fraction(60_000, 1_001),
-    Fraction(60),
-)
+STANDARD_RATES = tuple(map(Fraction, ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")))
 """Frames per second that editing programs know."""
 WHOLE_RATES = tuple(rate for rate in STANDARD_RATES if rate.denominator == 1)
 """Those that OpenTimelineIO's FCPXML adapter holds without drift; its times are seconds, so any of them will do."""
