@@ -26,6 +26,8 @@ QUIET_SECONDS = 2.0
 """Without a change, before what changed counts as written to its end."""
 LONGEST_WAIT = 60.0
 """Seconds after which it counts so even if there is no rest, so that one endless recording does not hold up others."""
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One path, or several."""
 _ACTIVITY = ".activity.json"
 _EVERY = 0.5
 """Seconds between two signs of a writer."""
@@ -119,6 +121,11 @@ def unchanged(
     if to_read or (prune and report.vanished) or last - covers > EXTEND:
         return None
     return Unchanged(report, len(known), seconds)
+
+
+def several(paths: Paths) -> Sequence[str | os.PathLike[str]]:
+    """One path, or several, as several."""
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
 
 
 def films_at(paths: Sequence[str | os.PathLike[str]]) -> dict[str, None]:

@@ -12,17 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gmmformer.config import DecodeConfig, DecodeLimits
 from gmmformer.cores import Progress, read_ahead, silent
 from gmmformer.data import Collection
 from gmmformer.errors import InputError
 from gmmformer.evaluation import VIDEO_BATCH
 from gmmformer.media.decoding import FilmEnd
-from gmmformer.media.featurise import FilmFeatures
+from gmmformer.media.featurise import FilmFeatures, featurise
 from gmmformer.media.films import DecodeError, fingerprint
 from gmmformer.model.batches import see_finite_rows
 from gmmformer.model.pooling import row_norms
 from gmmformer.search.changes import IndexReport, films_at, glance, shown, vanished_from
 from gmmformer.search.embedding import ModelEmbedder
+from gmmformer.search.recipe import Models
 from gmmformer.search.spans import Window, cut, timing
 from gmmformer.search.store import Store
 from gmmformer.search.writer import NewFilm, Writer
@@ -35,6 +37,21 @@ _WINDOWS = 64
 
 FilmSource = Callable[[Iterable[Path]], Iterator[FilmFeatures | FilmEnd]]
 """Decodes and encodes films, in whatever order they are done: `gmmformer.media.featurise` with its encoder."""
+
+
+def film_source(models: Models, limits: DecodeLimits, ray: str | None) -> FilmSource:
+    """What decodes and encodes films for a library: here, or on the Ray cluster at an address."""
+
+    def source(films: Iterable[Path]) -> Iterator[FilmFeatures | FilmEnd]:
+        encoders = models.encoders  # loaded only if there is something to do
+        decode = DecodeConfig(**vars(limits), fps=encoders.recipe.fps)
+        if ray is None:
+            return featurise(films, encoders.frames, decode)
+        from gmmformer.media.cluster import featurise_on
+
+        return featurise_on(ray, encoders.frames_elsewhere())(films, encoders.frames, decode)
+
+    return source
 
 
 def index_films(

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import overload
@@ -10,17 +10,15 @@ from typing import overload
 import numpy as np
 from jaxtyping import Float
 
-from gmmformer.config import DecodeConfig, DecodeLimits, Running
+from gmmformer.config import DecodeLimits, Running
 from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
-from gmmformer.media.decoding import FilmEnd
-from gmmformer.media.featurise import FilmFeatures, featurise
 from gmmformer.search.calibration import Calibration, calibrate, outgrown
-from gmmformer.search.changes import IndexReport, settled_changes
+from gmmformer.search.changes import IndexReport, Paths, settled_changes, several
 from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
-from gmmformer.search.engines import Engine, choose_engine
+from gmmformer.search.engines import Engine, checked_queries, choose_engine
 from gmmformer.search.hits import Hit, hits_of, score_curve_of
-from gmmformer.search.indexing import embedded_film, index_films
+from gmmformer.search.indexing import embedded_film, film_source, index_films
 from gmmformer.search.recipe import SMALL, Encoders, Models, choose_encoders
 from gmmformer.search.spans import ScoreCurve
 from gmmformer.search.store import Film, LibraryInfo, Store
@@ -28,8 +26,6 @@ from gmmformer.search.vectors import Dtype
 from gmmformer.search.writer import Writer, create_library, writing
 
 MOST_HITS = 10_000
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-"""One path, or several."""
 
 
 class Library:
@@ -216,7 +212,7 @@ class Library:
         for name, value in (("k", k), ("moments", moments)):
             if not 1 <= value <= MOST_HITS:
                 raise InputError(f"--{name} {value} must be at least 1 and at most {MOST_HITS:,}")
-        queries = self._checked(queries)
+        queries = checked_queries(queries, self.settings.dim)
         snapshot = self.store.snapshot()
         if not len(snapshot.windows):
             return [[] for _ in queries]
@@ -250,7 +246,9 @@ class Library:
         Raises:
             InputError: The query is no unit vector of the library's width.
         """
-        return score_curve_of(self.store, self.store.snapshot(), self._checked(query[None])[0], film_id)
+        return score_curve_of(
+            self.store, self.store.snapshot(), checked_queries(query[None], self.settings.dim)[0], film_id
+        )
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -280,18 +278,9 @@ class Library:
         Raises:
             InputError: A path does not exist, or the library cannot be written to.
         """
-
-        def source(films: Iterable[Path]) -> Iterator[FilmFeatures | FilmEnd]:
-            encoders = self.models.encoders  # loaded only if there is something to do
-            decode = DecodeConfig(**vars(limits), fps=encoders.recipe.fps)
-            if ray is None:
-                return featurise(films, encoders.frames, decode)
-            from gmmformer.media.cluster import featurise_on
-
-            return featurise_on(ray, encoders.frames_elsewhere())(films, encoders.frames, decode)
-
         with self.writing() as into:
-            report = index_films(into, _several(paths), source, prune=prune, retry=retry, progress=progress)
+            source = film_source(self.models, limits, ray)
+            report = index_films(into, several(paths), source, prune=prune, retry=retry, progress=progress)
         self.calibrate_if_outgrown()
         return report
 
@@ -317,7 +306,7 @@ class Library:
             InputError: A path does not exist, or the library cannot be written to.
             MissingExtraError: watchfiles is not installed.
         """
-        quiet = settled_changes(_several(paths), stop)
+        quiet = settled_changes(several(paths), stop)
         yield self.add(paths, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress)
         for _ in quiet:
             report = self.add(paths, prune=prune, limits=limits, ray=ray, progress=progress)
@@ -357,17 +346,5 @@ class Library:
             InputError: The library cannot be written to.
         """
         with self.writing() as into:
-            found = {os.fspath(path): self.store.film(path) for path in _several(paths)}
+            found = {os.fspath(path): self.store.film(path) for path in several(paths)}
             return into.remove([path if film is None else film.path for path, film in found.items()])
-
-    def _checked(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries dim"]:
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.settings.dim:
-            raise InputError(f"the queries have shape {queries.shape}, not (queries, {self.settings.dim})")
-        if not (np.abs(np.linalg.norm(queries, axis=1) - 1) < 1e-3).all():
-            raise InputError("the queries are no unit vectors; normalise them")
-        return queries
-
-
-def _several(paths: Paths) -> Sequence[str | os.PathLike[str]]:
-    return [paths] if isinstance(paths, str | os.PathLike) else paths

@@ -73,3 +73,17 @@ def choose_engine(name: str) -> Callable[[Store], Engine]:
             "such as http://localhost:19530"
         )
     return lambda store: OwnFiles(store, name)
+
+
+def checked_queries(queries: Float[np.ndarray, "queries dim"], dim: int) -> Float[np.ndarray, "queries dim"]:
+    """Queries as engines take them.
+
+    Raises:
+        InputError: They are no unit vectors of that width.
+    """
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise InputError(f"the queries have shape {queries.shape}, not (queries, {dim})")
+    if not (np.abs(np.linalg.norm(queries, axis=1) - 1) < 1e-3).all():
+        raise InputError("the queries are no unit vectors; normalise them")
+    return queries
