@@ -282,6 +282,13 @@ class OpenFilm:
                 self.report.packet_errors += 1
         yield from self.last_frames()
 
+    def first_frame(self) -> Any:
+        """The frame whose time is the film's second 0; a DecodeError is raised where nothing can be decoded."""
+        frame = next(self.frames(), None)
+        if frame is None:
+            raise self.nothing_decodable()
+        return frame
+
     def last_frames(self) -> list[Any]:
         """The frames still inside the decoder at the end."""
         try:
@@ -295,20 +302,14 @@ class OpenFilm:
         """The error for a film that gave no frame, when all its packets have been read."""
         codec, packets = self.stream.codec_context.name, self.report.packets
         if self._encrypted:
-            return DecodeError(self.path, "is encrypted; only a copy without protection can be read")
-        if not packets:
-            return DecodeError(
-                self.path,
-                "has a header that describes a film but no pictures after it; it was cut off, or is only a piece",
-            )
-        if not self.stream.codec_context.width:
-            return DecodeError(
-                self.path, "has frames of no size, or larger than about 16000 x 16000, which ffmpeg refuses"
-            )
-        return DecodeError(
-            self.path,
-            f"none of its {packets} pictures ({codec}) can be decoded; it is damaged or encrypted, try a new copy",
-        )
+            why = "is encrypted; only a copy without protection can be read"
+        elif not packets:
+            why = "has a header that describes a film but no pictures after it; it was cut off, or is only a piece"
+        elif not self.stream.codec_context.width:
+            why = "has frames of no size, or larger than about 16000 x 16000, which ffmpeg refuses"
+        else:
+            why = f"none of its {packets} pictures ({codec}) can be decoded; it is damaged or encrypted, try a new copy"
+        return DecodeError(self.path, why)
 
 
 @contextmanager

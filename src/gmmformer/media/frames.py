@@ -60,10 +60,7 @@ def probe(path: str | os.PathLike[str]) -> FilmInfo:
         DecodeError: Nothing in it can be decoded; the reason says why.
     """
     with open_film(path) as film:
-        frame = next(film.frames(), None)
-        if frame is None:
-            raise film.nothing_decodable()
-        stream = film.stream
+        frame, stream = film.first_frame(), film.stream
         width, height = film.display_size(frame)
         return FilmInfo(
             path=Path(path),

@@ -83,9 +83,7 @@ class _Pictures:
     """The packets of the pictures of one cut; `end` is right once all are taken."""
 
     def __init__(self, film: OpenFilm, span: Span, most_before: Fraction | None) -> None:
-        frame = next(film.frames(), None)
-        if frame is None:
-            raise film.nothing_decodable()
+        frame = film.first_frame()
         if frame.pts is None:
             raise UnskippableError
         self.display_matrix = _display_matrix(frame)

@@ -62,25 +62,12 @@ class Shown(NamedTuple):
     """What the film's clock (OpenFilm.packets) shows at second 0, by this frame's time; None where it has none."""
 
 
-def first_time(film: OpenFilm) -> int | None:
-    """The presentation time of the film's first frame, which is its second 0.
-
-    Raises:
-        DecodeError: Nothing can be decoded.
-    """
-    frame = next(film.frames(), None)
-    if frame is None:
-        raise film.nothing_decodable()
-    pts: int | None = frame.pts
-    return pts
-
-
 def key_frame_before(film: OpenFilm, origin: int, start: Fraction) -> KeyFrame | None:
     """The last packet at or before a second that decoding can start at; None where there is none.
 
     Args:
         film: One for which skippable is true.
-        origin: As first_time gives it.
+        origin: Time of the film's first frame.
         start: Seconds of the film.
 
     Raises:
@@ -181,7 +168,7 @@ def _sought(film: OpenFilm, start: Fraction) -> Iterator[tuple[int, Any]]:
     if start <= SEEK_FROM or not skippable(film):
         yield from placed(film)
         return
-    origin = first_time(film)
+    origin: int | None = film.first_frame().pts
     key = None if origin is None else key_frame_before(film, origin, start)
     if origin is None or key is None:
         raise UnskippableError
