@@ -233,7 +233,7 @@ def tagged(name: str, tag: str, *, matrix: int = BT601, pixel_format: str = "yuv
 
     def make(folder: Path) -> Film:
         def frame(second: Fraction) -> Any:
-            return upright(second).reformat(format=pixel_format, dst_colorspace=matrix)
+            return upright(second).reformat(format=pixel_format, dst_colorspace=matrix, threads=1)
 
         source = plain("source-" + name, steady(60), frame=frame, pixel_format=pixel_format)(folder)
         return replace(source, path=filtered(folder / name, source.path, f"h264_metadata={tag}"))

@@ -82,12 +82,12 @@ SEEN_AS_TORCH_LOADS = """
 import json, os, sys
 class Look:
     def find_spec(self, name, path=None, target=None):
-        if name == "torch" and not hasattr(self, "seen"):
-            self.seen = dict(os.environ)
-sys.meta_path.insert(0, look := Look())
+        if name == "torch":
+            print(json.dumps(dict(os.environ)), flush=True)
+            os._exit(0)  # it need not be loaded
+sys.meta_path.insert(0, Look())
 exec(sys.argv[1])
 import torch
-print(json.dumps(look.seen))
 """
 
 

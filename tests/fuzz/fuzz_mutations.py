@@ -68,6 +68,10 @@ LITERALS = (
 )
 
 
+MOST_UNPACKED = 1 << 26
+"""Bytes that a zip may hold and still be taken apart here: what is tried is no larger, but for bombs."""
+
+
 class Flip(NamedTuple):
     """Turn one bit."""
 
@@ -173,13 +177,13 @@ class Json(NamedTuple):
 
     def __call__(self, data: bytes) -> bytes:
         lines = [data]
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             lines = [json.dumps(json.loads(data)).encode()]
         if lines == [data]:
             lines = data.splitlines(keepends=True)
         number = self.number
         for place, line in enumerate(lines):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 value = json.loads(line)
                 spots = list(_spots([value], 0))
                 if number < len(spots) or place == len(lines) - 1:
@@ -233,6 +237,17 @@ class Weight(NamedTuple):
         return Put(start + 4 * (self.number % max(1, count)), struct.pack("<f", self.value))(data)
 
 
+def _entries(data: bytes) -> list[tuple[str, bytes]]:
+    """The entries of a zip; none where it is no zip, or claims so much that an earlier mutation must have made it."""
+    with (
+        suppress(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError),
+        zipfile.ZipFile(io.BytesIO(data)) as archive,
+    ):
+        if sum(entry.file_size for entry in archive.infolist()) < MOST_UNPACKED:
+            return [(name, archive.read(name)) for name in archive.namelist()]
+    return []
+
+
 class Entry(NamedTuple):
     """Spoil one entry of a zip, with checksums that fit; None drops it."""
 
@@ -241,17 +256,15 @@ class Entry(NamedTuple):
     compressed: bool = False
 
     def __call__(self, data: bytes) -> bytes:
-        made = io.BytesIO()
-        with suppress(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
-            kind = zipfile.ZIP_DEFLATED if self.compressed else zipfile.ZIP_STORED
-            with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w", kind) as new:
-                for number, name in enumerate(names := old.namelist()):
-                    if number != self.number % len(names):
-                        new.writestr(name, old.read(name))
-                    elif self.change is not None:
-                        new.writestr(name, self.change(old.read(name)))
-            return made.getvalue()
-        return data
+        made, entries = io.BytesIO(), _entries(data)
+        kind = zipfile.ZIP_DEFLATED if self.compressed else zipfile.ZIP_STORED
+        with zipfile.ZipFile(made, "w", kind) as new:
+            for number, (name, held) in enumerate(entries):
+                if number != self.number % len(entries):
+                    new.writestr(name, held)
+                elif self.change is not None:
+                    new.writestr(name, self.change(held))
+        return made.getvalue() if entries else data
 
 
 class Bomb(NamedTuple):
@@ -260,22 +273,38 @@ class Bomb(NamedTuple):
     number: int
 
     def __call__(self, data: bytes) -> bytes:
-        made = io.BytesIO()
+        made, entries = io.BytesIO(), _entries(data)
         stream, crc = _zeros(2048)
-        with suppress(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
-            with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
-                for number, name in enumerate(names := old.namelist()):
-                    if number != self.number % len(names):
-                        new.writestr(name, old.read(name))
-                        continue
-                    entry = zipfile.ZipInfo(name)
-                    entry.compress_type, entry.CRC, entry.header_offset = zipfile.ZIP_DEFLATED, crc, made.tell()
-                    entry.file_size, entry.compress_size = 2048 << 20, len(stream)
-                    made.write(entry.FileHeader() + stream)
-                    new.filelist.append(entry)
-                    new.start_dir = made.tell()
-            return made.getvalue()
-        return data
+        with zipfile.ZipFile(made, "w") as new:
+            for number, (name, held) in enumerate(entries):
+                if number != self.number % len(entries):
+                    new.writestr(name, held)
+                    continue
+                entry = zipfile.ZipInfo(name)
+                entry.compress_type, entry.CRC, entry.header_offset = zipfile.ZIP_DEFLATED, crc, made.tell()
+                entry.file_size, entry.compress_size = 2048 << 20, len(stream)
+                made.write(entry.FileHeader() + stream)
+                new.filelist.append(entry)
+                new.start_dir = made.tell()
+        return made.getvalue() if entries else data
+
+
+class Claim(NamedTuple):
+    """Let one entry of a zip, stored as it is, say that it has so many bytes."""
+
+    number: int
+    size: int
+
+    def __call__(self, data: bytes) -> bytes:
+        made, entries = io.BytesIO(), _entries(data)
+        if not entries:
+            return data
+        with zipfile.ZipFile(made, "w") as new:
+            for name, held in entries:
+                new.writestr(name, held)
+            entry = new.filelist[self.number % len(entries)]
+            entry.file_size = entry.compress_size = self.size
+        return made.getvalue()
 
 
 @functools.cache
@@ -450,7 +479,12 @@ def of_zip(length: int) -> st.SearchStrategy[Mutation]:
     """What can be done to a zip whose first entry is what matters most."""
     number, inner = st.integers(0, 3) | st.integers(0, 200), of_bytes(4_000) | of_text(4_000)
     spoilt = st.builds(Entry, number, st.none() | inner, st.booleans())
-    return st.one_of(spoilt, spoilt, st.builds(Bomb, number))
+    return st.one_of(spoilt, spoilt, st.builds(Bomb, number), claims())
+
+
+def claims() -> st.SearchStrategy[Mutation]:
+    """Entries of a zip that say that they are larger than the file."""
+    return st.builds(Claim, st.integers(0, 200), st.sampled_from((1 << 31, 1 << 34, 1 << 62)))
 
 
 NOT_FINITE = (float("nan"), float("inf"), float("-inf"))

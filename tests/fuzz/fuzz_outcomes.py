@@ -120,6 +120,8 @@ def fault_of(outcome: Outcome, names: Sequence[str] = ()) -> Finding | None:
     sentence = re.fullmatch(r"gmmformer: (.+)\n", outcome.err)
     if sentence is None or not sentence[1].isprintable():
         return Finding(f"{command} does not say one line: {_plain(outcome.err)}", outcome.err[:4000])
+    if "MemoryError" in sentence[1]:  # room was asked for that the input only claims to need
+        return Finding(f"{command} believes a size: {_plain(outcome.err)}", outcome.err[:4000])
     if len(sentence[1]) > LONGEST_SENTENCE:
         return Finding(f"{command} says too much: {_plain(outcome.err)}", outcome.err[:4000])
     if not any(name in sentence[1] for name in (*names, "--")):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fuzz_hunt import Hunt
 from fuzz_material import Spoilt, spoilt, write
-from fuzz_mutations import Weight
+from fuzz_mutations import Weight, claims
 from fuzz_outcomes import Finding, Mother, Outcome, Tree, attempt
 from hypothesis import strategies as st
 
@@ -75,7 +75,8 @@ def test_published_checkpoints(hunt: Hunt, mother: Mother, published: Tree) -> N
             findings += not_finite(folder / "out", outcome)
         return case[1], findings
 
-    hunt(st.tuples(spoilt(published), st.sampled_from(commands)), convert, examples=6)
+    claiming = st.builds(Spoilt, st.just(PUBLISHED), st.tuples(claims()))
+    hunt(st.tuples(spoilt(published) | claiming, st.sampled_from(commands)), convert, examples=6)
 
 
 def test_what_is_not_finite_is_noticed(mother: Mother, run: Tree, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ def cluster() -> Iterator[Any]:
     """A head with a processor; tests add a second node."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": False}
+    soon = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 500}  # it is known that a node is dead
+    head = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": False, "_system_config": soon}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     yield cluster
@@ -82,6 +83,13 @@ def assert_same(found: dict[Path, Any], expected: dict[Path, Any]) -> None:
             assert found[path][3:] == film[3:]
 
 
+def until(come_about: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not come_about():
+        assert time.monotonic() < end, "it has not come about"
+        time.sleep(0.05)
+
+
 def decoding_on(node: Any) -> bool:
     """Whether a worker of a node is decoding a film."""
     raylet = node.all_processes["raylet"][0].process.pid
@@ -119,7 +127,7 @@ def test_a_node_that_is_killed_costs_a_retry_not_the_run(cluster, films, local):
         first.set()
     killer.join()
     assert killed.is_set(), "the node was never seen decoding"
-    assert len([node for node in ray.nodes() if node["Alive"]]) == 1
+    until(lambda: len([node for node in ray.nodes() if node["Alive"]]) == 1)  # the cluster hears of it a little later
     assert_same(found, local)
     assert sum(told) == sum(len(film.features) for film in local.values() if isinstance(film, FilmFeatures))
     assert len(local[films[10]].features) == 180

@@ -112,7 +112,7 @@ def played(path):
         for frame in clip.decode(video=0):
             orientation = orientation_of(frame) or orientation
             matrix = frame.colorspace if frame.colorspace in MATRICES_OF_PLAYERS else BT601
-            image = frame.reformat(format="rgb24", src_colorspace=matrix).to_ndarray()
+            image = frame.reformat(format="rgb24", src_colorspace=matrix, threads=1).to_ndarray()
             reading = read(turned_upright(image, orientation))
             shape = float(reading.shape * (aspect if orientation[0] else 1 / aspect))
             shown.append((Fraction(frame.pts) * frame.time_base, reading._replace(shape=shape)))

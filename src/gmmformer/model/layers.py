@@ -206,7 +206,9 @@ class MixtureBlock(nn.Module):
             rows, torch.cat([linear.weight for linear in linears]), torch.cat([linear.bias for linear in linears])
         )  # rows, 3 * windows * hidden
         projected = projected.view(-1, 3 * heads, width)
-        scale = (gaussians / width**0.5).to(projected.dtype)  # windows, positions, positions
+        scale = (_at_least_float32(gaussians, projected) / width**0.5).to(
+            projected.dtype
+        )  # windows, positions, positions
 
         parts = torch.split(projected, [group.rows for group in layout.groups])
         attended = torch.cat(
@@ -254,9 +256,15 @@ class AttentionPooling(nn.Module):
 
     def forward(self, rows: Float[Tensor, "rows hidden"], layout: Layout) -> Float[Tensor, "sequences hidden"]:
         """Pool the rows of each sequence."""
-        scores = pad(self.score(rows).float(), layout.whole).squeeze(-1)  # sequences, longest
+        scores = self.score(rows)
+        scores = pad(_at_least_float32(scores, scores), layout.whole).squeeze(-1)  # sequences, longest
         if layout.whole.padding is not None:
             scores = scores.masked_fill(layout.whole.padding.squeeze(1), float("-inf"))
         weights = scores.softmax(-1)[:, None].to(rows.dtype)  # sequences, 1, longest
         pooled: Tensor = weights @ pad(rows, layout.whole)
         return pooled.squeeze(1)
+
+
+def _at_least_float32(x: Tensor, like: Tensor) -> Tensor:
+    """What half precision is too coarse for is done in single precision, in a network of double precision in that."""
+    return x.to(torch.promote_types(like.dtype, torch.float32))
