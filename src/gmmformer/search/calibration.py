@@ -20,8 +20,8 @@ from gmmformer.search.store import Store
 Word = Literal["strong", "possible", "weak"]
 
 STRONG, POSSIBLE = 0.95, 0.80
-"""Strengths from which on a film gets that word. On real films (docs/search.md) the strong ones were right in more than
-nine of ten cases, the possible ones in three of four."""
+"""Strengths from which on a film gets that word. On real films (docs/search.md) the strong ones were right in eight to
+nine of ten cases, the possible ones in two of three."""
 LEAST_WINDOWS = 20
 """Fewer windows are no background that anything could stand out from."""
 _GROWN = 1.1
