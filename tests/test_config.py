@@ -67,7 +67,7 @@ def test_presets_hold_the_published_settings(name):
 
 
 def test_there_are_no_other_presets():
-    assert sorted(PRESETS) == sorted(PUBLISHED)
+    assert sorted(name for name, found in PRESETS.items() if found.published) == sorted(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", ["tvrr", "TVR", "charade", "activitynett"])

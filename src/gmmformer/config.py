@@ -1,6 +1,6 @@
 """Every setting of the model and of its training, with the published values for the three collections."""
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -10,7 +10,6 @@ from gmmformer.errors import InputError, one_line, suggest
 Window = Literal["full", "batch"]
 Precision = Literal["auto", "float32", "bf16"]
 Beside = Literal["auto", "all", "none"]
-"""Which baselines are measured beside a model; "auto": those that cost little."""
 Config = TypeVar("Config")
 
 _MOST = 2**63 - 1
@@ -170,6 +169,8 @@ class ModelConfig(NetworkConfig):
 class TrainConfig:
     """How a model is trained: the objective, the optimiser, the schedule. Defaults are TVR's."""
 
+    start: Literal["random", "features"] = "random"
+    """Where weights begin: "random", as published, or "features": at what these find by themselves (docs/films.md)."""
     lr: float = 3e-4
     """Highest learning rate, reached at the end of the warm-up."""
     warmup: float = 0.01
@@ -290,16 +291,17 @@ class DecodeConfig(DecodeLimits):
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """The published settings for one collection."""
+    """The published settings for one collection, or ours for a kind of collections."""
 
-    feature: str
-    """Folder of the video features under FeatureData."""
     network: NetworkConfig
     train: TrainConfig
-    published: tuple[float, float, float, float, float]
-    """R@1, R@5, R@10, R@100 and SumR that the paper reports on the test split, in percent."""
+    feature: str = ""
+    """Folder of the video features under FeatureData, of a published one."""
+    published: tuple[float, float, float, float, float] | None = None
+    """R@1, R@5, R@10, R@100, SumR that the paper reports on the test split, in percent."""
 
 
+_SHARED = TrainConfig(lr=2.5e-4, margin=0.2, clip_nce_weight=0.02)
 PRESETS: dict[str, Preset] = {
     "tvr": Preset(
         feature="i3d_resnet",
@@ -310,32 +312,21 @@ PRESETS: dict[str, Preset] = {
     "activitynet": Preset(
         feature="i3d",
         network=NetworkConfig(),
-        train=TrainConfig(
-            lr=2.5e-4,
-            margin=0.2,
-            hard_negative_start_epoch=20,
-            clip_nce_weight=0.02,
-            video_nce_weight=0.04,
-            diversity_weight=0.015,
-            diversity_delta=0.2,
-        ),
+        train=replace(_SHARED, hard_negative_start_epoch=20, diversity_weight=0.015, diversity_delta=0.2),
         published=(8.3, 24.9, 36.7, 76.1, 146.0),
     ),
     "charades": Preset(
         feature="i3d_rgb_lgi",
         network=NetworkConfig(input_drop=0.15, drop=0.15),
-        train=TrainConfig(
-            lr=2.5e-4,
-            margin=0.2,
-            hard_negative_start_epoch=100,
-            clip_nce_weight=0.02,
-            video_nce_weight=0.02,
-            diversity_weight=0.005,
-        ),
+        train=replace(_SHARED, hard_negative_start_epoch=100, video_nce_weight=0.02, diversity_weight=0.005),
         published=(2.1, 7.8, 12.5, 50.6, 72.9),
     ),
+    "few": Preset(
+        network=NetworkConfig(hidden=128),
+        train=TrainConfig(start="features", lr=1e-3, batch_size=32, patience=20, hard_negative_start_epoch=20),
+    ),
 }
-"""`gmmformer train --preset NAME` takes these; `published` is what the paper (arXiv 2310.05195) reports for them."""
+"""`gmmformer train --preset NAME` takes these; the paper is arXiv 2310.05195. "few" is for a hundred videos or so."""
 
 
 def preset(name: str) -> Preset:

@@ -48,7 +48,8 @@ def train(
         collection: Name of the collection, a folder in it.
         out: Run folder to make.
         feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
-        preset: Published settings to start from: tvr, activitynet or charades. Other flags change them.
+        preset: Settings to start from: those published for tvr, activitynet or charades, or few, for some hundred
+            videos or fewer. Other flags change them.
         resume: Run folder to go on with; all settings are its own, but those of the machine.
         baselines: What is measured beside the model at the end, on the val split: all, none, or auto, which leaves out
             ridge regression where it would read more than 4 GiB of training features.
@@ -321,5 +322,6 @@ def _end_of_training(end: "TrainingEnd") -> str:
     if end.stopped == "interrupted":
         return f"interrupted; everything is saved. Go on with: gmmformer train --resume {end.run}"
     why = "all epochs are done" if end.stopped == "done" else "no better SumR for long"
-    best = f"best SumR {end.best_sum_recall or 0:.2f} in epoch {(end.best_epoch or 0) + 1}"
+    where = "before the first epoch" if end.best_epoch is None else f"in epoch {end.best_epoch + 1}"
+    best = f"best SumR {end.best_sum_recall or 0:.2f} {where}"
     return f"{why}: {best}\nmodel  {end.run / 'best'}\ncurves {end.run / 'curves.png'}"

@@ -12,6 +12,7 @@ from gmmformer.evaluation.evaluating import (
     evaluate_vectors,
     room_for,
 )
+from gmmformer.evaluation.linear import Linear, levelled
 from gmmformer.evaluation.ranking import (
     RECALL_AT,
     Metrics,
@@ -32,6 +33,7 @@ __all__ = [
     "ZERO_SHOT",
     "Baselines",
     "Evaluation",
+    "Linear",
     "Metrics",
     "NotFiniteError",
     "TopVideos",
@@ -41,6 +43,7 @@ __all__ = [
     "embed_videos",
     "evaluate",
     "evaluate_vectors",
+    "levelled",
     "metrics_of",
     "metrics_table",
     "plot_curves",

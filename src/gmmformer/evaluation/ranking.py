@@ -31,8 +31,8 @@ class Metrics:
     queries: int
     videos: int
 
-    NAMES: ClassVar = (*(f"R@{k}" for k in RECALL_AT), "MedR", "MRR", "queries", "videos")
-    """Of what `as_dict` gives, those that `from_dict` needs."""
+    NAMES: ClassVar = (*(f"R@{k}" for k in RECALL_AT), "SumR", "MedR", "MRR", "queries", "videos")
+    """What `as_dict` gives."""
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Metrics":
@@ -41,7 +41,7 @@ class Metrics:
         >>> Metrics.from_dict(chance(200, 1000).as_dict()) == chance(200, 1000)
         True
         """
-        *recall, median_rank, mean_reciprocal_rank, queries, videos = (saved[name] for name in cls.NAMES)
+        *recall, _, median_rank, mean_reciprocal_rank, queries, videos = (saved[name] for name in cls.NAMES)
         return cls(
             recall=tuple(recall),
             median_rank=median_rank,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gmmformer.model.losses import Losses, objective
     from gmmformer.model.network import Network
     from gmmformer.model.pooling import l2_normalise, pool_segments, segment_edges
-    from gmmformer.model.scoring import VectorGroup, VideoEmbeddings, best_of, fuse, products, similarity
+    from gmmformer.model.scoring import Start, VectorGroup, VideoEmbeddings, best_of, fuse, products, similarity
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -24,7 +24,7 @@ __getattr__, __dir__ = lazily(
         "losses": ["Losses", "objective"],
         "network": ["Network"],
         "pooling": ["l2_normalise", "pool_segments", "segment_edges"],
-        "scoring": ["VectorGroup", "VideoEmbeddings", "best_of", "fuse", "products", "similarity"],
+        "scoring": ["Start", "VectorGroup", "VideoEmbeddings", "best_of", "fuse", "products", "similarity"],
     },
 )
 
@@ -34,6 +34,7 @@ __all__ = [
     "Network",
     "PublishedCheckpoint",
     "QueryBatch",
+    "Start",
     "VectorGroup",
     "VideoBatch",
     "VideoEmbeddings",

@@ -11,14 +11,17 @@ from gmmformer.model.layers import (
     AttentionPooling,
     InputStage,
     MixtureBlock,
+    WindowWeights,
     by_length,
     gaussian_windows,
     layout,
 )
 from gmmformer.model.losses import Losses, objective
 from gmmformer.model.network import Network
-from gmmformer.model.scoring import VectorGroup, VideoEmbeddings, fuse
+from gmmformer.model.scoring import Start, VectorGroup, VideoEmbeddings, fuse
 
+PASSING = 6.0
+"""A bias that numbers of the order of 1 pass a ReLU with."""
 LENGTH_GROUPS = 4
 """Groups of like lengths in which the frame branch lays out a batch, so that attention meets little padding."""
 
@@ -88,6 +91,25 @@ class GMMFormer(Network):
         """See `gmmformer.model.losses.objective`."""
         return objective(queries, videos, labels, config, hard=hard, generator=generator)._asdict()
 
+    @torch.no_grad()
+    def begin_at(self, start: Start) -> None:
+        """Let clips be mapped means of rows, the video the mean of its mapped frames, a query the mean of its tokens.
+
+        The ReLU of an input stage passes what lies around a large bias, which the LayerNorm after it takes away again;
+        attention and pooling add nothing, and learn from there. LayerNorm takes the direction of equal numbers with
+        it, which is left free; so `hidden` - 1 directions of the sentences are kept.
+        """
+        kept = min(self.config.hidden - 1, self.config.query_dim)
+        onto = _beside_ones(self.config.hidden, kept).to(self.device) @ start.basis[:, :kept].T.to(self.device)
+        _pass_through(self.query_input, onto, start.sentence, start.sentence_spread)
+        for stage in (self.clip_input, self.frame_input):
+            _pass_through(stage, onto @ start.weight.T.to(self.device), start.frame, start.frame_spread)
+        for module in self.modules():
+            if isinstance(module, WindowWeights):
+                module.output.weight.zero_()
+            if isinstance(module, AttentionPooling):
+                module.score.weight.zero_()
+
     def _encode_clips(self, clips: Float[Tensor, "videos clips dim"]) -> Float[Tensor, "videos clips hidden"]:
         videos, count = clips.shape[:2]
         place = layout(torch.full((videos,), count), self.device)
@@ -117,3 +139,21 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+def _beside_ones(hidden: int, count: int) -> Float[Tensor, "hidden count"]:
+    """As many directions at right angles to one another and to that of equal numbers; always the same."""
+    drawn = torch.randn(hidden, count + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    drawn[:, 0] = 1
+    directions: Tensor = torch.linalg.qr(drawn)[0][:, 1:]
+    return directions.float()
+
+
+def _pass_through(
+    stage: InputStage, weight: Float[Tensor, "hidden dim"], mean: Float[Tensor, "dim"], spread: float
+) -> None:
+    """Let a stage map levelled rows, less their mean, linearly."""
+    scale = weight.shape[0] ** 0.5 / max(spread, 1e-12)  # so that a row's numbers are of the order of 1
+    stage.linear.weight.copy_(weight * scale / weight.shape[1] ** 0.5)  # as the stage's rows have length dim ** 0.5
+    stage.linear.bias.copy_(PASSING - scale * weight @ mean.to(weight.device))
+    stage.positions.weight.zero_()

@@ -26,7 +26,7 @@ from gmmformer.config import ModelConfig, TrainConfig, config_from
 from gmmformer.errors import InputError, one_line
 from gmmformer.files import read_json, write_bytes, write_text
 from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch
-from gmmformer.model.scoring import VectorGroup
+from gmmformer.model.scoring import Start, VectorGroup
 
 Model = TypeVar("Model", bound="Network")
 
@@ -111,6 +111,14 @@ class Network(
         generator: torch.Generator,
     ) -> dict[str, Float[Tensor, ""]]:
         """The terms of the loss of a batch, by `losses`; the arguments as for `gmmformer.model.losses.objective`."""
+
+    def begin_at(self, start: Start) -> None:
+        """Set the weights so that the network scores as a linear map does; training goes on from there.
+
+        Raises:
+            InputError: It cannot.
+        """
+        raise InputError(f"--start features: a {type(self).__name__} begins at random alone; leave it out")
 
     def forward(
         self, queries: QueryBatch, videos: VideoBatch

@@ -28,6 +28,25 @@ class VectorGroup(NamedTuple):
     weight: float
 
 
+class Start(NamedTuple):
+    """A linear map from frames to sentences, both levelled (less the mean of their numbers, then of unit length).
+
+    The score to begin with is the cosine of `sentence - sentence mean` and `(frame - frame mean) weight`.
+    """
+
+    frame: Float[Tensor, "wide"]
+    """The mean of the frames."""
+    sentence: Float[Tensor, "dim"]
+    """The mean of the sentences."""
+    weight: Float[Tensor, "wide dim"]
+    basis: Float[Tensor, "dim dim"]
+    """Principal directions of the sentences, as columns, the first first: a narrow network keeps the first ones."""
+    sentence_spread: float
+    """How far sentences lie from their mean: the root of the mean square."""
+    frame_spread: float
+    """The same of the mapped frames."""
+
+
 class BranchScores(NamedTuple):
     """Scores of every query against every video by one branch, as training wants them."""
 

@@ -1,12 +1,10 @@
 """Training: from a collection to the best epoch's model, through anything that interrupts it."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,9 @@ from gmmformer.evaluation import Metrics, NotFiniteError, evaluate
 from gmmformer.files import locked
 from gmmformer.model import new_network
 from gmmformer.training.optimiser import learning_rate, optimiser_for
-from gmmformer.training.processes import gather, launch, seed_step
+from gmmformer.training.processes import gather, launch, seed_step, stop_on_signal
 from gmmformer.training.run_folder import Progress, RunFolder, RunSettings
+from gmmformer.training.start import begin_at_features, lead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +50,9 @@ class TrainingEnd:
     epochs: int
     """Epochs that are over."""
     best_epoch: int | None
-    """Counted from 0; None before the first epoch was over."""
+    """Counted from 0; None before the first epoch was over, or if none was better than a start from features."""
     best_sum_recall: float | None
-    """None before the first epoch was over."""
+    """None before the first epoch was over, unless the start was measured."""
     metrics: Metrics | None = None
     """Of the best epoch, on the split that chose it, in the first process; None where metrics.jsonl lacks it."""
     remarks: tuple[str, ...] = ()
@@ -77,7 +76,7 @@ def train(
     Args:
         collection: The data.
         path: The run folder to make.
-        preset: Published settings to start from: "tvr", "activitynet" or "charades".
+        preset: Settings to start from: "tvr", "activitynet" or "charades", as published, or "few".
         report: Called after every epoch, on the first process only.
         progress: Whether to show a progress bar on stderr.
         **settings: Other values for fields of `NetworkConfig`, `TrainConfig` and `RunConfig`, such as `epochs=3`.
@@ -146,10 +145,16 @@ class _Training:
         self.interrupted = False
 
     def run(self, *, resume: bool) -> TrainingEnd:
+        state, start = self._load_state() if resume else None, self.settings.train.start
+        if state is None and start == "features":
+            run = self.settings.run
+            begin_at_features(self.model, self.collection, run.train_split, workers=run.workers, progress=self.show)
         self.wrapped, self.wrapped_optimiser = self.fabric.setup(self.model, self.optimiser)
-        if resume and (state := self._load_state()):
+        if state is not None:
             self.at = self.folder.restore(state, self.model, self.optimiser, self.batches)
-        with _stop_on_signal(self), self._bar() as bar:
+        elif start == "features":
+            self._measure_start()
+        with stop_on_signal(lambda: setattr(self, "interrupted", True)), self._bar() as bar:
             while not self.at.finished and not self.interrupted:
                 self._epoch(bar)
         if self.fabric.is_global_zero:
@@ -166,6 +171,13 @@ class _Training:
             metrics=self.folder.metrics_of(last.best_epoch) if self.fabric.is_global_zero else None,
             remarks=tuple(self.folder.remarks),
         )
+
+    def _measure_start(self) -> None:
+        metrics = self._evaluated()
+        self.at.best_sum_recall = metrics.sum_recall
+        if self.fabric.is_global_zero:
+            self.folder.log({"kind": "start", **metrics.as_dict()}, 0)
+            self.model.save_pretrained(self.folder.best)
 
     def _epoch(self, bar: "tqdm[Any]") -> None:
         config, run, at = self.settings.train, self.settings.run, self.at
@@ -265,16 +277,11 @@ class _Training:
             )
 
     def _end_epoch(self, bar: "tqdm[Any]") -> None:
-        at, run = self.at, self.settings.run
+        at = self.at
         bar.set_description(f"epoch {at.epoch + 1}: evaluating")
-        metrics = None
-        if self.fabric.is_global_zero:
-            try:
-                metrics = evaluate(self.model, self.collection, run.val_split, workers=run.workers).metrics
-            except NotFiniteError as error:
-                raise self._diverged(error.what) from error
-        metrics = self.fabric.broadcast(metrics)
-        better = at.best_sum_recall is None or metrics.sum_recall > at.best_sum_recall
+        metrics = self._evaluated()
+        needed = lead(metrics.videos) if at.best_epoch is None else 0.0
+        better = at.best_sum_recall is None or metrics.sum_recall > at.best_sum_recall + needed
         if better:
             at.best_sum_recall, at.best_epoch = metrics.sum_recall, at.epoch
         end = EpochEnd(
@@ -287,6 +294,16 @@ class _Training:
         if self.fabric.is_global_zero:
             self._record(end)
         at.epoch, at.batch, at.loss_sums, at.train_seconds = at.epoch + 1, 0, self._no_losses(), 0.0
+
+    def _evaluated(self) -> Metrics:
+        run, metrics = self.settings.run, None
+        if self.fabric.is_global_zero:
+            try:
+                metrics = evaluate(self.model, self.collection, run.val_split, workers=run.workers).metrics
+            except NotFiniteError as error:
+                raise self._diverged(error.what) from error
+        found: Metrics = self.fabric.broadcast(metrics)
+        return found
 
     def _record(self, end: EpochEnd) -> None:
         record = {"kind": "epoch", "epoch": end.epoch, **end.losses, **end.metrics.as_dict(), "best": end.best}
@@ -329,24 +346,3 @@ class _Training:
 def epoch_order(videos: int, seed: int, epoch: int) -> Int[np.ndarray, "videos"]:
     """The order of the training videos in an epoch: drawn from (seed, epoch) alone."""
     return np.random.default_rng([seed, epoch]).permutation(videos)
-
-
-@contextmanager
-def _stop_on_signal(training: _Training) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM end training after the step it falls in, all saved; the second is immediate."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        training.interrupted = True
-        signal.signal(number, previous[signal.Signals(number)])
-
-    previous = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, stop)
-    except ValueError:  # not the main thread: signals are somebody else's
-        previous = {}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -6,8 +6,11 @@ negative and computes the loss of the whole batch.
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import FrameType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -111,3 +114,24 @@ def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
 
 def _mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def stop_on_signal(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM call `interrupt`, which ends training after a step; the second is immediate."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        interrupt()
+        signal.signal(number, previous[signal.Signals(number)])
+
+    previous = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, stop)
+    except ValueError:  # not the main thread: signals are somebody else's
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

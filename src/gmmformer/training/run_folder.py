@@ -232,7 +232,9 @@ class RunFolder:
             and all(type(number) is int and 0 <= number < 2**63 for number in numbers)
             and isinstance(sums, tuple)
             and len(sums) == terms
-            and all(_is_finite(number) for number in [*sums, at["train_seconds"], 0.0 if best is None else recall])
+            and all(
+                _is_finite(number) for number in [*sums, at["train_seconds"], 0.0 if best is recall is None else recall]
+            )
             and isinstance(at["finished"], bool)
         )
         if not fits:
@@ -240,7 +242,7 @@ class RunFolder:
         epoch, batch, step = at["epoch"], at["batch"], at["step"]
         if step != epoch * batches + batch:
             raise self._foreign(f"its step {step} is not batch {batch} of epoch {epoch} of the collection as it is now")
-        return Progress(**at | {"best_sum_recall": None if best is None else recall})
+        return Progress(**at)
 
     def _foreign(self, why: str) -> InputError:
         return InputError(
@@ -270,26 +272,28 @@ class RunFolder:
         Raises:
             InputError: A line is not one that training wrote.
         """
+        return [record for record in self._records() if record["kind"] == "epoch"]
+
+    def _records(self) -> list[dict[str, Any]]:
         found = []
         for number, line in enumerate(self._read_metrics().splitlines(), start=1):
             try:
                 record = parsed_json(line)
             except ValueError as error:
                 raise self._no_metrics(f"line {number} is not JSON: {one_line(error)}") from error
-            if not isinstance(record, dict) or record.get("kind") not in ("step", "epoch"):
-                raise self._no_metrics(f"line {number} is neither of a step nor of an epoch")
-            if record["kind"] == "epoch":
-                if not all(_is_finite(record.get(name)) for name in _OF_AN_EPOCH):
-                    raise self._no_metrics(f"line {number} lacks a number of an epoch")
+            if not isinstance(record, dict) or record.get("kind") not in ("start", "step", "epoch"):
+                raise self._no_metrics(f"line {number} is neither of the start nor of a step or an epoch")
+            if record["kind"] == "epoch" and not all(_is_finite(record.get(name)) for name in _OF_AN_EPOCH):
+                raise self._no_metrics(f"line {number} lacks a number of an epoch")
+            if record["kind"] != "step":
                 found.append(record)
         return found
 
     def metrics_of(self, epoch: int | None) -> Metrics | None:
-        """How good the model was after an epoch, as metrics.jsonl has it; None if it does not."""
-        for record in self.epochs():
-            if record["epoch"] == epoch and all(_is_finite(record.get(name)) for name in Metrics.NAMES):
-                return Metrics.from_dict(record)
-        return None
+        """How good the model was after an epoch (None: at the start), as metrics.jsonl has it; None if it does not."""
+        found = [record for record in self._records() if record.get("epoch") == epoch]
+        whole = found and all(_is_finite(found[0].get(name)) for name in Metrics.NAMES)
+        return Metrics.from_dict(found[0]) if whole else None
 
     def _read_metrics(self) -> bytes:
         try:
