@@ -32,6 +32,13 @@ OTHERS = set()
 
 
 @pytest.fixture(autouse=True)
+def little_ahead(request, monkeypatch):
+    """Of a film as long as `film` most waits in its worker."""
+    if "ahead_by_bytes" not in request.node.name:
+        monkeypatch.setattr(decoding, "BYTES_AHEAD", 2)
+
+
+@pytest.fixture(autouse=True)
 def others(film):
     OTHERS.clear()
     OTHERS.update(children())
@@ -123,6 +130,26 @@ def test_silence_is_a_hang(film, monkeypatch):
     os.kill(children()[0], signal.SIGSTOP)
     (end,) = (result for result in results if isinstance(result, FilmEnd))
     assert end.reason.startswith("hangs")
+
+
+def test_short_films_are_decoded_ahead_by_bytes_and_not_by_chunks(tmp_path, make_film):
+    """While nobody takes anything, as while frames are encoded, a worker goes on to the next films, up to a limit."""
+    films = [make_film(tmp_path / f"{n}.mp4", range(30)) for n in range(8)]
+    begun = []
+    results = decode_films(begun.append(film) or film for film in films)
+    next(results)
+    until = time.monotonic() + 60
+    while len(begun) < len(films) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert begun == films
+    assert sum(isinstance(result, FilmEnd) and result.ok for result in results) == len(films)
+
+    queue = decoding._Ahead(2 * 2 * 2 * 3)
+    for full in (False, True):
+        queue.put(FilmChunk(films[0], np.zeros(1), np.zeros((1, 2, 2, 3), np.uint8)))
+        assert queue.full() == full
+    queue.get()
+    assert not queue.full()
 
 
 def test_time_that_frames_wait_to_be_taken_does_not_count(film):

@@ -345,8 +345,11 @@ def test_both_towers_share_a_space(saved: Callable[[str], Path], family: str) ->
 def test_half_precision_is_close_and_says_so(
     saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    kept: list[None] = []
     monkeypatch.setattr("gmmformer.model.devices.relative_time", lambda _: 3.0)
+    monkeypatch.setattr("gmmformer.media.loading.keep_memory", lambda: kept.append(None))
     full, half = (frame_encoder(str(saved("dinov2")), Running(precision=one)) for one in ("float32", "bf16"))
+    assert len(kept) == 2
     one, other = full.encode(_images()), half.encode(_images())
     assert other.dtype == np.float32
     assert 0 < np.abs(one - other).max() < 0.2

@@ -1,5 +1,5 @@
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Numbers:
         return np.array([now, before], dtype=np.float32).T
 
 
-def chunk(film: str, numbers: range) -> FilmChunk:
+def chunk(film: str, numbers: Sequence[int]) -> FilmChunk:
     images = np.array(numbers, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     return FilmChunk(Path(film), np.array(numbers, dtype=np.float64), images)
 
@@ -85,6 +85,25 @@ def test_films_whose_chunks_come_mixed_are_put_together(featurised, batch, order
     assert (found["c"].reason, found["d"].reason) == ("crashes the decoder", "is not a film")
     assert sum(told) == sum(encoder.batches)
     assert 18 <= sum(told) <= 23
+
+
+@pytest.mark.parametrize("batch", [1, 4, 100])
+@pytest.mark.parametrize("needs_previous", [False, True])
+def test_a_frame_like_the_one_before_is_encoded_once(featurised, monkeypatch, batch, needs_previous):
+    """Features are those of every frame encoded; what comes again later, or in another film, is encoded again."""
+    monkeypatch.setattr(Numbers, "needs_previous", needs_previous)
+    a, b = [3, 3, 3, 7, 7, 3, 3, 3, 3, 9], [9, 9, 9, 9]
+    last_pixel = chunk("c", [5, 5, 5])
+    last_pixel.images[1, 1, 1, 2] += 1
+    parts = [chunk("a", a[:3]), chunk("b", b[:2]), chunk("a", a[3:7]), chunk("a", a[7:8]), chunk("b", b[2:])]
+    parts += [end("b", 4), chunk("a", a[8:]), end("a", 10), last_pixel, end("c", 3)]
+    found, encoder, told = featurised(parts, batch)
+    for name, numbers in (("a", a), ("b", b), ("c", [5, 5, 5])):
+        before = [-1, *numbers[:-1]] if needs_previous else [-1] * len(numbers)
+        np.testing.assert_array_equal(found[name].features, list(zip(numbers, before, strict=True)))
+        assert len(found[name].seconds) == found[name].duration == len(numbers)
+    assert sum(encoder.batches) == (17 if needs_previous else 4 + 1 + 3)
+    assert sum(told) == 17
 
 
 def test_short_films_share_a_batch(featurised):

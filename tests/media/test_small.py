@@ -54,6 +54,21 @@ def test_frames_are_seen_as_published(folder: Path, name: str) -> None:
 
 
 @pytest.mark.real
+def test_a_precision_that_costs_time_is_told_and_memory_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept: list[None] = []
+    monkeypatch.setattr("gmmformer.model.devices.relative_time", lambda _: 3.0)
+    monkeypatch.setattr("gmmformer.media.loading.keep_memory", lambda: kept.append(None))
+    full, half = (frame_encoder("small", Running(precision=one)) for one in ("float32", "bf16"))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("--precision bf16: matrix products in bfloat16 take 3.0 times as long")
+    assert len(kept) == 2
+    one, other = (encoder.encode([picture("coffee")]) for encoder in (full, half))
+    assert 0.95 < (one * other).sum() < 0.999999
+
+
+@pytest.mark.real
 def test_sentences_are_read_as_published(folder: Path) -> None:
     """The numbers of the model's own page."""
     (vector,) = text_encoder("minilm").encode(["This is an example sentence"])

@@ -32,6 +32,8 @@ TIME_PER_PICTURE = 1.0
 CHUNK_FRAMES = 64
 CHUNK_BYTES = 32 << 20
 """A chunk holds no more frames and no more pixels than these, but one frame at least."""
+BYTES_AHEAD = 64 << 20
+"""How much may wait to be taken. Not so many chunks: those of short films are small, and decoding would stand still."""
 BEAT_SECONDS = 1.0
 HEADER_BELIEVED = 0.95
 """A film that ends before this share of what its header promises is remarked on."""
@@ -83,9 +85,9 @@ def decode_films(
 ) -> Iterator[FilmChunk | FilmEnd]:
     """Decode films in `workers` processes; chunks of different films come interleaved, each film ends with a FilmEnd.
 
-    Chunks hold at most 64 frames and 32 MiB (but one frame at least), and at most 2 for each worker wait here: when
-    they are not taken, decoding waits. A worker that dies is replaced. The processes end when the iterator is closed,
-    and by themselves when this process dies.
+    Chunks hold at most 64 frames and 32 MiB (but one frame at least). Chunks of 64 MiB in all, and two more for each
+    worker, wait here; when they are not taken, decoding waits. A worker that dies is replaced. The processes end when
+    the iterator is closed, and by themselves when this process dies.
 
     Args:
         paths: Films; taken one by one as workers become free.
@@ -139,6 +141,30 @@ def decode_films(
     return _results(map(Path, paths), drive, Pool(workers, memory_limit), workers)
 
 
+class _Ahead(queue.Queue[FilmChunk | FilmEnd | BaseException | None]):
+    """A queue that is full when what waits in it has so many bytes; whatever is no chunk counts as one."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._bytes = 0
+
+    def _qsize(self) -> int:
+        return self._bytes
+
+    def _put(self, item: FilmChunk | FilmEnd | BaseException | None) -> None:
+        super()._put(item)
+        self._bytes += _bytes(item)
+
+    def _get(self) -> FilmChunk | FilmEnd | BaseException | None:
+        item = super()._get()
+        self._bytes -= _bytes(item)
+        return item
+
+
+def _bytes(item: FilmChunk | FilmEnd | BaseException | None) -> int:
+    return item.images.nbytes if isinstance(item, FilmChunk) else 1
+
+
 def _results(
     paths: Iterator[Path],
     drive: Callable[[Path, Worker], Iterator[FilmChunk | FilmEnd]],
@@ -146,7 +172,7 @@ def _results(
     workers: int,
 ) -> Iterator[FilmChunk | FilmEnd]:
     """What comes of all films, out of a thread for each worker."""
-    results: queue.Queue[FilmChunk | FilmEnd | BaseException | None] = queue.Queue(workers)
+    results = _Ahead(BYTES_AHEAD)
     taking, stopped = threading.Lock(), False
 
     def take() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from gmmformer.config import DecodeConfig
 from gmmformer.media.decoding import FilmChunk, FilmEnd, decode_films
@@ -14,6 +14,8 @@ from gmmformer.media.encoders import FrameEncoder
 from gmmformer.media.pool import GIB
 
 Image = UInt8[np.ndarray, "height width 3"]
+_ROWS_APART = 16
+"""Of the rows of pixels that are compared first: hardly ever are all of these equal and others not."""
 NO_FRAME = "no frame could be decoded"
 """Why a film fails that the decoder took for whole and gave no frame of."""
 
@@ -40,20 +42,22 @@ def featurise(
     encoder: FrameEncoder,
     settings: DecodeConfig,
     *,
-    batch: int = 256,
+    batch: int = 128,
     on_frames: Callable[[int], None] = lambda frames: None,
 ) -> Iterator[FilmFeatures | FilmEnd]:
     """Decode and encode films; a film that fails gives its `FilmEnd` and costs nothing else.
 
     Films come out as they are finished, which is not the order they went in; short ones wait for each other until they
-    fill a batch. A film's features do not depend on the films beside it.
+    fill a batch. A film's features do not depend on the films beside it. While frames are encoded here, the processes
+    decode on. Frames that are equal to the one before them in their film, as while a title stands, are encoded once,
+    if the encoder does not look at the frame before.
 
     Args:
         films: Their files.
         encoder: Turns frames into vectors.
         settings: The rate, the processes, the limits.
         batch: Frames, of all films together, that are gathered before they are encoded.
-        on_frames: Told of every so many frames that were encoded.
+        on_frames: Told of every so many frames that have features now.
     """
     chunks = decode_films(
         films,
@@ -85,7 +89,17 @@ def featurise(
 class _Film:
     last: Image | None = None
     seconds: list[Float[np.ndarray, "frames"]] = field(default_factory=list)
-    features: list[Float[np.ndarray, "_frames dim"]] = field(default_factory=list)
+    new: list[Bool[np.ndarray, "frames"]] = field(default_factory=list)
+    """Which frames are others than those before them; `features` are of these alone."""
+    features: list[Float[np.ndarray, "_new dim"]] = field(default_factory=list)
+
+
+class _Chunk(NamedTuple):
+    film: _Film
+    frames: int
+    images: list[Image]
+    """Those that are to be encoded."""
+    previous: list[Image | None]
 
 
 class _Gathering:
@@ -95,35 +109,50 @@ class _Gathering:
         self.encoder = encoder
         self.waiting = 0
         self._films: dict[Path, _Film] = {}
-        self._chunks: list[tuple[_Film, list[Image], list[Image | None]]] = []
+        self._chunks: list[_Chunk] = []
 
     def add(self, chunk: FilmChunk) -> None:
         film = self._films.setdefault(chunk.path, _Film())
-        images = list(chunk.images)
-        self._chunks.append((film, images, [film.last, *images[:-1]]))
-        film.last = images[-1]
+        new = np.ones(len(chunk.images), bool) if self.encoder.needs_previous else _new(chunk.images, film.last)
+        images = list(chunk.images if new.all() else chunk.images[new])  # a copy, which keeps the others no longer
+        self._chunks.append(_Chunk(film, len(new), images, [film.last, *images][: len(images)]))
+        film.last = images[-1] if images else film.last
         film.seconds.append(chunk.seconds)
+        film.new.append(new)
         self.waiting += len(images)
 
     def encode(self) -> int:
-        if not self._chunks:
-            return 0
-        images = [image for _, chunk, _ in self._chunks for image in chunk]
-        previous = [image for _, _, chunk in self._chunks for image in chunk]
-        vectors = self.encoder.encode(images, previous if self.encoder.needs_previous else None)
-        ends = np.cumsum([len(chunk) for _, chunk, _ in self._chunks])
-        for (film, _, _), part in zip(self._chunks, np.split(vectors, ends[:-1]), strict=True):
-            film.features.append(part)
+        frames = sum(chunk.frames for chunk in self._chunks)
+        chunks = [chunk for chunk in self._chunks if chunk.images]
         self._chunks, self.waiting = [], 0
-        return len(images)
+        if chunks:
+            images = [image for chunk in chunks for image in chunk.images]
+            previous = [image for chunk in chunks for image in chunk.previous]
+            vectors = self.encoder.encode(images, previous if self.encoder.needs_previous else None)
+            ends = np.cumsum([len(chunk.images) for chunk in chunks])
+            for chunk, part in zip(chunks, np.split(vectors, ends[:-1]), strict=True):
+                chunk.film.features.append(part)
+        return frames
 
     def finished(self, end: FilmEnd) -> FilmFeatures:
         film = self._films.pop(end.path)
-        return FilmFeatures(
-            end.path, np.concatenate(film.features), np.concatenate(film.seconds), end.seconds, end.warning
-        )
+        features, new = np.concatenate(film.features), np.concatenate(film.new)
+        if not new.all():
+            features = features[np.cumsum(new) - 1]
+        return FilmFeatures(end.path, features, np.concatenate(film.seconds), end.seconds, end.warning)
 
     def forget(self, path: Path) -> None:
         film = self._films.pop(path, None)
-        self._chunks = [chunk for chunk in self._chunks if chunk[0] is not film]
-        self.waiting = sum(len(images) for _, images, _ in self._chunks)
+        self._chunks = [chunk for chunk in self._chunks if chunk.film is not film]
+        self.waiting = sum(len(chunk.images) for chunk in self._chunks)
+
+
+def _new(images: UInt8[np.ndarray, "frames height width 3"], last: Image | None) -> Bool[np.ndarray, "frames"]:
+    """Which images are others than the one before, which is `last` for the first."""
+    new = np.ones(len(images), bool)
+    few = images[:, ::_ROWS_APART]
+    new[1:] = (few[1:] != few[:-1]).any((1, 2, 3))
+    alike = np.flatnonzero(~new)
+    new[alike] = [not np.array_equal(images[index], images[index - 1]) for index in alike]
+    new[0] = last is None or not np.array_equal(images[0], last)
+    return new

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gmmformer.config import Running
+from gmmformer.cores import keep_memory
 from gmmformer.errors import InputError, MissingExtraError, one_line
 from gmmformer.files import read_json
 from gmmformer.model import find_device, tell_cost
@@ -131,10 +132,19 @@ class Loading:
                 f"{self.name}: its weights lack {len(missing)} tensors, {missing[0]!r} among them; take a checkpoint "
                 f"saved from {type(model).__name__}"
             )
+        return model.to(self.begin()).eval().requires_grad_(False)
+
+    def begin(self) -> torch.device:
+        """Where it runs, from now on: what it frees stays with the process, and a precision that costs time is told.
+
+        Raises:
+            InputError: There is no such device here.
+        """
+        keep_memory()
         device = self.device
         if self.dtype != torch.float32:
             tell_cost(f"--precision {self.running.precision}", self.dtype, device.type)
-        return model.to(device).eval().requires_grad_(False)
+        return device
 
     def identity(self, config: Any) -> str:
         """Name, version of the weights, and dtype if it is not float32.

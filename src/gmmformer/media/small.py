@@ -21,7 +21,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gmmformer.config import Running
-from gmmformer.cores import keep_memory
 from gmmformer.errors import InputError
 from gmmformer.media.loading import Loading
 from gmmformer.media.transformers import PretrainedText
@@ -130,9 +129,9 @@ class Lite0Frames:
 
         self._image, self._batch = Image, running.batch_size
         loading = Loading(str(folder), running)
-        keep_memory()
-        self._network = Lite0(tensors_in(folder / WEIGHTS), loading.device, loading.dtype)
-        self._classes = tensors_in(folder / VECTORS)["classes"].to(loading.device) if named else None
+        device = loading.begin()
+        self._network = Lite0(tensors_in(folder / WEIGHTS), device, loading.dtype)
+        self._classes = tensors_in(folder / VECTORS)["classes"].to(device) if named else None
         self.name = "small" if named else "efficientnet-lite0"
         self.identity = f"{self.name}@{version()}{loading.suffix}"
         self.dim = 1280 if self._classes is None else self._classes.shape[1]
