@@ -184,7 +184,7 @@ def _waves(
 
 
 def _objects(
-    labels: Int[np.ndarray, "rows columns"],
+    labels: UInt8[np.ndarray, "rows columns"],
 ) -> tuple[
     Float[np.ndarray, "n kinds"], Complex[np.ndarray, "n"], Float[np.ndarray, "n"], Complex[np.ndarray, "n orders"]
 ]:
@@ -206,7 +206,9 @@ def _objects(
     return kind, centre, radius.real, harmonics
 
 
-def _areas(labels: Int[np.ndarray, "rows columns"]) -> tuple[Int[np.ndarray, "rows columns"], Bool[np.ndarray, "..."]]:
+def _areas(
+    labels: UInt8[np.ndarray, "rows columns"],
+) -> tuple[Int[np.ndarray, "rows columns"], Bool[np.ndarray, "rows columns"]]:
     """Of each cell its connected area (4 neighbours) of one colour of shapes, named by its first cell; whether all its
     neighbours are of it too.
     """
