@@ -138,6 +138,7 @@ def test_search_says_the_same_to_people_and_programs(made: Path, films: Path, ru
     for rank, (hit, line) in enumerate(zip(hits, lines, strict=False), start=1):
         assert line.startswith(str(rank))
         assert f"{hit.score:.3f}" in line
+    assert run("search", made, SENTENCE, "-k", "4", "--all").splitlines()[:-1] == lines[:-1]  # none shows the same
     odd = next(line for line in lines if "deep" in line)
     assert r"it's \n \udcff <b>.mp4" in odd
 

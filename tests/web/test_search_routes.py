@@ -46,6 +46,20 @@ def test_several_sentences_are_answered_as_one_by_one(client: httpx.Client) -> N
     assert answer["results"][0]["hits"][0]["strip"] is None
 
 
+def test_copies_of_a_film_are_one_hit_unless_all_are_wanted(library: Library, tmp_path: Path) -> None:
+    first, second = (library.store.features_of(film.path) for film in list(library)[:2])
+    assert first is not None
+    assert second is not None
+    with Library.create(tmp_path / "library", library.models.encoders) as copied:
+        for path, (rows, timing) in (("a.mp4", first), ("b.mp4", second), ("a.mkv", first), ("a.avi", first)):
+            copied.add_film(path, rows.astype(np.float32), length=timing.length)
+        with served(copied, ServeConfig(port=0)) as url, patient.Client(base_url=url) as client:
+            hits = client.get("/api/search", params={"q": "a red circle"}).json()["hits"]
+            assert {hit["film"]: hit["copies"] for hit in hits} == {"a.mp4": ["a.mkv", "a.avi"], "b.mp4": []}
+            every = client.get("/api/search", params={"q": "a red circle", "fold": False}).json()["hits"]
+            assert [hit["copies"] for hit in every] == [[]] * 4
+
+
 def test_filters(client: httpx.Client) -> None:
     everything = client.get("/api/search", params={"q": "x", "k": 100}).json()["hits"]
     assert len(everything) == 10

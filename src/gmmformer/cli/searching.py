@@ -27,6 +27,7 @@ def search(
     moments: int = 1,
     where: str | None = None,
     min_length: float | None = None,
+    all: bool = False,  # noqa: A002
     engine: str = "auto",
     sentences: str | None = None,
     contact_sheet: Path | None = None,
@@ -46,6 +47,7 @@ def search(
         moments: Most moments of each film.
         where: Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.
         min_length: Only films of at least so many seconds.
+        all: Show every film, those too that show the same as a better one, such as other encodings of it.
         engine: "exact" looks at every window, "ann" at an index of them, "auto" at the index in a large library that
             has one; http://host:port a Milvus server that was filled by `index` with the same --engine.
         sentences: File with a sentence a line, "-" for stdin: a line of JSON for each. Faster than one by one.
@@ -63,7 +65,7 @@ def search(
 
     if (sentence is None) == (sentences is None):
         raise InputError('give one sentence, in quotes, or --sentences FILE: gmmformer search DIR "a dog jumps in"')
-    options: dict[str, Any] = {"moments": moments, "where": where, "min_length": min_length}
+    options: dict[str, Any] = {"moments": moments, "where": where, "min_length": min_length, "fold": not all}
     running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
     with Library.open(library, engine=engine, running=running) as opened:
         if sentences is not None:
@@ -106,10 +108,10 @@ def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
     rows = [
         (
             str(rank),
-            hit.word or "",
+            " ".join(filter(None, [hit.word, "name" if hit.named else None])),
             f"{clock(hit.start)} - {clock(hit.end)}",
             f"{hit.score:.3f}",
-            printable(hit.film.path),
+            printable(hit.film.path) + _copies(len(hit.copies)),
         )
         for rank, hit in enumerate(hits, start=1)
     ]
@@ -117,6 +119,10 @@ def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
     for rank, word, span, score, film in rows:
         print(f"{rank:>{widths[0]}}  {word:<{widths[1]}}  {span:>{widths[2]}}  {score:>{widths[3]}}  {film}")
     print(f"{films:,} films, {1000 * seconds:.0f} ms")
+
+
+def _copies(count: int) -> str:
+    return f"  +{count} {'copy' if count == 1 else 'copies'}" if count else ""
 
 
 def _search_all(

@@ -1,7 +1,8 @@
 """What a search finds, for Python, JSON and people alike: moments of films, and how they stand against the library."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,6 +11,8 @@ from gmmformer.media.films import path_text, printable
 from gmmformer.search.calibration import Calibration, Word, calibration_of, word_of
 from gmmformer.search.database import damaged
 from gmmformer.search.engines.exact import Found
+from gmmformer.search.folding import Folded, Spans, search_folded
+from gmmformer.search.naming import named_first
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.spans import ScoreCurve, clip_spans, moments_of, score_curve
 from gmmformer.search.store import Film, Store
@@ -24,6 +27,15 @@ def clock(seconds: float) -> str:
     tenths = int(10 * seconds)
     hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
     return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
+
+
+class Wanted(TypedDict, total=False):
+    """What is wanted of a search beside k films; see `Library.search_vectors`."""
+
+    moments: int
+    where: str | None
+    min_length: float | None
+    fold: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +55,10 @@ class Hit:
     whether this is more than chance. None in a library that is not calibrated (`Library.calibrate`)."""
     word: Word | None
     """The strength in words."""
+    copies: tuple[Film, ...] = ()
+    """Other films that were found and show the same thing, best first (`Library.search`, `fold`)."""
+    named: bool = False
+    """Whether the words of the sentence stand in the path of the film, or of a copy."""
     clip_scores: Float[np.ndarray, "clips"] = field(compare=False, repr=False)
     """Score of each clip of the window that holds the moment's best clip."""
     clip_spans: Float[np.ndarray, "clips 2"] = field(compare=False, repr=False)
@@ -50,8 +66,11 @@ class Hit:
     curve: ScoreCurve = field(compare=False, repr=False)
     """The scores of all clips of the film, of all its windows, along its seconds."""
 
-    def to_dict(self) -> dict[str, str | float | None]:
-        """The hit as JSON has it: times in seconds, bytes of the path that are no UTF-8 as backslash escapes."""
+    def to_dict(self) -> dict[str, str | float | list[str] | None]:
+        """The hit as JSON has it: times in seconds, bytes of paths that are no UTF-8 as backslash escapes.
+
+        `named` and `copies` are there only where it is named, and has copies.
+        """
         return {
             "film": path_text(self.film.path),
             "start": round(self.start, 3),
@@ -61,6 +80,8 @@ class Hit:
             "word": self.word,
             "length": round(self.film.length, 3),
             "id": self.film.id,
+            **({"named": True} if self.named else {}),
+            **({"copies": [path_text(film.path) for film in self.copies]} if self.copies else {}),
         }
 
 
@@ -68,22 +89,47 @@ def hits_of(
     store: Store,
     snapshot: Snapshot,
     queries: Float[np.ndarray, "queries dim"],
-    found: Sequence[Found],
+    find: Callable[[Float[np.ndarray, "some dim"], int], list[Found]],
+    k: int,
     moments: int,
+    fold: bool,
+    named: Sequence[Int[np.ndarray, "films"]],
 ) -> list[list[Hit]]:
-    """The best moments of each query's films, at most `moments` a film, best film first."""
-    spans = _spans(store, snapshot, np.unique(np.concatenate([some.films for some in found])))
+    """The best moments of the k films that `find` finds for each query, at most `moments` a film, best film first.
+
+    Films that are `named` for a query come before these (`named_first`); with `fold` each is shown once.
+    """
+    spans: Spans = {}
+
+    def known(films: Int[np.ndarray, "films"]) -> Spans:
+        spans.update(_spans(store, snapshot, films[~np.isin(films, list(spans))]))
+        return spans
+
+    def best(which: Int[np.ndarray, "some"], count: int) -> list[Found]:
+        plainly = zip(which.tolist(), find(queries[which], count), strict=True)
+        return [named_first(snapshot, queries[query], some, named[query], k) for query, some in plainly]
+
+    if fold:
+        found = search_folded(snapshot, len(queries), k, best, known)
+    else:
+        found = [Folded(some, {}) for some in best(np.arange(len(queries)), k)]
+    shown = [film for all_of, alike in found for some in (all_of.films.tolist(), *alike.values()) for film in some]
+    known(np.unique(np.array(shown, dtype=np.int64)))
     calibration = calibration_of(store.folder)
     medians = snapshot.medians(queries) if calibration else np.zeros(len(queries))
     answers: list[list[Hit]] = []
-    for query, some, median in zip(queries, found, medians.tolist(), strict=True):
+    for query, (some, alike), median, names in zip(queries, found, medians.tolist(), named, strict=True):
         scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
         hits: list[Hit] = []
         end = 0
         for index in some.films.tolist():
             start, end = end, end + int(snapshot.counts[index])
             if index in spans:
-                hits += _moments(*spans[index], scores[start:end], moments, calibration, median)
+                copies = tuple(spans[film][0] for film in alike.get(index, ()) if film in spans)
+                by_name = bool(np.isin([index, *alike.get(index, ())], names).any())
+                hits += _moments(
+                    *spans[index], scores[start:end], moments, calibration, median, copies=copies, named=by_name
+                )
         answers.append(hits)
     return answers
 
@@ -100,9 +146,7 @@ def score_curve_of(
     return score_curve(spans[int(indices[0])][1], scores)
 
 
-def _spans(
-    store: Store, snapshot: Snapshot, indices: Int[np.ndarray, "films"]
-) -> dict[int, tuple[Film, Float[np.ndarray, "windows clips 2"]]]:
+def _spans(store: Store, snapshot: Snapshot, indices: Int[np.ndarray, "films"]) -> Spans:
     """Some films (indices into the snapshot's), each with the seconds of the clips of its windows."""
     with store.reading():
         films = {film.id: film for film in store.films(snapshot.films[indices].tolist())}
@@ -127,6 +171,7 @@ def _moments(
     count: int,
     calibration: Calibration | None,
     median: float,
+    **told: Any,
 ) -> Iterator[Hit]:
     curve = score_curve(spans, scores)
     for moment in moments_of(curve, count):
@@ -140,6 +185,7 @@ def _moments(
             score=moment.score,
             strength=strength,
             word=None if strength is None else word_of(strength),
+            **told,
             clip_scores=scores[window],
             clip_spans=spans[window],
             curve=curve,

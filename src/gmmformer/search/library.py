@@ -4,8 +4,9 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import Unpack, overload
 
 import numpy as np
 from jaxtyping import Float
@@ -17,8 +18,9 @@ from gmmformer.search.calibration import Calibration, calibrate, outgrown
 from gmmformer.search.changes import IndexReport, Paths, settled_changes, several
 from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
 from gmmformer.search.engines import Engine, checked_queries, choose_engine
-from gmmformer.search.hits import Hit, hits_of, score_curve_of
+from gmmformer.search.hits import Hit, Wanted, hits_of, score_curve_of
 from gmmformer.search.indexing import embedded_film, film_source, index_films
+from gmmformer.search.naming import Names
 from gmmformer.search.recipe import SMALL, Encoders, Models, choose_encoders
 from gmmformer.search.spans import ScoreCurve
 from gmmformer.search.store import Film, LibraryInfo, Store
@@ -52,7 +54,7 @@ class Library:
         """What is read of it, what embeds films and sentences, and what finds the films."""
         self.folder, self.settings = store.folder, store.settings
         """Where it is, and what it is made for."""
-        self._writing = threading.RLock()
+        self._writing, self._names = threading.RLock(), Names(store)
 
     @classmethod
     def create(
@@ -146,32 +148,20 @@ class Library:
 
     @overload
     def search(  # type: ignore[overload-overlap]
-        self, sentence: str, k: int = 10, *, moments: int = 1, where: str | None = None, min_length: float | None = None
+        self, sentence: str, k: int = 10, **wanted: Unpack[Wanted]
     ) -> list[Hit]: ...
 
     @overload
-    def search(
-        self,
-        sentence: Sequence[str],
-        k: int = 10,
-        *,
-        moments: int = 1,
-        where: str | None = None,
-        min_length: float | None = None,
-    ) -> list[list[Hit]]: ...
+    def search(self, sentence: Sequence[str], k: int = 10, **wanted: Unpack[Wanted]) -> list[list[Hit]]: ...
 
     def search(
-        self,
-        sentence: str | Sequence[str],
-        k: int = 10,
-        *,
-        moments: int = 1,
-        where: str | None = None,
-        min_length: float | None = None,
+        self, sentence: str | Sequence[str], k: int = 10, **wanted: Unpack[Wanted]
     ) -> list[Hit] | list[list[Hit]]:
         """The moments of the k films that match a sentence best, best film first; of several sentences a list each.
 
-        Several at once take less time than one by one. The other arguments are those of `search_vectors`.
+        Several at once take less time than one by one. The other arguments, `moments`, `where`, `min_length` and
+        `fold`, are those of `search_vectors`, but films that show the same thing are folded unless `fold` is False.
+        Films whose paths have all words of the sentence come first, half of the k at most.
 
         Raises:
             InputError: A sentence is empty, a number is out of range, or the library was opened without its model and
@@ -181,7 +171,8 @@ class Library:
         if not asked:
             return []
         queries = self.embed(asked)
-        found = self.search_vectors(queries, k, moments=moments, where=where, min_length=min_length)
+        wanted.setdefault("fold", True)
+        found = self.search_vectors(queries, k, sentences=asked, **wanted)
         return found[0] if isinstance(sentence, str) else found
 
     def embed(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
@@ -196,6 +187,8 @@ class Library:
         moments: int = 1,
         where: str | None = None,
         min_length: float | None = None,
+        fold: bool = False,
+        sentences: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """The moments of the k best films for each query.
 
@@ -205,6 +198,10 @@ class Library:
             moments: Most moments of each film; those of a film follow each other, best first.
             where: Only films whose path fits this glob: `*` any letters, slashes too, `?` one, `[ab]` one of these.
             min_length: Only films of at least so many seconds.
+            fold: Whether films that show the same thing, such as other encodings of one film, are one hit, that of the
+                best of them, whose `copies` are the others that were found.
+            sentences: What the queries are vectors of: films whose paths have all words of it come first, half of the k
+                at most.
 
         Raises:
             InputError: A number is out of range, or the queries are no unit vectors of the library's width.
@@ -217,8 +214,9 @@ class Library:
         if not len(snapshot.windows):
             return [[] for _ in queries]
         allowed = self.store.matching(snapshot, where=where, min_length=min_length)
-        found = self.engine.search(snapshot, queries, k, allowed)
-        return hits_of(self.store, snapshot, queries, found, moments)
+        find = partial(self.engine.search, snapshot, allowed=allowed)
+        named = self._names.among(snapshot, allowed, sentences or [""] * len(queries))
+        return hits_of(self.store, snapshot, queries, find, k, moments, fold, named)
 
     def calibrate(self, sentences: Sequence[str] | None = None) -> Calibration:
         """Learn how far the best film stands out for sentences about nothing in particular, to say what is strong.

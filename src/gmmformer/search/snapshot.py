@@ -73,6 +73,11 @@ class Snapshot:
         """The records of windows drawn once for all; of all windows of a small library."""
         return self.records(np.sort(np.random.default_rng(9527).permutation(len(self.windows))[:SAMPLE]))
 
+    @cached_property
+    def middle(self) -> Float[np.ndarray, "dim"]:
+        """The mean of the vectors of all clips, by the sample."""
+        return np.asarray(self.format.decode(self.sampled).mean((0, 1)).numpy())
+
     def medians(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries"]:
         """What the window in the middle scores for each query, by the sample."""
         sample = self.sampled

@@ -118,6 +118,17 @@ def clip_spans(edges: Float[np.ndarray, "edges"], window: Window, clips: int) ->
     return np.asarray(edges[window.first + _clip_rows(window.rows, clips)])
 
 
+def clips_at(
+    spans: Float[np.ndarray, "windows clips 2"], count: int
+) -> tuple[Int[np.ndarray, "count"], Int[np.ndarray, "count"]]:
+    """The windows and the clips in them that stand for seconds of a film, so many of them, evenly spaced."""
+    ends = spans.reshape(-1, 2)
+    begin, end = float(ends.min()), float(ends.max())
+    seconds = (begin + (end - begin) * (np.arange(count) + 0.5) / count)[:, None]
+    windows, clips = np.divmod(np.argmax((ends[:, 0] <= seconds) & (seconds < ends[:, 1]), axis=1), spans.shape[1])
+    return windows, clips
+
+
 @cache
 def _clip_rows(rows: int, clips: int) -> Int[np.ndarray, "clips 2"]:
     """The row of a window that each clip begins with, and the one that it ends before."""

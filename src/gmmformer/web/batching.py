@@ -27,6 +27,7 @@ class SearchOptions(NamedTuple):
     moments: int = 1
     where: str | None = None
     min_length: float | None = None
+    fold: bool = False
 
 
 class Answer(NamedTuple):
@@ -117,7 +118,9 @@ class Batcher:
             try:
                 if trouble is not None:  # such as a server that does not answer: who else asks need not wait for it
                     raise trouble
-                some = self._library.search_vectors(np.stack(list(chosen.values())), **options._asdict())
+                some = self._library.search_vectors(
+                    np.stack(list(chosen.values())), sentences=list(chosen), **options._asdict()
+                )
             except Exception as error:
                 trouble = error if isinstance(error, InputError) else None
                 some = [_told(error)] * len(chosen)

@@ -262,6 +262,8 @@ def _hit(hit: Hit, seen: dict[str, Any], strips: bool) -> HitOut:
         **names,
         **seen,
         **{name: told[name] for name in ("start", "end", "score", "strength", "word")},
+        named=hit.named,
+        copies=told.get("copies", []),
         strip=strip_of(hit.curve) if strips else None,
     )
 

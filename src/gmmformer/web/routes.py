@@ -204,7 +204,7 @@ async def media(services: Given, id: Id) -> Response:  # noqa: A002
 async def _search(services: Services, sentences: Sequence[str], asked: wire.Asked) -> list[SearchOut]:
     began = time.perf_counter()
     _check(sentences)
-    options = SearchOptions(asked.k, asked.moments, asked.where or None, asked.min_length)
+    options = SearchOptions(asked.k, asked.moments, asked.where or None, asked.min_length, asked.fold)
     answers = await services.batcher.ask(sentences, options)
     hits = await services.catalogue.hits([answer.hits or [] for answer in answers], asked.strips)
     counts = await services.catalogue.counts()

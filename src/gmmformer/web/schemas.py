@@ -81,6 +81,8 @@ class HitOut(Named):
         "null in a library that is not calibrated."
     )
     word: Word | None = Field(description="The strength in words; null in a library that is not calibrated.")
+    named: bool = Field(description="Whether all words of the sentence stand in the path of the film, or of a copy.")
+    copies: list[str] = Field(description="Paths of other films that were found and show the same thing, best first.")
     strip: Strip | None = Field(description="The scores along the whole film; null if not asked for.")
 
 
@@ -105,6 +107,9 @@ class Asked(BaseModel):
         description="Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.",
     )
     min_length: Second | None = Field(None, description="Only films of at least so many seconds.")
+    fold: bool = Field(
+        True, description="Whether films that show the same thing are one hit, that of the best of them."
+    )
     strips: bool = Field(True, description="Whether to send the scores along each film.")
 
 

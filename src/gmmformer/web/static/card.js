@@ -102,6 +102,11 @@ export class Card {
       element("span", { "aria-hidden": "true" }, span(hit.start, hit.end)),
     );
     const name = element("h2", { title: hit.film }, hit.name);
+    if (hit.named) name.append(element("small", { title: "The words stand in its path" }, " by name"));
+    if (hit.copies?.length) {
+      const word = hit.copies.length === 1 ? "copy" : "copies";
+      name.append(element("small", { title: hit.copies.join("\n") }, ` +${hit.copies.length} ${word}`));
+    }
     this.folder = element("p", { class: "folder", title: hit.folder });
     return [
       element("div", { class: "line" }, times, this.word),
