@@ -19,6 +19,8 @@ from gmmformer.errors import InputError
 from gmmformer.media import models
 from gmmformer.media import small as module
 from gmmformer.media.encoders import dual_encoder, frame_encoder, text_encoder
+from gmmformer.search import DualEmbedder, Library, unknown_words
+from gmmformer.search.calibration import general_sentences
 from real_weights import small
 
 PICTURES = {"a cat": "chelsea", "a cup of coffee": "coffee", "a rocket": "rocket"}
@@ -210,3 +212,35 @@ def test_models_are_listed(capsys: pytest.CaptureFixture, tmp_path: Path, monkey
     for wrong in (["get"], ["get", "smal"], ["list", "small"], ["get", "small", "--measure"]):
         assert main(["models", *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_it_says_what_words_it_does_not_know(folder: Path) -> None:
+    text = text_encoder("small")
+    assert isinstance(text, module.CentredSentences)
+    nonsense = ["asdf", "qwertz uiop", "\u72ac\u304c\u8d70\u308b", "\u0441\u043e\u0431\u0430\u043a\u0430", "\U0001f436"]
+    for sentence in nonsense:
+        assert text.unknown(f"{sentence} on a sofa, {sentence}") == sentence.split()
+    assert text.unknown("Ein Hund springt in den See") == ["Hund"]
+    assert text.unknown("x" * 150) == ["x" * 150]
+    told = {sentence: text.unknown(sentence) for sentence in general_sentences()}
+    assert {sentence: words for sentence, words in told.items() if words} == {
+        sentence: ["pram"] for sentence in told if "pram" in sentence
+    }
+    assert text.unknown("a na\u00efve caf\u00e9 \u00e0 la carte at 20 \u00b0C, 3\u00d7 \ufb01re \u2122 !?") == []
+
+
+def test_a_search_names_them_and_models_that_cannot_tell_say_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Library.create(tmp_path / "lib") as library:
+        library.add_film("a.mp4", np.random.default_rng(4).normal(size=(9, 384)).astype(np.float32))
+    assert main(["search", str(tmp_path / "lib"), "a dog asdf"]) == 0
+    assert "the model does not know: asdf\n" in capsys.readouterr().err
+    assert main(["search", str(tmp_path / "lib"), "a dog asdf", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unknown"] == ["asdf"]
+    assert main(["search", str(tmp_path / "lib"), "a dog", "--json"]) == 0
+    assert "unknown" not in json.loads(capsys.readouterr().out)
+    dual = DualEmbedder(text_encoder("small"), identity="small")
+    assert unknown_words(dual, "a dog \udcff asdf") == ["asdf"]
+    dual.text = text_encoder("minilm")
+    assert unknown_words(dual, "asdf") == []

@@ -60,6 +60,15 @@ def test_copies_of_a_film_are_one_hit_unless_all_are_wanted(library: Library, tm
             assert [hit["copies"] for hit in every] == [[]] * 4
 
 
+def test_words_that_the_model_does_not_know_are_named(
+    client: httpx.Client, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = library.models.embedder.text  # type: ignore[attr-defined]
+    monkeypatch.setattr(text, "unknown", lambda sentence: ["asdf"] if "asdf" in sentence else [], raising=False)
+    answer = client.post("/api/search", json={"queries": ["a circle", "asdf"]}).json()["results"]
+    assert [one.get("unknown") for one in answer] == [None, ["asdf"]]
+
+
 def test_filters(client: httpx.Client) -> None:
     everything = client.get("/api/search", params={"q": "x", "k": 100}).json()["hits"]
     assert len(everything) == 10

@@ -61,6 +61,7 @@ def search(
         trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
             library or its model names it.
     """
+    from gmmformer.media.films import printable
     from gmmformer.search import Library
 
     if (sentence is None) == (sentences is None):
@@ -76,9 +77,12 @@ def search(
         hits = opened.search(sentence, k, **options)
         seconds = time.perf_counter() - began
         films = opened.info().films
+        told = _answer(opened, sentence, hits)
     if json:
-        print(json_format.dumps({"query": sentence, "hits": [hit.to_dict() for hit in hits]}))
+        print(json_format.dumps(told))
     else:
+        if "unknown" in told:
+            print(f"the model does not know: {printable(', '.join(told['unknown']))}", file=sys.stderr)
         print_hits(hits, films, seconds)
     if contact_sheet is not None:
         from gmmformer.search.pictures import draw_hits
@@ -121,6 +125,15 @@ def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
     print(f"{films:,} films, {1000 * seconds:.0f} ms")
 
 
+def _answer(library: "Library", sentence: str, hits: Sequence["Hit"]) -> dict[str, Any]:
+    """What was found as JSON has it; `unknown` is there only where there are such words."""
+    from gmmformer.search import unknown_words
+
+    unknown = unknown_words(library.models.embedder, sentence)
+    told = {"unknown": unknown} if unknown else {}
+    return {"query": sentence, **told, "hits": [hit.to_dict() for hit in hits]}
+
+
 def _copies(count: int) -> str:
     return f"  +{count} {'copy' if count == 1 else 'copies'}" if count else ""
 
@@ -133,7 +146,7 @@ def _search_all(
         raise InputError(f"{flag}: goes with a single sentence; search for them one by one")
     for some in _lines(source):
         for sentence, hits in zip(some, library.search(some, k, **options), strict=True):
-            print(json_format.dumps({"query": sentence, "hits": [hit.to_dict() for hit in hits]}), flush=True)
+            print(json_format.dumps(_answer(library, sentence, hits)), flush=True)
     return 0
 
 

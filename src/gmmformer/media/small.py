@@ -13,6 +13,7 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import category, name, normalize
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ _SIZE, _CROP, _MEAN, _DEVIATION = 224, 0.875, 127.0, 128.0
 _STAGES = ((1, 3, 1, 1), (2, 3, 2, 6), (2, 5, 2, 6), (3, 3, 2, 6), (3, 5, 1, 6), (4, 5, 2, 6), (1, 3, 1, 6))
 """Blocks of each stage, size of their kernels, stride of the first, and how many times as wide they are inside."""
 _EPSILON = 1e-3
+_MOST_WORDS = 100
+"""Of a sentence, that are looked up to say which are unknown."""
 
 
 class _Convolution(NamedTuple):
@@ -177,11 +180,44 @@ class CentredSentences:
         self._plain = plain_sentences(folder, running)
         self._middle = tensors_in(folder / VECTORS)["middle"].numpy()
         self.dim, self.identity = self._plain.dim, f"small@{version()}"
+        self._pieces = self._plain.pieces()
+
+    def unknown(self, sentence: str) -> list[str]:
+        """Words that it has not learnt: of another script, pictographs, and those that it only has in crumbs."""
+        text = "".join(c if _in_words(c) else f" {c} " if _pictograph(c) else " " for c in normalize("NFKC", sentence))
+        words = list(dict.fromkeys(text.split()))[:_MOST_WORDS]
+        return [word for word in words if not _latin(word) or in_crumbs(self._pieces(word))]
 
     def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "1 dim"]]:
         """One unit vector per sentence, as (1, dim)."""
         moved = [vector - self._middle for vector in self._plain.encode(sentences)]
         return [np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12)) for vector in moved]
+
+
+def in_crumbs(pieces: Sequence[str]) -> bool:
+    """Whether a word of four letters or more falls into pieces of two at most, or into three whose first is a letter.
+
+    So does one that cannot be cut at all.
+
+    >>> in_crumbs(["as", "##df"]), in_crumbs(["q", "##wer", "##tz"]), in_crumbs(["onion"]), in_crumbs(["ska", "##ting"])
+    (True, True, False, False)
+    """
+    lengths = [len(piece.removeprefix("##")) for piece in pieces]
+    if "[UNK]" in pieces:
+        return True
+    return sum(lengths) >= 4 and len(lengths) > 1 and (max(lengths) <= 2 or (len(lengths) > 2 and lengths[0] == 1))
+
+
+def _in_words(character: str) -> bool:
+    return character.isalpha() or category(character).startswith("M")
+
+
+def _pictograph(character: str) -> bool:
+    return character >= "\u2600" and category(character) == "So"
+
+
+def _latin(word: str) -> bool:
+    return all(c < "\u0250" or name(c, "").startswith(("LATIN ", "COMBINING ", "MODIFIER ")) for c in word)
 
 
 def plain_sentences(folder: Path, running: Running) -> PretrainedText:

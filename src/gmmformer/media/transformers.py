@@ -1,6 +1,6 @@
 """Encoders with weights, through `transformers`: pictures, sentences, and both in one space."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -144,6 +144,12 @@ class PretrainedText:
             rows = order[at : at + self._batch]
             found.update(zip(rows, self._arrays([sentences[row] for row in rows]), strict=True))
         return [found[row] for row in range(len(sentences))]
+
+    def pieces(self) -> Callable[[str], list[str]]:
+        """What cuts a word into the pieces that the model knows; threads may share it."""
+        cutting = self._tokenizer.backend_tokenizer
+        plain, model = cutting.normalizer.normalize_str, cutting.model
+        return lambda word: [piece.value for piece in model.tokenize(plain(word))]
 
     def _arrays(self, sentences: list[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         encoded = self._tokenizer(

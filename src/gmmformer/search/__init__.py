@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from gmmformer.search.care import Compacted, compact, verify
     from gmmformer.search.changes import Activity, Failure, IndexReport, Unchanged, activity_in, unchanged
     from gmmformer.search.database import is_library
-    from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder
+    from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder, unknown_words
     from gmmformer.search.hits import Hit
     from gmmformer.search.indexing import FilmSource, index_collection, index_films, index_library
     from gmmformer.search.library import Library
@@ -24,7 +24,7 @@ __getattr__, __dir__ = lazily(
         "care": ["Compacted", "compact", "verify"],
         "changes": ["Activity", "Failure", "IndexReport", "Unchanged", "activity_in", "unchanged"],
         "database": ["is_library"],
-        "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder"],
+        "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder", "unknown_words"],
         "hits": ["Hit"],
         "indexing": ["FilmSource", "index_collection", "index_films", "index_library"],
         "library": ["Library"],
@@ -65,5 +65,6 @@ __all__ = [
     "index_library",
     "is_library",
     "unchanged",
+    "unknown_words",
     "verify",
 ]

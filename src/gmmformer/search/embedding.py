@@ -190,6 +190,12 @@ class MixedEmbedder:
         return np.concatenate(parts, axis=1)
 
 
+def unknown_words(embedder: Embedder, sentence: str) -> list[str]:
+    """The words of a sentence that the embedder does not know, where that can be told: of `small`; else none."""
+    unknown = getattr(getattr(embedder, "text", None), "unknown", None)
+    return [] if unknown is None else list(unknown(*checked_sentences([sentence])))
+
+
 def model_fingerprint(model: Network) -> str:
     """A name for what a model computes: of its settings, but for dropout, and its weights."""
     config = {name: value for name, value in asdict(model.config).items() if name not in ("drop", "input_drop")}

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from gmmformer.errors import InputError
 from gmmformer.media.cutting import MOST_SECONDS
 from gmmformer.search import Library
-from gmmformer.search.embedding import checked_sentences
+from gmmformer.search.embedding import checked_sentences, unknown_words
 from gmmformer.web import schemas as wire
 from gmmformer.web.batching import Batcher, SearchOptions
 from gmmformer.web.catalogue import Catalogue, Events, best_word, rounded
@@ -208,18 +208,27 @@ async def _search(services: Services, sentences: Sequence[str], asked: wire.Aske
     answers = await services.batcher.ask(sentences, options)
     hits = await services.catalogue.hits([answer.hits or [] for answer in answers], asked.strips)
     counts = await services.catalogue.counts()
+    embedder = services.catalogue.library.models.embedder
+    unknown = await asyncio.to_thread(lambda: [unknown_words(embedder, sentence) for sentence in sentences])
     taken = time.perf_counter() - began
     services.counters.queries.inc(len(sentences))
     services.counters.search_seconds.observe(taken)
     return [
-        SearchOut(query=sentence, hits=some, seconds=round(taken, 6), word=best_word(some), films=counts.films)
-        for sentence, some in zip(sentences, hits, strict=True)
+        SearchOut(
+            query=sentence,
+            hits=some,
+            seconds=round(taken, 6),
+            word=best_word(some),
+            films=counts.films,
+            **({"unknown": words} if words else {}),
+        )
+        for sentence, some, words in zip(sentences, hits, unknown, strict=True)
     ]
 
 
 async def _sent(answer: BaseModel) -> Response:
     """An answer as JSON, made on a thread, since it may be large."""
-    return Response(await asyncio.to_thread(answer.model_dump_json), media_type="application/json")
+    return Response(await asyncio.to_thread(answer.model_dump_json, exclude_unset=True), media_type="application/json")
 
 
 def _check(sentences: Sequence[str]) -> None:

@@ -94,6 +94,10 @@ class SearchOut(Model):
     seconds: float = Field(description="Seconds that the server took, waiting for other sentences included.")
     word: Word | None = Field(description="The best of the hits' words; null without any.")
     films: int = Field(description="Films in the library.")
+    unknown: list[str] = Field(
+        [],
+        description="Words of the sentence that the model does not know; left out where none is known to be.",
+    )
 
 
 class Asked(BaseModel):

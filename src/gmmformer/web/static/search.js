@@ -195,10 +195,11 @@ export class SearchView {
     return elements[still].after(...elements.slice(still + 1));
   }
 
-  #describe({ hits, films: count, seconds, word }) {
+  #describe({ hits, films: count, seconds, word, unknown = [] }) {
     const time = seconds < 1 ? `${Math.max(1, Math.round(seconds * 1000))} ms` : `${seconds.toFixed(1)} s`;
     const found = `${plural(hits.length, "moment")} in ${plural(count, "film")}`;
-    this.status.textContent = `${found} · ${time}`;
+    const strange = unknown.length ? ` · not known: ${unknown.join(", ")}` : "";
+    this.status.textContent = `${found} · ${time}${strange}`;
     if (!hits.length) this.#noHits(count);
     else if (isWeak(word)) this.#note("Nothing in this library stands out for this sentence.", "These come closest.");
     else this.#note();
