@@ -169,6 +169,14 @@ def test_folded_weights_give_what_the_published_ones_give(folder: Path) -> None:
     np.testing.assert_allclose(network(drawn)[1], wanted, atol=1e-4)
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["small", "minilm"])
+def test_vectors_of_another_precision_are_of_another_identity(folder: Path, name: str) -> None:
+    identities = [text_encoder(name, Running(precision=precision)).identity for precision in ("float32", "bf16")]
+    assert identities[1] == f"{identities[0]}:bfloat16"
+    assert identities[0].startswith(f"{name}@")
+
+
 def test_what_is_not_here_is_told_with_the_way_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -179,7 +179,7 @@ class CentredSentences:
         """Load it from the folder of `small`; errors as for `Lite0Frames`."""
         self._plain = plain_sentences(folder, running)
         self._middle = tensors_in(folder / VECTORS)["middle"].numpy()
-        self.dim, self.identity = self._plain.dim, f"small@{version()}"
+        self.dim, self.identity = self._plain.dim, self._plain.identity.replace("minilm", self.name)
         self._pieces = self._plain.pieces()
 
     def unknown(self, sentence: str) -> list[str]:
@@ -222,8 +222,9 @@ def _latin(word: str) -> bool:
 
 def plain_sentences(folder: Path, running: Running) -> PretrainedText:
     """all-MiniLM-L6-v2 of the folder of `small`, as it was published."""
-    encoder = PretrainedText(Loading(str(folder / SENTENCES), running))
-    encoder.name, encoder.identity = "minilm", f"minilm@{version()}"
+    loading = Loading(str(folder / SENTENCES), running)
+    encoder = PretrainedText(loading)
+    encoder.name, encoder.identity = "minilm", f"minilm@{version()}{loading.suffix}"
     return encoder
 
 
