@@ -7,6 +7,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 
 from gmmformer.errors import InputError
 
+_WORD = re.compile(r"[^\W_]+")
 MOST_SETTINGS = 2**20
 """Bytes of a JSON file that holds settings; a larger one is none."""
 MOST_TEXT = 2**29
@@ -295,6 +297,17 @@ def folded(name: str) -> str:
         name = "".join(c for c in name if unicodedata.category(c) != "Cf")
         name = unicodedata.normalize("NFD", name)
     return composed(" ".join(name.casefold().split()))
+
+
+def words_in(text: str) -> list[str]:
+    r"""The words of a text, without case and accents.
+
+    >>> words_in("Café_À la-2019") == words_in("cafe\u0301 a\u0300 LA 2019")
+    True
+    """
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return _WORD.findall(text.casefold())
 
 
 def folded_path(path: str) -> str:

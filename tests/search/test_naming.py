@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests_search_helpers import Plain, compacted, drawn_film, put, unit_queries
+from tests_search_helpers import Plain, Words, compacted, drawn_film, put, unit_queries
 
 from gmmformer.cli.searching import print_hits
-from gmmformer.search import Library
+from gmmformer.data import Collection
+from gmmformer.model import load_model
+from gmmformer.search import Library, ModelEmbedder, unknown_words
 from gmmformer.search import naming as naming_page
 
 PATHS = [
@@ -112,3 +114,21 @@ def test_vectors_alone_name_nothing(named: Library) -> None:
     told = named.search_vectors(queries, 44, sentences=["rome", "nothing"])
     assert [sum(hit.named for hit in hits) for hits in told] == [3, 0]
     np.testing.assert_array_equal(*([sorted(hit.film.path for hit in hits) for hits in told]))
+
+
+def test_a_trained_model_names_words_that_it_was_not_trained_on(
+    tiny_model: ModelEmbedder, tiny_collection: Collection, tmp_path: Path
+) -> None:
+    model = tiny_model.model
+    assert unknown_words(tiny_model, "anything") == []  # an old model does not say
+    captions = replace(tiny_collection.captions("train"), sentences=("A dog jumps; the Caf\u00e9", "two dogs, 2019"))
+    assert captions.vocabulary == ("2019", "a", "cafe", "dog", "dogs", "jumps", "the", "two")
+    model.vocabulary = captions.vocabulary
+    try:
+        model.save_pretrained(tmp_path / "model")
+    finally:
+        model.vocabulary = ()
+    known = ModelEmbedder(load_model(tmp_path / "model"), Words())
+    assert unknown_words(known, "the cafe of a dog that jumped, 2019") == ["of", "that"]
+    assert unknown_words(known, "zebra zebra Tw \U0001f436 \u72ac") == ["zebra", "\u72ac"]
+    assert known.fingerprint == tiny_model.fingerprint

@@ -69,7 +69,10 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None])
 def test_what_a_run_leaves(whole):
     names = {path.name for path in whole.iterdir()}
     assert {"config.json", "metrics.jsonl", "curves.png", "state.pt", "best"} <= names
-    assert not load_model(whole).training
+    model = load_model(whole)
+    assert not model.training
+    assert model.vocabulary == tuple(sorted(set(model.vocabulary)))
+    assert len(model.vocabulary) > 5
     lines = metrics_of_run(whole)
     steps = [line for line in lines if line["kind"] == "step"]
     epochs = [line for line in lines if line["kind"] == "epoch"]

@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmmformer.errors import InputError, one_line, shown
-from gmmformer.files import read_text
+from gmmformer.files import read_text, words_in
 
 _MOST_NUMBERS = 2**24
 """Of a sentence: 64 MiB of float32, where a long one has 30 tokens of a thousand."""
+_MOST_WORDS = 100_000
 _SLACK_BYTES = 2**16
 """That compressed features may take beside twice what they are when they are not."""
 
@@ -39,6 +40,12 @@ class Captions:
     def queries_by_video(self) -> Int[np.ndarray, "queries"]:
         """The sentences' indices, video after video; within a video in the order of the file."""
         return np.argsort(self.video_of_query, kind="stable")
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The words of all sentences, ascending; none of them where there are more than a model keeps."""
+        words = {word for sentence in self.sentences for word in words_in(sentence)}
+        return tuple(sorted(words)) if len(words) <= _MOST_WORDS else ()
 
     @cached_property
     def queries_per_video(self) -> Int[np.ndarray, "videos"]:

@@ -24,13 +24,13 @@ from torch.overrides import TorchFunctionMode
 
 from gmmformer.config import ModelConfig, TrainConfig, config_from
 from gmmformer.errors import InputError, one_line
-from gmmformer.files import read_json, write_bytes, write_text
+from gmmformer.files import read_json, read_text, write_bytes, write_text
 from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch
 from gmmformer.model.scoring import Start, VectorGroup
 
 Model = TypeVar("Model", bound="Network")
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+WEIGHTS, CONFIG, CARD, WORDS = "model.safetensors", "config.json", "README.md", "words.txt"
 BEST = "best"
 """Folder of a run that holds its best model."""
 
@@ -75,6 +75,8 @@ class Network(
     """The terms of the objective; the last is "total", their weighted sum."""
     words: Any = None
     """Makes token features [tokens, dim] of each of several sentences, for `encode_query`; None if it cannot."""
+    vocabulary: tuple[str, ...] = ()
+    """The words of the sentences that it was trained on, ascending; none where that is not known."""
     config: ModelConfig
 
     @property
@@ -195,6 +197,8 @@ class Network(
             raise InputError(f"{folder}: no folder can be made there ({error.strerror})") from error
         write_bytes(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
         write_text(folder / CONFIG, json.dumps(asdict(self.config), indent=2) + "\n")
+        if self.vocabulary:
+            write_text(folder / WORDS, "\n".join(self.vocabulary))
         if not (folder / CARD).exists():
             named = {"repo_id": options.get("repo_id"), **(options.get("model_card_kwargs") or {})}
             card = self.generate_model_card(
@@ -244,6 +248,8 @@ class Network(
         model = cls(config)
         model.load_state_dict(weights, strict=True)
         see_finite(model.state_dict(), weights_file)
+        if (words := weights_file.parent / WORDS).is_file():
+            model.vocabulary = tuple(sorted(read_text(words).split()))
         return model.to(torch.device(device)).eval()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Protocol, runtime_checkable
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gmmformer.errors import InputError
+from gmmformer.files import words_in
 from gmmformer.media.encoders import TextEncoder
 from gmmformer.model import Network, l2_normalise, pool_segments
 
@@ -191,9 +193,18 @@ class MixedEmbedder:
 
 
 def unknown_words(embedder: Embedder, sentence: str) -> list[str]:
-    """The words of a sentence that the embedder does not know, where that can be told: of `small`; else none."""
+    """The words of a sentence that the embedder does not know, where that can be told: of `small`; else none.
+
+    A trained model knows the words of its training sentences, and those that are nearly such ("jumped", "jumps").
+    """
+    (sentence,) = checked_sentences([sentence])
+    if isinstance(embedder, ModelEmbedder) and embedder.model.vocabulary:
+        known = embedder.model.vocabulary
+        begins = {word: word[: max(4, len(word) - 3)] for word in words_in(sentence)}
+        nearest = {word: known[min(bisect_left(known, begin), len(known) - 1)] for word, begin in begins.items()}
+        return [word for word, begin in begins.items() if not nearest[word].startswith(begin)]
     unknown = getattr(getattr(embedder, "text", None), "unknown", None)
-    return [] if unknown is None else list(unknown(*checked_sentences([sentence])))
+    return [] if unknown is None else list(unknown(sentence))
 
 
 def model_fingerprint(model: Network) -> str:

@@ -1,21 +1,19 @@
 """Films that are found by name: all words of a sentence stand in the film's path."""
 
 import os
-import re
 import threading
-import unicodedata
 from array import array
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from gmmformer.files import words_in
 from gmmformer.search.database import rows_of
 from gmmformer.search.engines.exact import FEW, Found, best_films
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Store
 
-_WORD = re.compile(r"[^\W_]+")
 _SLIGHT = (
     "a an and are as at be by for from has he her his in into is it its me my of off on or our she some that the their "
     "them there they this to up was we were while who with you your"
@@ -44,7 +42,7 @@ class Names:
 
         Words are compared whole, without case and accents. Those that stand in all paths tell no film from another.
         """
-        words = set(_WORD.findall(plain(sentence)))
+        words = set(words_in(sentence))
         words = words.difference(_SLIGHT.split()) or words
         with self._lock:
             self._read(snapshot)
@@ -68,20 +66,9 @@ class Names:
             which = "WHERE removed IS NULL AND id > ? ORDER BY id"
             rows = list(rows_of(connection, self._store.folder, "films", "id, path", which, (self._last,)))
         for film, path in rows:
-            for word in set(_WORD.findall(plain(os.fsdecode(os.path.splitext(path)[0])))):  # noqa: PTH122 - any bytes
+            for word in set(words_in(os.fsdecode(os.path.splitext(path)[0]))):  # noqa: PTH122 - any bytes
                 self._films.setdefault(word, array("q")).append(film)
             self._last = film
-
-
-def plain(text: str) -> str:
-    r"""Text without case and accents.
-
-    >>> plain("Café À LA") == plain("cafe\u0301 a\u0300 la")
-    True
-    """
-    if not text.isascii():
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return text.casefold()
 
 
 def named_first(

@@ -140,6 +140,7 @@ class _Training:
         self.batches = -(-self.videos // config.batch_size)
         torch.manual_seed(config.seed)
         self.model = new_network(settings.model)
+        self.model.vocabulary = collection.captions(settings.run.train_split).vocabulary
         self.optimiser = optimiser_for(self.model, config)
         self.at = Progress(loss_sums=self._no_losses())
         self.interrupted = False
