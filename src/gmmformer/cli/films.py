@@ -204,11 +204,11 @@ def index(
         "mix": mix,
     }
     chosen["films"] = data is None
+    unnamed = False
     if not is_library(library):
         find_films(films)  # a name mistyped makes no library
-        if films and model is None:
-            model = "small"
-            print("no --model: small is taken; `gmmformer models` lists what finds more", file=sys.stderr)
+        unnamed = bool(films) and model is None
+        model = "small" if unnamed else model
     elif films and not watch and engine == "auto" and all(asked is None for asked in (model, *fixed.values())):
         found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
         if found is not None:
@@ -218,6 +218,8 @@ def index(
         # what is to be taken in is read before a library is made for it
         take_in = None if films else _features(data, collection, split, feature, features_of, open_files)
         opened = open_files.enter_context(_opened(library, model, chosen, fixed, running, engine))
+        if unnamed:
+            print("no --model: small is taken; `gmmformer models` lists what finds more", file=sys.stderr)
         if take_in is None:
             return _index_films(opened, films, prune, retry, watch, limits, ray, json, progress)
         with opened.writing() as into:
