@@ -1,6 +1,7 @@
 """A real Milvus server for tests, which can be stopped, killed and started again."""
 
 import contextlib
+import fcntl
 import os
 import select
 import shutil
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +19,13 @@ ROOT = "root:Milvus"
 """Whom a server that asks knows from the beginning."""
 START_SECONDS = 45
 STARTS = 3
+FREE_SECONDS = 20
+"""In which a server that was killed has given up its ports."""
 ETCD_PORTS = (2379, 2380)
 """Fixed in the server: two cannot run on one machine."""
 SERVE = """
 import sys
+import time
 from milvus import MilvusServer
 server = MilvusServer()
 server.set_base_dir(sys.argv[1])
@@ -95,16 +100,24 @@ class Server:
         self._process.communicate()
 
 
+def _answers(port: int) -> bool:
+    with socket.socket() as other:
+        return other.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextlib.contextmanager
 def milvus(folder: Path, *, locked: bool = False) -> Iterator[Server]:
-    """Such a server, while the block lasts; the test is skipped where there can be none."""
-    for port in ETCD_PORTS:
-        with socket.socket() as other:
-            if other.connect_ex(("127.0.0.1", port)) == 0:
-                pytest.skip(f"a Milvus or an etcd that runs already holds port {port}, which the tests' server needs")
-    server = Server(folder, locked=locked)
-    try:
-        yield server
-    finally:
-        server.kill()
-        shutil.rmtree(folder)
+    """Such a server, while the block lasts; another test's is waited for. Skipped where there can be none."""
+    with (milvus_python().parents[1] / "one at a time").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        until = time.monotonic() + FREE_SECONDS
+        while held := [port for port in ETCD_PORTS if _answers(port)]:
+            if time.monotonic() > until:
+                pytest.skip(f"a Milvus or an etcd that runs already holds port {held[0]}, which the server needs")
+            time.sleep(0.1)
+        server = Server(folder, locked=locked)
+        try:
+            yield server
+        finally:
+            server.kill()
+            shutil.rmtree(folder)
