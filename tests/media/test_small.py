@@ -133,6 +133,27 @@ def still_film(path: Path, image: np.ndarray) -> None:
         film.mux(stream.encode())
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["small", "zero-shot:small"])
+def test_it_is_evaluated_as_what_it_is_by_either_name(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, name: str
+) -> None:
+    """A dual encoder is its own zero-shot baseline, which it is not held to."""
+    captions = tmp_path / "captions.jsonl"
+    told = [{"video": f"{each}.mp4", "sentence": sentence, "split": "test"} for sentence, each in PICTURES.items()]
+    captions.write_text("\n".join(map(json.dumps, told)))
+    for each in PICTURES.values():
+        still_film(tmp_path / "films" / f"{each}.mp4", picture(each))
+    made = ["--out", str(tmp_path / "data"), "--collection", "mine", "--captions", str(captions)]
+    encoders = ["--video-encoder", "small", "--text-encoder", "small"]
+    assert main(["extract", str(tmp_path / "films"), *made, *encoders, "--json"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", name, "--data", str(tmp_path / "data"), "--collection", "mine", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["R@1"] == 100
+    assert (found["verdict"], found["baselines"]) == ("", {})
+
+
 def plain(tensors: dict[str, Tensor], image: Tensor) -> Tensor:
     """EfficientNet-Lite0 step by step in float64, nothing folded: the logits."""
     named = {name: tensor.double() for name, tensor in tensors.items()}

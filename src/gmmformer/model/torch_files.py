@@ -158,10 +158,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: that in C reserves me
         _set(self.stack[-1], items[::2], items[1::2])  # type: ignore[attr-defined]
 
     dispatch = _Instructions(
-        {
-            code: pickle._Unpickler.dispatch[code]
-            for code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS.split())
-        }
+        {code: pickle._Unpickler.dispatch[code] for code in _CODES}
         | {pickle.BUILD[0]: _load_build, pickle.SETITEM[0]: _load_setitem, pickle.SETITEMS[0]: _load_setitems}
     )
 

@@ -17,11 +17,13 @@ from gmmformer.data import Collection
 from gmmformer.errors import InputError
 from gmmformer.evaluation import QUERY_BATCH, VIDEO_BATCH, Evaluation, evaluate_vectors, room_for
 from gmmformer.media.encoders import (
+    ZERO_SHOT,
     DualEncoder,
     FrameEncoder,
     TextEncoder,
     dual_encoder,
     frame_encoder,
+    prefixed,
     recorded,
     text_encoder,
 )
@@ -33,10 +35,6 @@ AnyEncoder = TypeVar("AnyEncoder", FrameEncoder, TextEncoder)
 
 MODEL = "model"
 """Folder of a library that holds the trained model it belongs to."""
-ZERO_SHOT = "zero-shot:"
-"""Before the name of a dual encoder that is to be used as it is."""
-SMALL = "small"
-"""The dual encoder that is taken where no model is named; it needs no prefix."""
 
 
 class Encoders:
@@ -182,7 +180,7 @@ def choose_encoders(
     Raises:
         InputError: A model or encoder is not there, or they do not fit each other.
     """
-    model = ZERO_SHOT + SMALL if str(model) == SMALL else str(model)
+    model = prefixed(str(model))
     if model.startswith(ZERO_SHOT):
         for flag, value in (("--with", mix_in), ("--video-encoder", video_encoder), ("--text-encoder", text_encoder)):
             if value is not None:
