@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gmmformer.evaluation.moments import CLOSE, ScoreCurve, moments_of
 from gmmformer.search import Hit, Library
-from gmmformer.search.spans import CLOSE, ScoreCurve, moments_of
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 WORDS = ("strong", "possible", "weak", None)

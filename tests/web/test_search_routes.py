@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests_web_helpers import patient, raw, served
 
+from gmmformer.evaluation.moments import ScoreCurve
 from gmmformer.search import Library, choose_encoders
-from gmmformer.search.spans import ScoreCurve
 from gmmformer.web import ServeConfig
 from gmmformer.web.catalogue import strip_of
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
+    from gmmformer.evaluation.moments import ScoreCurve
     from gmmformer.search.care import Compacted, compact, verify
     from gmmformer.search.changes import Activity, Failure, IndexReport, Unchanged, activity_in, unchanged
     from gmmformer.search.database import is_library
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from gmmformer.search.library import Library
     from gmmformer.search.recipe import Encoders, choose_encoders, evaluate_encoders
     from gmmformer.search.settings import Recipe
-    from gmmformer.search.spans import ScoreCurve
     from gmmformer.search.store import Film, LibraryInfo
     from gmmformer.search.writer import NewFilm, Writer
 
@@ -25,12 +25,11 @@ __getattr__, __dir__ = lazily(
         "changes": ["Activity", "Failure", "IndexReport", "Unchanged", "activity_in", "unchanged"],
         "database": ["is_library"],
         "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder", "unknown_words"],
-        "hits": ["Hit"],
+        "hits": ["Hit", "ScoreCurve"],
         "indexing": ["FilmSource", "index_collection", "index_films", "index_library"],
         "library": ["Library"],
         "recipe": ["Encoders", "choose_encoders", "evaluate_encoders"],
         "settings": ["Recipe"],
-        "spans": ["ScoreCurve"],
         "store": ["Film", "LibraryInfo"],
         "writer": ["NewFilm", "Writer"],
     },

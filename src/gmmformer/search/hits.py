@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 from jaxtyping import Float, Int
 
+from gmmformer.evaluation.moments import ScoreCurve, moments_of, score_curve
 from gmmformer.media.films import path_text, printable
 from gmmformer.search.calibration import Calibration, Word, calibration_of, word_of
 from gmmformer.search.database import damaged
@@ -14,7 +15,7 @@ from gmmformer.search.engines.exact import Found
 from gmmformer.search.folding import Folded, Spans, search_folded
 from gmmformer.search.naming import named_first
 from gmmformer.search.snapshot import Snapshot
-from gmmformer.search.spans import ScoreCurve, clip_spans, moments_of, score_curve
+from gmmformer.search.spans import clip_spans
 from gmmformer.search.store import Film, Store
 
 

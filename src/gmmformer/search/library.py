@@ -14,6 +14,7 @@ from jaxtyping import Float
 from gmmformer.config import DecodeLimits, Running
 from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
+from gmmformer.evaluation.moments import ScoreCurve
 from gmmformer.media.encoders import SMALL
 from gmmformer.search.calibration import Calibration, calibrate, outgrown
 from gmmformer.search.changes import IndexReport, Paths, settled_changes, several
@@ -23,7 +24,6 @@ from gmmformer.search.hits import Hit, Wanted, hits_of, score_curve_of
 from gmmformer.search.indexing import embedded_film, film_source, index_films
 from gmmformer.search.naming import Names
 from gmmformer.search.recipe import Encoders, Models, choose_encoders
-from gmmformer.search.spans import ScoreCurve
 from gmmformer.search.store import Film, LibraryInfo, Store
 from gmmformer.search.vectors import Dtype
 from gmmformer.search.writer import Writer, create_library, writing

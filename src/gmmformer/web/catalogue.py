@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from gmmformer.evaluation.moments import ScoreCurve
 from gmmformer.files import folded
 from gmmformer.media.films import path_text
 from gmmformer.search import Film, Hit, Library, activity_in
 from gmmformer.search.calibration import Word
-from gmmformer.search.spans import ScoreCurve
 from gmmformer.web.files import state_of
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.problems import DETAILS, LOG, ProblemError, busy

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmmformer.search.spans import ScoreCurve, moments_of, score_curve
+from gmmformer.evaluation.moments import ScoreCurve, moments_of, score_curve
 
 
 def line(*scores: float) -> ScoreCurve:
