@@ -361,7 +361,7 @@ def test_resume_with_other_settings(model_folder, refused, flags):
     refused(["train", "--resume", model_folder, *flags.split()], flags.split()[0], "keeps its own settings")
 
 
-@pytest.mark.parametrize("flags", ["--epochs 5", "--precision bf16", "--val-split train", "--log-every 3"])
+@pytest.mark.parametrize("flags", ["--epochs 5", "--precision bf16", "--select-on train", "--log-every 3"])
 def test_resume_with_other_settings_that_it_would_have_to_ignore(model_folder, refused, flags):
     refused(["train", "--resume", model_folder, *flags.split()], flags.split()[0], "keeps its own settings")
 
@@ -382,7 +382,7 @@ def test_an_unknown_split(tiny_collection, model_folder, tmp_path, refused):
     arguments = evaluating(model_folder, tiny_collection.root)
     arguments[arguments.index("val")] = "vall"
     refused(arguments, "tinyvall.caption.txt", "did you mean 'val'?")
-    refused(training(tiny_collection.root, tmp_path / "run", "--val-split valid"), "tinyvalid.caption.txt")
+    refused(training(tiny_collection.root, tmp_path / "run", "--select-on valid"), "tinyvalid.caption.txt")
     assert not (tmp_path / "run").exists()
 
 

@@ -226,8 +226,8 @@ class RunConfig:
     """Threads that read features ahead; 0 reads between the steps."""
     train_split: str = "train"
     """Caption file that is trained on."""
-    val_split: str = "val"
-    """Caption file that chooses the best epoch."""
+    select_on: str = "val"
+    """Caption file that chooses the best epoch; what is measured on it later looks better than it is."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
     save_minutes: float = 10.0

@@ -1,5 +1,6 @@
 """Metrics against the published system's and against tables by hand."""
 
+import ir_measures
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,3 +116,16 @@ def test_chance_is_what_random_scores_give():
     assert found.median_rank == pytest.approx(expected.median_rank, abs=1)
     assert found.mean_reciprocal_rank == pytest.approx(expected.mean_reciprocal_rank, abs=0.01)
     assert isinstance(expected, Metrics)
+
+
+def test_an_independent_library_measures_the_same():
+    rng = np.random.default_rng(5)
+    scores, own = rng.random((90, 300)), rng.integers(0, 300, 90)
+    scores[np.arange(90), own] += rng.random(90) ** 2
+    measures = [*(ir_measures.parse_measure(f"Success@{k}") for k in (1, 5, 10, 100)), ir_measures.RR]
+    judged = [ir_measures.Qrel(str(query), str(video), 1) for query, video in enumerate(own)]
+    run = [ir_measures.ScoredDoc(str(q), str(v), float(scores[q, v])) for q in range(90) for v in range(300)]
+    theirs = ir_measures.calc_aggregate(measures, judged, run)
+    found = metrics_of(ranks(scores, own), 300)
+    np.testing.assert_allclose(found.recall, [100 * theirs[measure] for measure in measures[:4]], atol=1e-9)
+    assert found.mean_reciprocal_rank == pytest.approx(theirs[ir_measures.RR])

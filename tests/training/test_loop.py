@@ -324,7 +324,7 @@ def test_it_learns(make_settings, tmp_path):
     settings = make_settings(
         network={"hidden": 32, "drop": 0.0, "input_drop": 0.0},
         train={"epochs": 30, "lr": 0.003, "batch_size": 24, "patience": 50, "hard_negative_start_epoch": 100},
-        run={"val_split": "train"},
+        run={"select_on": "train"},
     )
     end = train(path=tmp_path / "run", **settings)
     assert end.best_sum_recall > 230  # chance is 4.2 + 20.8 + 41.7 + 100
@@ -332,7 +332,7 @@ def test_it_learns(make_settings, tmp_path):
 
 def test_a_split_that_is_not_there(make_settings, tmp_path):
     with pytest.raises(InputError, match="there is no such split; did you mean 'val'"):
-        train(path=tmp_path / "run", **make_settings(run={"val_split": "vall"}))
+        train(path=tmp_path / "run", **make_settings(run={"select_on": "vall"}))
     assert not (tmp_path / "run").exists()
 
 

@@ -12,10 +12,11 @@ import tyro
 from tyro.conf import Positional, Suppress
 
 from gmmformer.cli import terminal
+from gmmformer.cli.evaluating import compare, evaluate
 from gmmformer.cli.films import extract, index
 from gmmformer.cli.looking_after import library
 from gmmformer.cli.models import models
-from gmmformer.cli.research import check_data, convert, evaluate, simulate, train
+from gmmformer.cli.research import check_data, convert, simulate, train
 from gmmformer.cli.searching import demo, search, serve
 from gmmformer.config import Preset, preset
 from gmmformer.errors import InputError
@@ -23,7 +24,7 @@ from gmmformer.errors import InputError
 _NO_OPTION = {mark for kind in (Positional[str], Suppress[str]) for mark in typing.get_args(kind)[1:]}
 
 GOES_WITH: dict[str, dict[str, str]] = {
-    "evaluate": {"--mix": "--with"},
+    "evaluate": {"--mix": "--with", "--films": "--report"},
     "extract": {"--captions-format": "--captions", "--skip-broken": "--captions", "--text-encoder": "--captions"},
     "index": {
         "--with": "--model",
@@ -156,6 +157,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
+    "compare": compare,
     "convert": convert,
     "check-data": check_data,
     "simulate": simulate,

@@ -1,21 +1,20 @@
-"""Commands on collections: train, evaluate, convert, check-data, simulate."""
+"""Commands on collections: train, convert, check-data, simulate."""
 
 import json as json_format
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Positional, Suppress
 
+from gmmformer.cli.evaluating import Worth
 from gmmformer.cli.terminal import bars, report_epoch
-from gmmformer.config import Beside, NetworkConfig, RunConfig, TrainConfig, Window
+from gmmformer.config import Beside, NetworkConfig, RunConfig, TrainConfig
 from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
-    from gmmformer.data import Collection
-    from gmmformer.evaluation import Baselines, Metrics
     from gmmformer.training import TrainingEnd
 
 OF_THE_MACHINE = ("device", "workers", "save_minutes")
@@ -84,78 +83,6 @@ def train(
     if int(os.environ.get("RANK", "0")) == 0:
         _report_training(end, baselines, json)
     return 130 if end.stopped == "interrupted" else 0
-
-
-def evaluate(
-    model: Positional[str],
-    *,
-    data: Path,
-    collection: str,
-    split: str = "test",
-    feature: str | None = None,
-    mix_in: Annotated[str | None, arg(name="with", metavar="zero-shot:NAME")] = None,
-    mix: float = 0.5,
-    window: Window | None = None,
-    ranks: Path | None = None,
-    baselines: Beside = "auto",
-    json: bool = False,
-    device: str = "auto",
-    workers: int = 2,
-    allow_download: bool = False,
-    trust_encoder: bool = False,
-) -> int:
-    """Measure a model on a split: gmmformer evaluate MODEL --data ROOT --collection tvr --split test
-
-    Args:
-        model: A run folder, a saved model, a published checkpoint, or a hub id; or zero-shot:NAME, a dual encoder such
-            as CLIP as it is, on features that `extract --video-encoder NAME` made.
-        data: Folder that holds collections in the MS-SL layout.
-        collection: Name of the collection, a folder in it.
-        split: Caption file to evaluate on.
-        feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
-        mix_in: A dual encoder to mix into the score of a model that was trained on its features: zero-shot:NAME.
-        mix: Its share of the score, with --with.
-        window: "batch" gives the published system's numbers to the last digit, "full" lets an embedding depend on its
-            video alone. Default: as the model was trained.
-        ranks: File to write a JSON line to for each sentence: its rank, its score, the best videos.
-        baselines: What is measured beside the model: all, none, or auto, which leaves out ridge regression where it
-            would read more than 4 GiB of training features.
-        json: Print one JSON object, and nothing else, on stdout.
-        device: "auto", "cpu", "cuda" or "mps".
-        workers: Threads that read features ahead.
-        allow_download: Whether MODEL may be fetched from the Hugging Face Hub.
-        trust_encoder: Whether an encoder that is Python code (package.module:factory) may be imported because the
-            model names it, where it is mixed.
-    """
-    from gmmformer.data import Collection
-    from gmmformer.evaluation import evaluate as evaluate_model
-    from gmmformer.media.encoders import ZERO_SHOT, prefixed
-    from gmmformer.model import find_device, load_model
-
-    opened = Collection.open(data, collection, feature=feature)
-    top = 10 if ranks else 1
-    model = prefixed(model)
-    if model.startswith(ZERO_SHOT) or mix_in is not None:
-        from gmmformer.config import Running
-        from gmmformer.search import choose_encoders, evaluate_encoders
-
-        if window is not None:
-            raise InputError(f"--window {window}: goes with a trained model alone; leave it out")
-        running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
-        encoders = choose_encoders(model, mix_in=mix_in, mix=mix, running=running)
-        with bars() as progress:
-            found = evaluate_encoders(encoders, opened, split, top=top, workers=workers, progress=progress)
-    else:
-        loaded = load_model(model, allow_download=allow_download, **({"window": window} if window else {}))
-        found = evaluate_model(loaded.to(find_device(device)), opened, split, workers=workers, progress=True, top=top)
-    if ranks is not None:
-        found.write_ranks(ranks)
-    numbers = found.metrics
-    if not json:
-        print(f"{opened.name} {split}: {numbers.queries:,} sentences, {numbers.videos:,} videos, {found.seconds:.1f} s")
-    worth = _Worth.of(numbers, opened, split, baselines, workers=workers, trained=not model.startswith(ZERO_SHOT))
-    print(json_format.dumps({**found.as_dict(), **worth.as_dict()}) if json else worth.table())
-    return 0
 
 
 def convert(file: Positional[Path], out: Positional[Path], *, json: bool = False) -> int:
@@ -252,51 +179,6 @@ def simulate(
     return 0
 
 
-@dataclass(frozen=True)
-class _Worth:
-    """What a model is worth: its metrics beside those of chance and of the baselines, and what follows."""
-
-    model: "Metrics"
-    beside: "Baselines"
-    verdict: str
-
-    @classmethod
-    def of(
-        cls,
-        model: "Metrics",
-        collection: "Collection",
-        split: str,
-        which: Beside,
-        *,
-        train_split: str = "train",
-        trained: bool = True,
-        workers: int = 0,
-    ) -> "_Worth":
-        from gmmformer.evaluation import ZERO_SHOT, baselines, verdict
-
-        beside = baselines(collection, split, which=which, train_split=train_split, workers=workers, progress=True)
-        if not trained:  # a dual encoder is its own baseline
-            beside.metrics.pop(ZERO_SHOT, None)
-            return cls(model, beside, "")
-        return cls(model, beside, verdict(model, beside.metrics, collection, train_split))
-
-    def as_dict(self) -> dict[str, Any]:
-        """What --json adds."""
-        return {
-            "baselines": {name: found.as_dict() for name, found in self.beside.metrics.items()},
-            "left_out": list(self.beside.left_out),
-            "verdict": self.verdict,
-        }
-
-    def table(self) -> str:
-        """The table, what is not in it, and, if a baseline is as good as the model, a last line that says so."""
-        from gmmformer.evaluation import chance, metrics_table
-
-        by_chance = chance(self.model.videos, self.model.queries)
-        rows = {"model": self.model, **self.beside.metrics, "chance": by_chance}
-        return "\n".join([metrics_table(rows), *self.beside.left_out, *filter(None, [self.verdict])])
-
-
 def _report_training(end: "TrainingEnd", which: Beside, json: bool) -> None:
     for remark in end.remarks:
         print(f"gmmformer: {remark}", file=sys.stderr)
@@ -309,8 +191,8 @@ def _report_training(end: "TrainingEnd", which: Beside, json: bool) -> None:
 
         ran = RunSettings.read(end.run / "config.json")
         collection = Collection.open(ran.root, ran.collection, feature=ran.feature)
-        worth = _Worth.of(
-            end.metrics, collection, ran.run.val_split, which, train_split=ran.run.train_split, workers=ran.run.workers
+        worth = Worth.of(
+            end.metrics, collection, ran.run.select_on, which, train_split=ran.run.train_split, workers=ran.run.workers
         )
     if json:
         found: dict[str, Any] = {"run": str(end.run), "stopped": end.stopped, "epochs": end.epochs}

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gmmformer.data.collection import Collection, TrainingBatch
     from gmmformer.data.features import FrameFeatures
     from gmmformer.data.simulation import Simulated, simulate
+    from gmmformer.data.truth import read_moments, read_right_videos
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -19,6 +20,7 @@ __getattr__, __dir__ = lazily(
         "collection": ["Collection", "TrainingBatch"],
         "features": ["FrameFeatures"],
         "simulation": ["Simulated", "simulate"],
+        "truth": ["read_moments", "read_right_videos"],
     },
 )
 
@@ -33,5 +35,7 @@ __all__ = [
     "TrainingBatch",
     "check_collection",
     "read_captions",
+    "read_moments",
+    "read_right_videos",
     "simulate",
 ]

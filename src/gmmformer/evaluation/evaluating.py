@@ -17,7 +17,15 @@ from tqdm import tqdm
 
 from gmmformer.data import Captions, Collection
 from gmmformer.errors import InputError
-from gmmformer.evaluation.ranking import Metrics, TopVideos, metrics_of, own_scores, rank_videos, top_videos
+from gmmformer.evaluation.ranking import (
+    Metrics,
+    TopVideos,
+    metrics_of,
+    own_clip_scores,
+    own_scores,
+    rank_videos,
+    top_videos,
+)
 from gmmformer.files import written_whole
 from gmmformer.model import Network, VectorGroup
 
@@ -43,9 +51,12 @@ class Evaluation:
 
     metrics: Metrics
     ranks: Int[np.ndarray, "queries"]
-    """The rank of each sentence's own video, 1 the best, in the order of the caption file."""
+    """The rank of each sentence's own video (or of the best right one, if it has several), 1 the best, in the order of
+    the caption file."""
     scores: Float[np.ndarray, "queries"]
     """The score of each sentence against its own video."""
+    clip_scores: Float[np.ndarray, "queries clips"]
+    """How the clips of its own video score for each sentence."""
     top: TopVideos
     """The best videos of each sentence."""
     captions: Captions
@@ -85,6 +96,7 @@ def evaluate(
     split: str,
     *,
     top: int = 10,
+    right: Int[np.ndarray, "pairs 2"] | None = None,
     workers: int = 0,
     progress: bool = False,
 ) -> Evaluation:
@@ -95,6 +107,7 @@ def evaluate(
         collection: Features of the kind that the model was trained on.
         split: Name of a caption file of the collection, such as "test".
         top: Best videos to keep for each sentence.
+        right: What `read_right_videos` gives, where sentences have several right videos.
         workers: Threads that read ahead.
         progress: Whether to show a progress bar on stderr.
 
@@ -112,7 +125,7 @@ def evaluate(
         with room_for(captions, vectors, model.config.hidden, model.device) as stored:
             queries = embed_queries(model, collection, split, workers=workers, progress=progress)
             embed_videos(model, collection, split, stored, workers=workers, progress=progress)
-            return evaluate_vectors(queries, stored, captions, model.groups, top=top, started=started)
+            return evaluate_vectors(queries, stored, captions, model.groups, top=top, right=right, started=started)
     finally:
         model.train(training)
 
@@ -124,6 +137,7 @@ def evaluate_vectors(
     groups: Sequence[VectorGroup],
     *,
     top: int = 10,
+    right: Int[np.ndarray, "pairs 2"] | None = None,
     started: float | None = None,
 ) -> Evaluation:
     """Rank videos for sentences, both given as vectors.
@@ -134,6 +148,7 @@ def evaluate_vectors(
         captions: The split.
         groups: How inner products with the vectors of a video make a score.
         top: Best videos to keep for each sentence.
+        right: What `read_right_videos` gives, where sentences have several right videos.
         started: `time.perf_counter()` when the work began, for `Evaluation.seconds`.
 
     Raises:
@@ -143,12 +158,14 @@ def evaluate_vectors(
     _see_finite(queries, "sentence", captions.caption_ids)
     _see_finite(stored, "video", captions.video_ids)
     video_of_query = torch.from_numpy(captions.video_of_query)
-    found = rank_videos(queries, stored, video_of_query, groups).cpu().numpy()
+    pairs = None if right is None else torch.from_numpy(right)
+    found = rank_videos(queries, stored, video_of_query, groups, right=pairs).cpu().numpy()
     scores = own_scores(queries, stored, video_of_query, groups).cpu().numpy()
     return Evaluation(
         metrics=metrics_of(found, len(captions.video_ids)),
         ranks=found,
         scores=scores,
+        clip_scores=own_clip_scores(queries, stored, video_of_query, groups).cpu().numpy(),
         top=TopVideos(*(column.cpu() for column in top_videos(queries, stored, top, groups))),
         captions=captions,
         seconds=time.perf_counter() - started,

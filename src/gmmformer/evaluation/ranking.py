@@ -128,14 +128,29 @@ def own_scores(
     groups: Sequence[VectorGroup],
 ) -> Float[Tensor, "queries"]:
     """The score of each unit query against its own video."""
+    return torch.cat([best_of(some, groups)[0] for some in _own_products(queries, stored, video_of_query)])
+
+
+def own_clip_scores(
+    queries: Float[Tensor, "queries dim"],
+    stored: Float[Tensor, "videos vectors dim"],
+    video_of_query: Int[Tensor, "queries"],
+    groups: Sequence[VectorGroup],
+) -> Float[Tensor, "queries clips"]:
+    """How each clip of its own video scores for each unit query: where the moment is."""
+    clips = groups[0].vectors
+    return torch.cat([some[:, :clips] for some in _own_products(queries, stored, video_of_query)])
+
+
+def _own_products(
+    queries: Float[Tensor, "queries dim"],
+    stored: Float[Tensor, "videos vectors dim"],
+    video_of_query: Int[Tensor, "queries"],
+) -> Iterator[Float[Tensor, "some vectors"]]:
     step = max(1, _BLOCK_BYTES // (4 * stored[0].numel()))
-    parts = [
-        best_of(
-            torch.einsum("qd,qvd->qv", some, stored[own.to(stored.device)].to(queries.device, torch.float32)), groups
-        )[0]
-        for some, own in zip(torch.split(queries, step), torch.split(video_of_query, step), strict=True)
-    ]
-    return torch.cat(parts)
+    for some, own in zip(torch.split(queries, step), torch.split(video_of_query, step), strict=True):
+        vectors = stored[own.to(stored.device)].to(queries.device, torch.float32)
+        yield torch.einsum("qd,qvd->qv", some, vectors)
 
 
 def rank_videos(
@@ -143,18 +158,29 @@ def rank_videos(
     stored: Float[Tensor, "videos vectors dim"],
     video_of_query: Int[Tensor, "queries"],
     groups: Sequence[VectorGroup],
+    *,
+    right: Int[Tensor, "pairs 2"] | None = None,
 ) -> Int[Tensor, "queries"]:
     """The rank of each unit query's own video, 1 the best: 1 and the other videos that do not score lower.
 
     So ties count against the model, and so does whatever cannot be compared: NaN for the own video is the last rank.
     `stored` may lie elsewhere than the queries (in a mapped file, say): it passes by once, block by block.
+
+    Where queries have several right videos, `right` holds every pair of a query and a video that is right for it, at
+    least one of each query; the rank is that of the best right one, 1 and the wrong videos that do not score lower.
     """
-    least = own_scores(queries, stored, video_of_query, groups) - TIE
-    own = video_of_query.to(queries.device)
+    if right is None:
+        right = torch.stack([torch.arange(len(queries)), video_of_query.cpu()], 1)
+    asked, videos = right.to(queries.device).T
+    best = torch.full((len(queries),), float("-inf"), device=queries.device)
+    least = best.scatter_reduce(0, asked, own_scores(queries[asked], stored, videos, groups), "amax") - TIE
     better = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
     for first, scores, _, rows in _blocks(queries, stored, groups):
-        others = own[rows, None] != torch.arange(first, first + scores.shape[1], device=scores.device)
-        better[rows] += (~(scores < least[rows, None]) & others).sum(1)
+        high = ~(scores < least[rows, None])
+        better[rows] += high.sum(1)
+        inside = (asked >= rows.start) & (asked < rows.stop) & (videos >= first) & (videos < first + scores.shape[1])
+        query, video = asked[inside], videos[inside]
+        better.index_add_(0, query, high[query - rows.start, video - first].long(), alpha=-1)
     return better + 1
 
 

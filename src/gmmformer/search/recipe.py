@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from gmmformer.config import ModelConfig, Running
 from gmmformer.cores import Progress, read_ahead, silent
@@ -278,6 +278,7 @@ def evaluate_encoders(
     split: str,
     *,
     top: int = 10,
+    right: Int[np.ndarray, "pairs 2"] | None = None,
     workers: int = 0,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -288,6 +289,7 @@ def evaluate_encoders(
         collection: Features of the frame encoder that they take.
         split: Name of a caption file of the collection.
         top: Best videos to keep for each sentence.
+        right: What `read_right_videos` gives, where sentences have several right videos.
         workers: Threads that read ahead.
         progress: Called as videos are embedded.
 
@@ -314,7 +316,8 @@ def evaluate_encoders(
         sentences = list(captions.sentences)
         asked = [sentences[first : first + QUERY_BATCH] for first in range(0, len(sentences), QUERY_BATCH)]
         queries = torch.cat([torch.from_numpy(embedder.embed_sentences(some)) for some in asked])
-        return evaluate_vectors(queries, fused, captions, (VectorGroup(embedder.clips, 1.0),), top=top, started=started)
+        groups = (VectorGroup(embedder.clips, 1.0),)
+        return evaluate_vectors(queries, fused, captions, groups, top=top, right=right, started=started)
 
 
 def _checked(encoders: Encoders, films: bool) -> Encoders:

@@ -119,7 +119,7 @@ def _held(fabric: Fabric, path: Path) -> AbstractContextManager[None]:
 
 def _see_usable(collection: Collection, settings: RunSettings) -> None:
     collection.see_fits(settings.model)
-    for split in (settings.run.train_split, settings.run.val_split):
+    for split in (settings.run.train_split, settings.run.select_on):
         collection.captions(split)
 
 
@@ -300,7 +300,7 @@ class _Training:
         run, metrics = self.settings.run, None
         if self.fabric.is_global_zero:
             try:
-                metrics = evaluate(self.model, self.collection, run.val_split, workers=run.workers).metrics
+                metrics = evaluate(self.model, self.collection, run.select_on, workers=run.workers).metrics
             except NotFiniteError as error:
                 raise self._diverged(error.what) from error
         found: Metrics = self.fabric.broadcast(metrics)
