@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gmmformer.config import ModelConfig
-from gmmformer.model import QueryBatch, VideoBatch, VideoEmbeddings
+from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, VideoEmbeddings
 from gmmformer.model.layers import WINDOW_WIDTHS, gaussian_windows
 
 
@@ -76,6 +76,8 @@ class Pool(nn.Module):
 
 class SimplestGMMFormer(nn.Module):
     """The network of `GMMFormer`, window "full"."""
+
+    objective, decayed = GMMFormer.objective, GMMFormer.decayed
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -1,10 +1,11 @@
-"""Speed of a training step, against the simplest correct form of the same model; and beside other work.
+"""Speed of a training step of both networks, against the simplest correct form of the first; and beside other work.
 
     python benchmarks/training.py [--shape tvr] [--steps 3] [--batch-size 128] [--device cpu]
     python benchmarks/training.py --shape small --beside 6
 
-Both forms take the same batch in turn, five sentences a video. The share is of the rate at which this machine
-multiplies matrices, measured in the same run and precision, reached by our form's multiplications.
+All forms take the same batch in turn, five sentences a video. The share is of the rate at which this machine
+multiplies matrices, measured in the same run and precision, reached by the multiplications of ours. bfloat16 is
+measured where --precision auto takes it, or with --imitated.
 
 With --beside N our form alone and our form beside N processes that never rest take turns. T threads beside N processes
 are due T / (T + N) of what all of them got; the line printed tells a step's time as a multiple of what it takes with
@@ -18,8 +19,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gmmformer.config import ModelConfig, Precision, TrainConfig  # before torch: gmmformer says how threads wait
 
@@ -29,7 +31,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gmmformer.cores import usable_cores
-from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, find_precision, objective
+from gmmformer.model import GMMFormer, GMMFormerV2, Network, QueryBatch, VideoBatch, find_precision
 from gmmformer.training import optimiser_for
 from simplest import SimplestGMMFormer
 
@@ -69,9 +71,9 @@ def batch_of(shape: Shape) -> "Batch":
 Batch = tuple[QueryBatch, VideoBatch, torch.Tensor]
 
 
-def training_step(model: nn.Module, precision: Precision, batch: Batch, device: str) -> Callable[[], None]:
+def training_step(model: Network, precision: Precision, batch: Batch, device: str) -> Callable[[], None]:
     """One whole step: forward, loss, backward, update."""
-    config = TrainConfig()
+    config = TrainConfig(matching_weight=0.09)
     model.to(device).train()
     optimiser = optimiser_for(model, config)
     queries, videos, labels = batch[0].to(device), batch[1].to(device), batch[2]
@@ -81,9 +83,9 @@ def training_step(model: nn.Module, precision: Precision, batch: Batch, device: 
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             encoded, embeddings = model(queries, videos)
         embeddings = type(embeddings)(*(part.float() for part in embeddings))
-        losses = objective(encoded.float(), embeddings, labels, config, hard=True, generator=generator)
+        losses = model.objective(encoded.float(), embeddings, labels, config, hard=True, generator=generator)
         optimiser.zero_grad()
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses["total"].backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step
@@ -165,6 +167,9 @@ def main() -> None:
     parser.add_argument("--beside", type=int, default=0, metavar="N", help="measure beside N processes that never rest")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--without-simplest", action="store_true", help="measure ours alone")
+    parser.add_argument(
+        "--imitated", action="store_true", help="measure bfloat16 where the machine has no units for it"
+    )
     options = parser.parse_args()
     shape = SHAPES[options.shape]
     shape = shape._replace(batch_size=options.batch_size or shape.batch_size)
@@ -175,14 +180,25 @@ def main() -> None:
         step = training_step(GMMFormer(config), precision, batch, options.device)
         print(compare_beside(step, options.beside, options.steps, options.device))
         return
-    runs: dict[tuple[str, Precision], Callable[[], None]] = {}
-    for precision in DTYPES:
-        if not options.without_simplest and options.device == "cpu":
-            runs["simplest", precision] = training_step(SimplestGMMFormer(config), precision, batch, options.device)
-        runs["ours", precision] = training_step(GMMFormer(config), precision, batch, options.device)
-    with FlopCounterMode(display=False) as counter:
-        runs["ours", "float32"]()
-    work = counter.get_total_flops()
+    forms: dict[str, Callable[[], Any]] = {
+        "v1": lambda: GMMFormer(config),
+        "v2": lambda: GMMFormerV2(replace(config, network="v2")),
+    }
+    if not options.without_simplest and options.device == "cpu":
+        forms = {"simplest v1": lambda: SimplestGMMFormer(config), **forms}
+    units = options.imitated or find_precision("auto", options.device) == "bf16"
+    runs = {
+        (form, precision): training_step(make(), precision, batch, options.device)
+        for precision in DTYPES
+        for form, make in forms.items()
+        if precision == "float32" or units
+    }
+    work = {}
+    for form in ("v1", "v2"):
+        with FlopCounterMode(display=False) as counter:
+            runs[form, "float32"]()
+        work[form] = counter.get_total_flops()
+    work["simplest v1"] = work["v1"]
 
     times: dict[tuple[str, Precision], list[float]] = {key: [] for key in runs}
     for turn in range(options.steps + 1):
@@ -192,13 +208,13 @@ def main() -> None:
                 times[key].append(spent)
     slowest = statistics.median(next(iter(times.values())))
     columns = {"s/step": 8, "videos/s": 10, "s/epoch": 9, "ratio": 8, "matrix rate": 13, "share": 8}
-    print(f"{'form':10}{'precision':12}" + "".join(f"{name:>{width}}" for name, width in columns.items()))
+    print(f"{'form':13}{'precision':12}" + "".join(f"{name:>{width}}" for name, width in columns.items()))
     for (form, precision), taken in times.items():
         median, rate = statistics.median(taken), matrix_rate(DTYPES[precision], options.device)
         print(
-            f"{form:10}{precision:12}{median:8.3f}{shape.batch_size / median:10.1f}"
+            f"{form:13}{precision:12}{median:8.3f}{shape.batch_size / median:10.1f}"
             f"{median * shape.videos / shape.batch_size:9.1f}{slowest / median:7.1f}x"
-            f"{rate / 1e9:8,.0f} GF/s{work / median / rate:8.0%}"
+            f"{rate / 1e9:8,.0f} GF/s{work[form] / median / rate:8.0%}"
         )
 
 

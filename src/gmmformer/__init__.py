@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gmmformer.evaluation import Evaluation, Metrics, evaluate
     from gmmformer.model import (
         GMMFormer,
+        GMMFormerV2,
         Network,
         QueryBatch,
         VideoBatch,
@@ -54,6 +55,7 @@ __getattr__, _names = lazily(
         ),
         "model": (
             "GMMFormer",
+            "GMMFormerV2",
             "Network",
             "QueryBatch",
             "VideoBatch",
@@ -77,6 +79,7 @@ __all__ = [
     "Collection",
     "Evaluation",
     "GMMFormer",
+    "GMMFormerV2",
     "InputError",
     "Library",
     "Metrics",

@@ -10,6 +10,7 @@ from gmmformer.errors import InputError, one_line, suggest
 Window = Literal["full", "batch"]
 Precision = Literal["auto", "float32", "bf16"]
 Beside = Literal["auto", "all", "none"]
+Kind = Literal["v1", "v2"]
 Config = TypeVar("Config")
 
 _MOST = 2**63 - 1
@@ -104,8 +105,10 @@ def _above_zero(config: Any, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The size of the network, whatever features it is for."""
+    """The network and its size, whatever features it is for."""
 
+    network: Kind = "v1"
+    """GMMFormer, or GMMFormer v2."""
     hidden: int = 384
     """Width of every embedding."""
     heads: int = 4
@@ -123,7 +126,9 @@ class NetworkConfig:
     clip_weight: float = 0.7
     """Share of the clip score in the retrieval score."""
     frame_weight: float = 0.3
-    """Share of the video score in the retrieval score."""
+    """Share of the video score in the retrieval score; in GMMFormer v2 of that of the best frame."""
+    temperature: float = 0.09
+    """GMMFormer v2 alone: of the softmax by which its windows are mixed at each position (published: sft_factor)."""
     window: Window = "full"
     """Positions that the frame branch's Gaussian windows are laid over: "full" takes max_ctx_l, so that an embedding
     depends on its video alone; "batch" takes the longest video of the batch, as the published system did."""
@@ -133,10 +138,16 @@ class NetworkConfig:
         at_least(self, 1, "hidden", "heads")
         at_least(self, 1, "map_size", "max_ctx_l", "max_desc_l", most=MOST_POSITIONS)
         _shares(self, "input_drop", "drop")
+        _above_zero(self, "temperature")
+        if self.network == "v2" and self.window != "full":
+            raise InputError("--window batch: GMMFormer v2 has one form of its windows; leave it out")
         at_least(self, 0, "clip_weight", "frame_weight", most=1)
         if not self.clip_weight + self.frame_weight:
             raise InputError("--clip-weight 0 and --frame-weight 0 leave nothing to score by; raise one of them")
-        if 68 * self.hidden**2 > MOST_PARAMETERS:  # 17 attention blocks of four square matrices each
+        squares = (
+            217 if self.network == "v2" else 68
+        )  # 17 layers of 11 square matrices, two of 5 and ten; 17 blocks of 4
+        if squares * self.hidden**2 > MOST_PARAMETERS:
             raise InputError(f"--hidden {self.hidden} makes a network of more than {MOST_PARAMETERS:,} numbers")
         if self.hidden % self.heads:
             raise InputError(f"--hidden {self.hidden} is not a multiple of --heads {self.heads}")
@@ -197,6 +208,8 @@ class TrainConfig:
     """f1: factor of the video branch's NCE term."""
     diversity_weight: float = 0.001
     """f2: factor of the query-diverse term."""
+    matching_weight: float = 0.0
+    """f3, of GMMFormer v2 alone: factor of the matching term."""
     diversity_delta: float = 0.15
     """Offset of the cosine in the query-diverse term."""
     diversity_alpha: float = 32.0
@@ -207,8 +220,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         as_declared(self)
         at_least(self, 1, "batch_size", "epochs", "hard_pool_size")
-        weights = ("clip_nce_weight", "video_nce_weight", "diversity_weight", "diversity_alpha", "margin")
-        at_least(self, 0, "patience", "hard_negative_start_epoch", "weight_decay", "seed", *weights)
+        terms = ("clip_nce_weight", "video_nce_weight", "diversity_weight", "matching_weight")
+        at_least(self, 0, "patience", "hard_negative_start_epoch", "weight_decay", "seed", "margin", *terms)
+        at_least(self, 0, "diversity_alpha")
         _above_zero(self, "lr", "clip_norm")
         _shares(self, "warmup")
 
@@ -302,6 +316,7 @@ class Preset:
 
 
 _SHARED = TrainConfig(lr=2.5e-4, margin=0.2, clip_nce_weight=0.02)
+_V2 = TrainConfig(lr=2.5e-4, margin=0.2, diversity_delta=0.2, hard_negative_start_epoch=20)
 PRESETS: dict[str, Preset] = {
     "tvr": Preset(
         feature="i3d_resnet",
@@ -321,12 +336,31 @@ PRESETS: dict[str, Preset] = {
         train=replace(_SHARED, hard_negative_start_epoch=100, video_nce_weight=0.02, diversity_weight=0.005),
         published=(2.1, 7.8, 12.5, 50.6, 72.9),
     ),
+    "tvr-v2": Preset(
+        feature="i3d_resnet",
+        network=NetworkConfig(network="v2", temperature=0.09),
+        train=replace(_V2, lr=3e-4, margin=0.1, diversity_weight=8e-5, matching_weight=0.09, diversity_delta=0.15),
+        published=(16.2, 37.6, 48.8, 86.4, 189.1),
+    ),
+    "activitynet-v2": Preset(
+        feature="i3d",
+        network=NetworkConfig(network="v2", temperature=0.6, input_drop=0.31, drop=0.31),
+        train=replace(_V2, clip_nce_weight=0.02, diversity_weight=0.003, matching_weight=0.11),
+        published=(8.9, 27.1, 40.2, 78.7, 154.9),
+    ),
+    "charades-v2": Preset(
+        feature="i3d_rgb_lgi",
+        network=NetworkConfig(network="v2", temperature=0.6, input_drop=0.25, drop=0.25),
+        train=replace(_V2, lr=2e-4, clip_nce_weight=0.02, diversity_weight=0.003, matching_weight=0.1),
+        published=(2.5, 8.6, 13.9, 53.2, 78.2),
+    ),
     "few": Preset(
         network=NetworkConfig(hidden=128),
         train=TrainConfig(start="features", lr=1e-3, batch_size=32, patience=20, hard_negative_start_epoch=20),
     ),
 }
-"""`gmmformer train --preset NAME` takes these; the paper is arXiv 2310.05195. "few" is for a hundred videos or so."""
+"""`gmmformer train --preset NAME` takes these. The papers are arXiv 2310.05195 and, of what ends in -v2, 2405.13824;
+"few" is for a hundred videos or so."""
 
 
 def preset(name: str) -> Preset:

@@ -247,7 +247,7 @@ def test_from_the_hub_only_when_allowed(make_model, monkeypatch, tmp_path):
         asked.append(local_files_only)
         return str(tmp_path / "there" / name)
 
-    monkeypatch.setattr("gmmformer.model.network.hf_hub_download", download)
+    monkeypatch.setattr("gmmformer.model.saved.hf_hub_download", download)
     model = load_model("someone/gmmformer-tvr", allow_download=True)
     assert model.config.hidden == 16
     assert asked == [False, False]

@@ -9,10 +9,20 @@ if TYPE_CHECKING:
     from gmmformer.model.checkpoints import PublishedCheckpoint, load_model, new_network, read_published
     from gmmformer.model.devices import find_device, find_precision, tell_cost
     from gmmformer.model.gmmformer import GMMFormer
-    from gmmformer.model.losses import Losses, objective
+    from gmmformer.model.gmmformer_v2 import GMMFormerV2
+    from gmmformer.model.losses import Losses, LossesV2, objective, objective_v2
     from gmmformer.model.network import Network
     from gmmformer.model.pooling import l2_normalise, pool_segments, segment_edges
-    from gmmformer.model.scoring import Start, VectorGroup, VideoEmbeddings, best_of, fuse, products, similarity
+    from gmmformer.model.scoring import (
+        ClipsAndFrames,
+        Start,
+        VectorGroup,
+        VideoEmbeddings,
+        best_of,
+        fuse,
+        products,
+        similarity,
+    )
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -21,16 +31,29 @@ __getattr__, __dir__ = lazily(
         "checkpoints": ["PublishedCheckpoint", "load_model", "new_network", "read_published"],
         "devices": ["find_device", "find_precision", "tell_cost"],
         "gmmformer": ["GMMFormer"],
-        "losses": ["Losses", "objective"],
+        "gmmformer_v2": ["GMMFormerV2"],
+        "losses": ["Losses", "LossesV2", "objective", "objective_v2"],
         "network": ["Network"],
         "pooling": ["l2_normalise", "pool_segments", "segment_edges"],
-        "scoring": ["Start", "VectorGroup", "VideoEmbeddings", "best_of", "fuse", "products", "similarity"],
+        "scoring": [
+            "ClipsAndFrames",
+            "Start",
+            "VectorGroup",
+            "VideoEmbeddings",
+            "best_of",
+            "fuse",
+            "products",
+            "similarity",
+        ],
     },
 )
 
 __all__ = [
+    "ClipsAndFrames",
     "GMMFormer",
+    "GMMFormerV2",
     "Losses",
+    "LossesV2",
     "Network",
     "PublishedCheckpoint",
     "QueryBatch",
@@ -46,6 +69,7 @@ __all__ = [
     "load_model",
     "new_network",
     "objective",
+    "objective_v2",
     "pool_segments",
     "products",
     "query_batch",

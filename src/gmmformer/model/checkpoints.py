@@ -7,11 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from gmmformer.config import ModelConfig, config_from
+from gmmformer.config import Kind, ModelConfig, config_from
 from gmmformer.errors import InputError, one_line
 from gmmformer.model.gmmformer import GMMFormer
-from gmmformer.model.network import Network, see_finite, shapes_alone
+from gmmformer.model.gmmformer_v2 import WIDTHS, GMMFormerV2
+from gmmformer.model.network import Network, load_saved
+from gmmformer.model.saved import see_finite, shapes_alone
 from gmmformer.model.torch_files import is_torch_file, read_torch_file
+
+_NETWORKS: dict[Kind, type[Network]] = {network.kind: network for network in (GMMFormer, GMMFormerV2)}
+
+_TOKEN = "weight_token"
+"""A parameter of the published GMMFormer v2 alone."""
 
 _CONFIG_KEYS = {
     "feature_dim": "visual_feat_dim",
@@ -27,37 +34,71 @@ _CONFIG_KEYS = {
     "frame_weight": "frame_scale_w",
 }
 
-_MODULES = {
-    "query_encoder": "query_encoder.windows.0",
-    "modular_vector_mapping": "query_pool.score",
-    "modular_vector_mapping_2": "frame_pool.score",
-    **{
-        f"{branch}_{old}": f"{branch}_input.{new}"
-        for branch in ("query", "clip", "frame")
-        for old, new in (
-            ("input_proj.LayerNorm", "input_norm"),
-            ("input_proj.net.1", "linear"),
-            ("pos_embed.position_embeddings", "positions"),
-            ("pos_embed.LayerNorm", "norm"),
-        )
-    },
-    **{
-        f"{old}.attn{window}": f"{new}.windows.{window}"
-        for old, new in (
-            ("clip_encoder", "clip_encoder.0"),
-            ("clip_encoder_2", "clip_encoder.1"),
-            ("frame_encoder_1", "frame_encoder.0"),
-            ("frame_encoder_2", "frame_encoder.1"),
-        )
-        for window in range(4)
-    },
+_STAGES = {
+    f"{branch}_{old}": f"{branch}_input.{new}"
+    for branch in ("query", "clip", "frame")
+    for old, new in (
+        ("input_proj.LayerNorm", "input_norm"),
+        ("input_proj.net.1", "linear"),
+        ("pos_embed.position_embeddings", "positions"),
+        ("pos_embed.LayerNorm", "norm"),
+    )
 }
-_ATTENTION_PARTS = {
-    "self.query": "query",
-    "self.key": "key",
-    "self.value": "value",
-    "output.dense": "output",
-    "output.LayerNorm": "norm",
+_ATTENTION = {"self.query": "query", "self.key": "key", "self.value": "value"}
+
+
+def _names(modules: dict[str, str], blocks: dict[str, str], parts: dict[str, str]) -> dict[str, str]:
+    """Our names of published modules: of some, of the stages, and of the parts of each block."""
+    of_blocks = {f"{old}.{part}": f"{new}.{ours}" for old, new in blocks.items() for part, ours in parts.items()}
+    return {**_STAGES, **modules, **of_blocks}
+
+
+_MODULES: dict[Kind, dict[str, str]] = {
+    "v1": _names(
+        {"modular_vector_mapping": "query_pool.score", "modular_vector_mapping_2": "frame_pool.score"},
+        {
+            "query_encoder": "query_encoder.windows.0",
+            **{
+                f"{old}.attn{window}": f"{new}.windows.{window}"
+                for old, new in (
+                    ("clip_encoder", "clip_encoder.0"),
+                    ("clip_encoder_2", "clip_encoder.1"),
+                    ("frame_encoder_1", "frame_encoder.0"),
+                    ("frame_encoder_2", "frame_encoder.1"),
+                )
+                for window in range(4)
+            },
+        },
+        {**_ATTENTION, "output.dense": "output", "output.LayerNorm": "norm"},
+    ),
+    "v2": _names(
+        {
+            "modular_vector_mapping": "query_pool.score",
+            **{
+                f"{old}.{layer}": f"{new}.{layer}"
+                for old, new in (("clip_encoder", "clip_encoder"), ("frame_encoder_1", "frame_encoder"))
+                for layer in ("layer1", "layer2")
+            },
+        },
+        {
+            "query_encoder": "query_encoder.layers.0",
+            **{
+                f"{old}.{theirs}": f"{new}.{ours}"
+                for old, new in (("clip_encoder", "clip_encoder"), ("frame_encoder_1", "frame_encoder"))
+                for theirs, ours in (
+                    ("ca", "ca"),
+                    *((f"attn{window}", f"windows.layers.{window}") for window in range(len(WIDTHS))),
+                )
+            },
+        },
+        {
+            **_ATTENTION,
+            "output.layer1": "layer1",
+            "output.layer2": "layer2",
+            "norm1": "norm1",
+            "norm2": "norm2",
+        },
+    ),
 }
 
 
@@ -67,7 +108,7 @@ class PublishedCheckpoint:
 
     config: ModelConfig
     state_dict: dict[str, Tensor]
-    """The weights under the names of `GMMFormer`."""
+    """The weights under the names of the network here."""
     settings: dict[str, Any]
     """The published system's own settings, training among them."""
     epoch: int | None
@@ -82,7 +123,7 @@ class PublishedCheckpoint:
 
 def new_network(config: ModelConfig) -> Network:
     """The network that a config describes, with weights drawn anew: the one place that knows which class that is."""
-    return GMMFormer(config)
+    return _NETWORKS[config.network](config)
 
 
 def load_model(source: str | Path, *, allow_download: bool = False, **replace: Any) -> Network:
@@ -101,7 +142,7 @@ def load_model(source: str | Path, *, allow_download: bool = False, **replace: A
         return read_published(path).model(**replace)
     if path.is_file():
         raise InputError(f"{path}: neither a published checkpoint nor a folder with a saved model")
-    return GMMFormer.from_pretrained(source, local_files_only=not allow_download, **replace)
+    return load_saved(source, _NETWORKS, local_files_only=not allow_download, **replace)
 
 
 def read_published(path: Path) -> PublishedCheckpoint:
@@ -116,10 +157,17 @@ def read_published(path: Path) -> PublishedCheckpoint:
     settings, weights = loaded["config"], loaded["state_dict"]
     if not isinstance(settings, dict) or not isinstance(weights, dict):
         raise InputError(f"{path}: not a published checkpoint: 'config' and 'state_dict' must be dictionaries")
-    missing = sorted(key for key in _CONFIG_KEYS.values() if key not in settings)
+    kind: Kind = "v2" if {_TOKEN, f"module.{_TOKEN}"} & weights.keys() else "v1"
+    keys = _CONFIG_KEYS | ({"temperature": "sft_factor"} if kind == "v2" else {})
+    missing = sorted(key for key in keys.values() if key not in settings)
+    if "sft_factor" in missing:
+        raise InputError(
+            f"{path}: its config has no 'sft_factor', the temperature that GMMFormer v2 mixes its windows by; it "
+            "stands nowhere else, and without it no score can be told: take the whole file that training wrote"
+        )
     if missing:
         raise InputError(f"{path}: its config has no {missing[0]!r}; it is not a GMMFormer checkpoint")
-    ours = {ours: settings[theirs] for ours, theirs in _CONFIG_KEYS.items()}
+    ours = {"network": kind} | {ours: settings[theirs] for ours, theirs in keys.items()}
     config = config_from(ModelConfig, ours, f"{path}: its config is not one of a GMMFormer")
     epoch = loaded.get("epoch")
     return PublishedCheckpoint(
@@ -130,18 +178,17 @@ def read_published(path: Path) -> PublishedCheckpoint:
     )
 
 
-def published_name(name: str) -> str | None:
+def published_name(name: str, kind: Kind = "v1") -> str | None:
     """Our name of a published parameter; None if there is no such parameter.
 
     >>> published_name("clip_encoder_2.attn3.output.LayerNorm.weight")
     'clip_encoder.1.windows.3.norm.weight'
     """
-    stem, _, leaf = name.removeprefix("module.").rpartition(".")
-    for part, ours in _ATTENTION_PARTS.items():
-        block = stem.removesuffix(f".{part}")
-        if block != stem and block in _MODULES:
-            return f"{_MODULES[block]}.{ours}.{leaf}"
-    return f"{_MODULES[stem]}.{leaf}" if stem in _MODULES else None
+    name = name.removeprefix("module.")
+    if kind == "v2" and name == _TOKEN:
+        return "token"
+    stem, _, leaf = name.rpartition(".")
+    return f"{_MODULES[kind][stem]}.{leaf}" if stem in _MODULES[kind] else None
 
 
 def _renamed(path: Path, weights: dict[Any, Any], config: ModelConfig) -> dict[str, Tensor]:
@@ -154,7 +201,7 @@ def _renamed(path: Path, weights: dict[Any, Any], config: ModelConfig) -> dict[s
         )
     renamed: dict[str, Tensor] = {}
     for name, weight in weights.items():
-        ours = published_name(name) if isinstance(name, str) else None
+        ours = published_name(name, config.network) if isinstance(name, str) else None
         if ours not in expected or not isinstance(weight, Tensor) or not weight.is_floating_point():
             called = repr(one_line(name, 100))
             raise InputError(f"{path}: {called} is no parameter of a GMMFormer; is it a checkpoint of another model?")

@@ -37,6 +37,8 @@ class GMMFormer(Network):
     torch.Size([1, 2])
     """
 
+    kind = "v1"
+    title, paper = "GMMFormer, AAAI 2024", "https://arxiv.org/abs/2310.05195"
     losses = Losses._fields
 
     def __init__(self, config: ModelConfig) -> None:

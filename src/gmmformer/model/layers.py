@@ -70,6 +70,8 @@ def _padded(lengths: Int[Tensor, "group"], device: torch.device) -> Padded:
 
 def pad(rows: Float[Tensor, "... rows dim"], to: Padded) -> Float[Tensor, "... sequences longest dim"]:
     """Lay out the rows of a group, zeros where there is none."""
+    if to.padding is None:
+        return rows.reshape(*rows.shape[:-2], to.sequences, to.longest, rows.shape[-1])
     laid_out = rows.new_zeros(*rows.shape[:-2], to.sequences * to.longest, rows.shape[-1])
     laid_out = laid_out.index_copy(-2, to.cells, rows)
     return laid_out.view(*rows.shape[:-2], to.sequences, to.longest, rows.shape[-1])
@@ -77,6 +79,8 @@ def pad(rows: Float[Tensor, "... rows dim"], to: Padded) -> Float[Tensor, "... s
 
 def unpad(laid_out: Float[Tensor, "... sequences longest dim"], of: Padded) -> Float[Tensor, "... rows dim"]:
     """The rows of a group, packed again."""
+    if of.padding is None:
+        return laid_out.flatten(-3, -2)
     rows: Tensor = _Select.apply(laid_out.flatten(-3, -2), of.cells)  # type: ignore[no-untyped-call]
     return rows
 
@@ -165,14 +169,65 @@ class InputStage(nn.Module):
         return embedded
 
 
-class WindowWeights(nn.Module):
-    """The weights of one attention block."""
+class AttentionWeights(nn.Module):
+    """What makes queries, keys and values of rows."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.query = nn.Linear(hidden, hidden)
         self.key = nn.Linear(hidden, hidden)
         self.value = nn.Linear(hidden, hidden)
+
+
+def attention(
+    rows: Float[Tensor, "rows hidden"],
+    weights: Sequence[AttentionWeights],
+    layout: Layout,
+    gaussians: Float[Tensor, "windows positions positions"],
+    heads: int,
+    dropout: Dropout,
+) -> Float[Tensor, "windows rows hidden"]:
+    """Self-attention within each sequence under several windows, each with its own weights, before any output layer.
+
+    softmax(window * QK^T / sqrt(width)) V, with one product for the queries, keys and values of all windows and one
+    softmax. `gaussians` cover at least the longest sequence.
+    """
+    linears = [linear for part in ("query", "key", "value") for linear in (getattr(one, part) for one in weights)]
+    projected = F.linear(
+        rows, torch.cat([linear.weight for linear in linears]), torch.cat([linear.bias for linear in linears])
+    )  # rows, 3 * windows * hidden
+    width = rows.shape[-1] // heads
+    projected = projected.view(len(rows), 3 * len(weights) * heads, width)
+    scale = (_at_least_float32(gaussians, projected) / width**0.5).to(projected.dtype)  # windows, positions, positions
+    parts = torch.split(projected, [group.rows for group in layout.groups])
+    attended = torch.cat(
+        [_attend(part, group, scale, dropout) for part, group in zip(parts, layout.groups, strict=True)], dim=1
+    )
+    return attended.view(len(weights), heads, len(rows), width).transpose(1, 2).flatten(2)
+
+
+def _attend(
+    projected: Float[Tensor, "group_rows three_heads width"],
+    group: Padded,
+    scale: Float[Tensor, "windows p p"],
+    dropout: Dropout,
+) -> Float[Tensor, "heads group_rows width"]:
+    """The same over the rows of one group, all windows and heads at once."""
+    padded = pad(projected.transpose(0, 1), group)
+    query, key, value = padded.view(3, len(padded) // 3, *padded.shape[1:])  # heads, sequences, longest, width
+    logits = query @ key.transpose(-1, -2)  # heads, sequences, longest, longest
+    window = scale[:, None, None, : group.longest, : group.longest]
+    logits = (logits.view(len(scale), len(logits) // len(scale), *logits.shape[1:]) * window).view_as(logits)
+    if group.padding is not None:
+        logits = logits.masked_fill(group.padding, float("-inf"))
+    return unpad(dropout(logits.softmax(-1)) @ value, group)
+
+
+class WindowWeights(AttentionWeights):
+    """The weights of one attention block."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(hidden)
         self.output = nn.Linear(hidden, hidden)
         self.norm = nn.LayerNorm(hidden)
 
@@ -180,8 +235,8 @@ class WindowWeights(nn.Module):
 class MixtureBlock(nn.Module):
     """Self-attention blocks side by side, each under its own Gaussian window, averaged (paper: GMM block).
 
-    All windows run as one attention: one product for the queries, keys and values of all, one softmax, one product for
-    their outputs. With one window of width None it is a plain self-attention block.
+    All windows run as one attention, with one product for their outputs. With one window of width None it is a plain
+    self-attention block.
     """
 
     def __init__(self, hidden: int, heads: int, drop: float, windows: int = len(WINDOW_WIDTHS)) -> None:
@@ -197,27 +252,8 @@ class MixtureBlock(nn.Module):
         gaussians: Float[Tensor, "windows positions positions"],
     ) -> Float[Tensor, "rows hidden"]:
         """Let the rows of each sequence attend to one another; `gaussians` cover at least the longest sequence."""
-        blocks, hidden = self._blocks(), rows.shape[-1]
-        heads, width = len(blocks) * self.heads, hidden // self.heads
-        linears = [
-            linear for part in ("query", "key", "value") for linear in (getattr(block, part) for block in blocks)
-        ]
-        projected = F.linear(
-            rows, torch.cat([linear.weight for linear in linears]), torch.cat([linear.bias for linear in linears])
-        )  # rows, 3 * windows * hidden
-        projected = projected.view(-1, 3 * heads, width)
-        scale = (_at_least_float32(gaussians, projected) / width**0.5).to(
-            projected.dtype
-        )  # windows, positions, positions
-
-        parts = torch.split(projected, [group.rows for group in layout.groups])
-        attended = torch.cat(
-            [self._attend(part, group, scale) for part, group in zip(parts, layout.groups, strict=True)], dim=1
-        )
-        attended = (
-            attended.view(len(blocks), self.heads, len(rows), width).transpose(1, 2).flatten(2)
-        )  # windows, rows, hidden
-
+        blocks = self._blocks()
+        attended = attention(rows, blocks, layout, gaussians, self.heads, self.dropout)
         outputs = torch.baddbmm(
             torch.stack([block.output.bias for block in blocks])[:, None].to(attended.dtype),
             attended,
@@ -226,22 +262,6 @@ class MixtureBlock(nn.Module):
         mixed = [block.norm(output + rows) for block, output in zip(blocks, self.dropout(outputs), strict=True)]
         averaged: Tensor = sum(mixed[1:], mixed[0]) / len(mixed)
         return averaged
-
-    def _attend(
-        self,
-        projected: Float[Tensor, "group_rows three_heads width"],
-        group: Padded,
-        scale: Float[Tensor, "windows p p"],
-    ) -> Float[Tensor, "heads group_rows width"]:
-        """softmax(window * QK^T / sqrt(width)) V over the rows of one group, all windows and heads at once."""
-        padded = pad(projected.transpose(0, 1), group)
-        query, key, value = padded.view(3, len(padded) // 3, *padded.shape[1:])  # heads, sequences, longest, width
-        logits = query @ key.transpose(-1, -2)  # heads, sequences, longest, longest
-        window = scale[:, None, None, : group.longest, : group.longest]
-        logits = (logits.view(len(scale), len(logits) // len(scale), *logits.shape[1:]) * window).view_as(logits)
-        if group.padding is not None:
-            logits = logits.masked_fill(group.padding, float("-inf"))
-        return unpad(self.dropout(logits.softmax(-1)) @ value, group)
 
     def _blocks(self) -> list[WindowWeights]:
         return [block for block in self.windows if isinstance(block, WindowWeights)]

@@ -1,4 +1,6 @@
-"""The training objective: NCE, triplets with hard negatives, query-diverse loss (paper: learning objectives)."""
+"""The training objectives: NCE, triplets with hard negatives, query-diverse and matching loss (papers: learning
+objectives).
+"""
 
 from typing import NamedTuple
 
@@ -8,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gmmformer.config import TrainConfig
-from gmmformer.model.scoring import VideoEmbeddings, clip_scores, video_scores
+from gmmformer.model.scoring import ClipsAndFrames, VideoEmbeddings, best_scores, video_scores
 
 
 class Losses(NamedTuple):
@@ -19,6 +21,18 @@ class Losses(NamedTuple):
     video_nce: Float[Tensor, ""]
     video_triplet: Float[Tensor, ""]
     diversity: Float[Tensor, ""]
+    total: Float[Tensor, ""]
+
+
+class LossesV2(NamedTuple):
+    """The same of GMMFormer v2."""
+
+    clip_nce: Float[Tensor, ""]
+    clip_triplet: Float[Tensor, ""]
+    frame_nce: Float[Tensor, ""]
+    frame_triplet: Float[Tensor, ""]
+    diversity: Float[Tensor, ""]
+    matching: Float[Tensor, ""]
     total: Float[Tensor, ""]
 
 
@@ -43,7 +57,7 @@ def objective(
     """
     own = labels[:, None] == torch.arange(len(videos.video))  # queries, videos
     negatives = (own, config, hard, generator)
-    clip, video = clip_scores(queries, videos.clips), video_scores(queries, videos.video)
+    clip, video = best_scores(queries, videos.clips), video_scores(queries, videos.video)
     own_there = own.to(queries.device)
     clip_nce, video_nce = nce(clip.raw, own_there), nce(video.raw, own_there)
     clip_triplet, video_triplet = triplet(clip.cosine, *negatives), triplet(video.cosine, *negatives)
@@ -56,6 +70,38 @@ def objective(
         + config.diversity_weight * diversity
     )
     return Losses(clip_nce, clip_triplet, video_nce, video_triplet, diversity, total)
+
+
+def objective_v2(
+    queries: Float[Tensor, "queries dim"],
+    videos: ClipsAndFrames,
+    labels: Int[Tensor, "queries"],
+    config: TrainConfig,
+    *,
+    hard: bool,
+    generator: torch.Generator,
+) -> LossesV2:
+    """The loss of a batch: f0 clip NCE + clip triplet + f1 frame NCE + frame triplet + f2 query-diverse + f3 matching.
+
+    The arguments are those of `objective`.
+    """
+    own = labels[:, None] == torch.arange(len(videos.clips))  # queries, videos
+    negatives = (own, config, hard, generator)
+    clip, frame = best_scores(queries, videos.clips), best_scores(queries, videos.frames)
+    own_there, there = own.to(queries.device), labels.to(queries.device)
+    clip_nce, frame_nce = nce(clip.raw, own_there), nce(frame.raw, own_there)
+    clip_triplet, frame_triplet = triplet(clip.cosine, *negatives), triplet(frame.cosine, *negatives)
+    diversity = pairs_diverse(queries, there, config.diversity_delta, config.diversity_alpha)
+    matched = matching(queries, videos.clips, there)
+    total = (
+        config.clip_nce_weight * clip_nce
+        + clip_triplet
+        + config.video_nce_weight * frame_nce
+        + frame_triplet
+        + config.diversity_weight * diversity
+        + config.matching_weight * matched
+    )
+    return LossesV2(clip_nce, clip_triplet, frame_nce, frame_triplet, diversity, matched, total)
 
 
 def nce(scores: Float[Tensor, "queries videos"], own: Bool[Tensor, "queries videos"]) -> Float[Tensor, ""]:
@@ -124,6 +170,54 @@ def query_diverse(
     same.fill_diagonal_(False)
     exponents = (alpha * (unit @ unit.T + delta)).masked_fill(~same, float("-inf"))
     return F.softplus(_logsumexp(exponents)).mean()
+
+
+def pairs_diverse(
+    queries: Float[Tensor, "queries dim"], labels: Int[Tensor, "queries"], delta: float, alpha: float
+) -> Float[Tensor, ""]:
+    """Pushes the sentences of one video apart, pair by pair, near ones more (query-diverse loss of GMMFormer v2).
+
+    1 / N sum (1 + cos(n, k)) log(1 + exp(alpha (cos(n, k) + delta))) over all ordered pairs n, k of one video's; the
+    published power of the first factor is 1 throughout.
+
+    >>> pairs_diverse(torch.eye(2), torch.tensor([0, 0]), 0.0, 32.0)  # ln 2
+    tensor(0.6931)
+    """
+    unit = F.normalize(queries, dim=-1)
+    same = labels[:, None] == labels
+    same.fill_diagonal_(False)
+    cosines = unit @ unit.T
+    return ((1 + cosines) * F.softplus(alpha * (cosines + delta)) * same).sum() / len(queries)
+
+
+def matching(
+    queries: Float[Tensor, "queries dim"], clips: Float[Tensor, "videos clips dim"], labels: Int[Tensor, "queries"]
+) -> Float[Tensor, ""]:
+    """Draws the sentences of one video to clips of it, each to another (matching loss of GMMFormer v2).
+
+    1 - the mean cosine of all sentences with the clips that they are matched to: within a video one to one, so that
+    the sum of its cosines is largest. Videos with one sentence are left out, and what is more sentences than clips;
+    without any pair it is 0.
+
+    >>> matching(torch.eye(2), torch.eye(2)[None], torch.tensor([0, 0]))
+    tensor(0.)
+    >>> matching(torch.eye(2), torch.eye(2)[None, :1], torch.tensor([0, 0]))  # one of them has the one clip
+    tensor(0.)
+    """
+    from scipy.optimize import linear_sum_assignment  # what does not train need not wait for it
+
+    cosines = torch.einsum("qd,qcd->qc", F.normalize(queries, dim=-1), F.normalize(clips, dim=-1)[labels])
+    costs, order = -cosines.detach().double().cpu().numpy(), labels.cpu().argsort(stable=True)
+    sentences, matched = [], []
+    for some in torch.split(order, labels.cpu().bincount().tolist()):
+        if len(some) > 1:
+            rows, columns = linear_sum_assignment(costs[some.numpy()])
+            sentences.append(some[torch.from_numpy(rows)])
+            matched.append(torch.from_numpy(columns))
+    if not sentences:
+        return cosines.sum() * 0
+    picked = cosines[torch.cat(sentences).to(cosines.device), torch.cat(matched).to(cosines.device)]
+    return 1 - picked.mean()
 
 
 def _logsumexp(x: Float[Tensor, "queries others"]) -> Float[Tensor, "queries"]:

@@ -1,12 +1,8 @@
-"""What everything else asks of a network, and networks on disk and on the Hugging Face Hub.
-
-A folder holds config.json, model.safetensors and a model card.
-"""
+"""What everything else asks of a network, and how one is saved, loaded and put on the Hugging Face Hub."""
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -14,39 +10,45 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from huggingface_hub import ModelHubMixin, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub import ModelHubMixin
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from gmmformer.config import ModelConfig, TrainConfig, config_from
+from gmmformer.config import Kind, ModelConfig, TrainConfig
 from gmmformer.errors import InputError, one_line
-from gmmformer.files import read_json, read_text, write_bytes, write_text
+from gmmformer.files import read_text, write_bytes, write_text
 from gmmformer.model.batches import QueryBatch, VideoBatch, query_batch, video_batch
+from gmmformer.model.saved import (
+    CARD,
+    CONFIG,
+    HUB_OPTIONS,
+    WEIGHTS,
+    WORDS,
+    model_file,
+    model_folder,
+    read_config,
+    read_weights,
+    see_finite,
+    shapes_alone,
+)
 from gmmformer.model.scoring import Start, VectorGroup
 
 Model = TypeVar("Model", bound="Network")
-
-WEIGHTS, CONFIG, CARD, WORDS = "model.safetensors", "config.json", "README.md", "words.txt"
-BEST = "best"
-"""Folder of a run that holds its best model."""
 
 MODEL_CARD = """---
 {{ card_data }}
 ---
 
-# GMMFormer
+# {{ title }}
 
 Finds the untrimmed video that contains a moment which a sentence describes (partially relevant video retrieval).
-Method: [GMMFormer, AAAI 2024](https://arxiv.org/abs/2310.05195).
+Method: [{{ title }}]({{ paper }}).
 
 ```python
-from gmmformer import GMMFormer
+from gmmformer import {{ network }}
 
-model = GMMFormer.from_pretrained("{{ repo_id | default("this folder", true) }}")
+model = {{ network }}.from_pretrained("{{ repo_id | default("this folder", true) }}")
 ```
 
 Video features are {{ feature_dim }}-dimensional, token features {{ query_dim }}-dimensional; embed with the features
@@ -71,6 +73,12 @@ class Network(
     group, the largest inner product (`gmmformer.model.scoring`). Built from one `ModelConfig`; loading is strict.
     """
 
+    kind: ClassVar[Kind]
+    """What `ModelConfig.network` calls it."""
+    title: ClassVar[str]
+    """What people call it."""
+    paper: ClassVar[str]
+    """Address of the paper."""
     losses: ClassVar[tuple[str, ...]]
     """The terms of the objective; the last is "total", their weighted sum."""
     words: Any = None
@@ -113,6 +121,12 @@ class Network(
         generator: torch.Generator,
     ) -> dict[str, Float[Tensor, ""]]:
         """The terms of the loss of a batch, by `losses`; the arguments as for `gmmformer.model.losses.objective`."""
+
+    def decayed(self) -> set[str]:
+        """The names of the parameters that weight decay draws to 0: weights of Linear and Embedding layers."""
+        return {
+            f"{name}.weight" for name, module in self.named_modules() if isinstance(module, nn.Linear | nn.Embedding)
+        }
 
     def begin_at(self, start: Start) -> None:
         """Set the weights so that the network scores as a linear map does; training goes on from there.
@@ -201,9 +215,9 @@ class Network(
             write_text(folder / WORDS, "\n".join(self.vocabulary))
         if not (folder / CARD).exists():
             named = {"repo_id": options.get("repo_id"), **(options.get("model_card_kwargs") or {})}
-            card = self.generate_model_card(
-                feature_dim=self.config.feature_dim, query_dim=self.config.query_dim, **named
-            )
+            told = {name: getattr(self.config, name) for name in ("feature_dim", "query_dim")}
+            told |= {"title": self.title, "paper": self.paper, "network": type(self).__name__}
+            card = self.generate_model_card(**told, **named)
             write_text(folder / CARD, str(card))
         if options.pop("push_to_hub", False):
             return self.push_to_hub(repo_id=options.pop("repo_id", folder.name), **_hub_options(options))
@@ -237,114 +251,36 @@ class Network(
         Raises:
             InputError: It is not there, its files do not belong together, or a weight is not finite.
         """
-        source = str(_model_folder(Path(pretrained_model_name_or_path)))
-        device = options.pop("map_location", "cpu")
-        hub = {name: options.pop(name) for name in _HUB_OPTIONS if name in options}
-        config_file, weights_file = (_file(source, name, hub) for name in (CONFIG, WEIGHTS))
-        config = _config(config_file, options)
-        with shapes_alone():
-            expected = {name: tuple(weight.shape) for name, weight in cls(config).state_dict().items()}
-        weights = _weights(weights_file, expected)  # no memory is taken before the file is seen to hold as much
-        model = cls(config)
-        model.load_state_dict(weights, strict=True)
-        see_finite(model.state_dict(), weights_file)
-        if (words := weights_file.parent / WORDS).is_file():
-            model.vocabulary = tuple(sorted(read_text(words).split()))
-        return model.to(torch.device(device)).eval()
+        return load_saved(pretrained_model_name_or_path, {cls.kind: cls}, **options)
 
 
-class _Undrawn(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") == "normal_":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
+def load_saved(source: str | Path, networks: Mapping[Kind, type[Model]], **options: Any) -> Model:
+    """Load a model that is one of these networks, by the names that its settings call them by.
 
-
-@contextmanager
-def shapes_alone() -> Iterator[None]:
-    """Models that are made within have weights without numbers: they take no memory, and none are drawn for them.
-
-    To draw some of no memory costs torch seconds, in which it loads its compiler.
+    The other arguments, and errors, are those of `Network.from_pretrained`.
     """
-    with torch.device("meta"), _Undrawn():
-        yield
-
-
-def _model_folder(path: Path) -> Path:
-    """Of a run the folder of its best model; any other as it is."""
-    if (path / BEST).is_dir():
-        return path / BEST
-    if (path / "state.pt").exists():
-        raise InputError(f"{path}: this run has no model yet: its first epoch is not over")
-    return path
-
-
-_HUB_OPTIONS = ("force_download", "token", "cache_dir", "local_files_only", "revision")
+    folder = str(model_folder(Path(source)))
+    device = options.pop("map_location", "cpu")
+    hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+    config_file, weights_file = (model_file(folder, name, hub) for name in (CONFIG, WEIGHTS))
+    config = read_config(config_file, options)
+    network = networks.get(config.network)
+    if network is None:
+        (wanted,) = networks.values()
+        raise InputError(
+            f"{config_file.parent}: a model of the network {config.network}, not a {wanted.__name__}; "
+            "gmmformer.load_model takes either"
+        )
+    with shapes_alone():
+        expected = {name: tuple(weight.shape) for name, weight in network(config).state_dict().items()}
+    weights = read_weights(weights_file, expected)  # no memory is taken before the file is seen to hold as much
+    model = network(config)
+    model.load_state_dict(weights, strict=True)
+    see_finite(model.state_dict(), weights_file)
+    if (words := weights_file.parent / WORDS).is_file():
+        model.vocabulary = tuple(sorted(read_text(words).split()))
+    return model.to(torch.device(device)).eval()
 
 
 def _hub_options(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in ("config", "model_card_kwargs")}
-
-
-def _file(source: str, name: str, hub: dict[str, Any]) -> Path:
-    if Path(source).is_dir():
-        path = Path(source) / name
-        if not path.is_file():
-            raise InputError(f"{source}: not a saved model: it has no {name}")
-        return path
-    try:
-        return Path(hf_hub_download(source, name, **hub))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise InputError(
-            f"{source}: no such file or folder here; if it is a model on the Hugging Face Hub, add --allow-download"
-        ) from error
-    except (EntryNotFoundError, HfHubHTTPError) as error:
-        raise InputError(f"{source}: not to be had from the Hugging Face Hub ({str(error).splitlines()[0]})") from error
-    except ValueError as error:  # not the form of a hub id
-        raise InputError(f"{source}: no such file or folder, and no hub id (those look like name/model)") from error
-
-
-def _config(path: Path, replace: dict[str, Any]) -> ModelConfig:
-    try:
-        saved = read_json(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not the config.json of a saved model ({one_line(error)}); save it again") from error
-    return config_from(ModelConfig, saved | replace if isinstance(saved, dict) else saved, str(path))
-
-
-def _weights(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, which are those of `expected` by name and shape."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            shapes = {name: tuple(part.get_shape()) for name, part in there.items()}
-            kinds = {name: part.get_dtype() for name, part in there.items()}
-            for name in sorted(expected.keys() | shapes.keys()):
-                if expected.get(name) != shapes.get(name) or kinds[name] not in _KINDS:
-                    found = f"{kinds[name]} of shape {shapes[name]}" if name in shapes else "not there"
-                    wanted = f"numbers of shape {expected[name]}" if name in expected else "no such weights"
-                    raise InputError(
-                        f"{path}: its weights do not fit {CONFIG} beside it: {one_line(name, 100)!r} is {found}, "
-                        f"the model has {wanted}"
-                    )
-            return {name: file.get_tensor(name) for name in expected}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a safetensors file ({one_line(error)}); save the model again") from error
-
-
-_KINDS = ("F16", "BF16", "F32", "F64")
-
-
-def see_finite(weights: Mapping[str, Tensor], where: Path) -> None:
-    """Refuse weights that are, or are to be, in the file `where`, if they hold what is no number to reckon with.
-
-    Raises:
-        InputError: One is NaN or infinity; the message names it.
-    """
-    for name, weight in weights.items():
-        if not torch.isfinite(weight).all():
-            raise InputError(
-                f"{where}: the weights {name} hold NaN or infinity, so every score would be nonsense; "
-                "train anew with a lower --lr, or fetch the model again"
-            )

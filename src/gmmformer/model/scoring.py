@@ -21,6 +21,14 @@ class VideoEmbeddings(NamedTuple):
     video: Float[Tensor, "videos dim"]
 
 
+class ClipsAndFrames(NamedTuple):
+    """What GMMFormer v2 makes of videos; not normalised."""
+
+    clips: Float[Tensor, "videos clips dim"]
+    frames: Float[Tensor, "videos positions dim"]
+    """Of as many frames as the network looks at most; noughts behind a video's end."""
+
+
 class VectorGroup(NamedTuple):
     """Vectors of a video, next to each other, of which the best one counts: a score is the weighted sum of these."""
 
@@ -51,19 +59,19 @@ class BranchScores(NamedTuple):
     """Scores of every query against every video by one branch, as training wants them."""
 
     raw: Float[Tensor, "queries videos"]
-    """Dot products; their maximum over the clips in the clip branch."""
+    """Dot products; where a branch has several vectors of a video, their maximum."""
     cosine: Float[Tensor, "queries videos"]
-    """Cosines in [-1, 1]; their maximum over the clips in the clip branch."""
+    """Cosines in [-1, 1], likewise."""
 
 
-def clip_scores(queries: Float[Tensor, "queries dim"], clips: Float[Tensor, "videos clips dim"]) -> BranchScores:
-    """Each query against the best matching clip of each video; the best is found for each form by itself.
+def best_scores(queries: Float[Tensor, "queries dim"], vectors: Float[Tensor, "videos vectors dim"]) -> BranchScores:
+    """Each query against the best matching clip, or frame, of each video; the best is found for each form by itself.
 
-    >>> clip_scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [2.0, 0.0]]]))
+    >>> best_scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [2.0, 0.0]]]))
     BranchScores(raw=tensor([[2.]]), cosine=tensor([[1.]]))
     """
-    dots = (queries @ clips.flatten(0, 1).T).view(len(queries), *clips.shape[:2])  # queries, videos, clips
-    cosines = dots * _inverse_norm(queries)[:, None, None] * _inverse_norm(clips)
+    dots = products(queries, vectors)
+    cosines = dots * _inverse_norm(queries)[:, None, None] * _inverse_norm(vectors)
     return BranchScores(dots.amax(-1), cosines.amax(-1))
 
 

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 from gmmformer.config import TrainConfig
+from gmmformer.model import Network
 
 _FAR = 1e6
 """Steps after which 1 - beta ** step is 1."""
@@ -83,15 +84,13 @@ class BertAdam(Optimizer):
         )
 
 
-def optimiser_for(model: nn.Module, config: TrainConfig) -> BertAdam:
-    """The optimiser of `model`: weights of Linear and Embedding layers decay; biases and LayerNorms do not."""
-    decayed: list[Tensor] = []
-    others: list[Tensor] = []
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            decays = isinstance(module, nn.Linear | nn.Embedding) and name == "weight"
-            (decayed if decays else others).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def optimiser_for(model: Network, config: TrainConfig) -> BertAdam:
+    """The optimiser of `model`, which says what decays."""
+    decayed, parameters = model.decayed(), dict(model.named_parameters())
+    groups = [
+        {"params": [p for name, p in parameters.items() if (name in decayed) is decays], "weight_decay": decay}
+        for decays, decay in ((True, config.weight_decay), (False, 0.0))
+    ]
     return BertAdam(groups, config.lr, clip_norm=config.clip_norm)
 
 

@@ -24,7 +24,7 @@ from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.evaluation import RECALL_AT, Metrics, plot_curves
 from gmmformer.files import parsed_json, read_bounded, read_json, recover, synced, unwritable, write_text, written_whole
 from gmmformer.model import Network
-from gmmformer.model.network import BEST, see_finite
+from gmmformer.model.saved import BEST, see_finite
 from gmmformer.model.torch_files import read_torch_file
 
 FORMAT = 1
