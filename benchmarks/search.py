@@ -135,7 +135,7 @@ def _film(name: str, fused: torch.Tensor) -> NewFilm:
     return NewFilm(
         path=name,
         windows=[Window(0, 64)],
-        fused=fused[None],
+        vectors=fused[None],
         rows=64,
         timing=timing(64, None, None, name),
         fingerprint=name,

@@ -70,7 +70,7 @@ def made_up(name: str, fused: torch.Tensor) -> NewFilm:
     return NewFilm(
         path=name,
         windows=[Window(0, ROWS)],
-        fused=fused,
+        vectors=fused,
         rows=ROWS,
         timing=timing(ROWS, None, None, name),
         fingerprint=name,

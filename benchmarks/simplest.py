@@ -110,4 +110,4 @@ class SimplestGMMFormer(nn.Module):
         return VideoEmbeddings(hidden, self.frame_pool(frame_hidden, mask))
 
     def forward(self, queries: QueryBatch, videos: VideoBatch) -> tuple[Tensor, VideoEmbeddings]:
-        return self.embed_query(queries), self.embed_video(videos)
+        return self.embed_query(queries)[:, None], self.embed_video(videos)

@@ -17,6 +17,9 @@ BATCHES = st.lists(st.integers(1, 4), min_size=1, max_size=5)
 """Sentences of each video of a batch."""
 
 
+LABELS = torch.tensor([0, 0, 1, 2, 2])
+
+
 def labels_of(counts: list[int]) -> list[int]:
     return [video for video, count in enumerate(counts) for _ in range(count)]
 
@@ -78,7 +81,7 @@ def test_every_term_as_published(reference, forward):
         diversity_alpha=float(asked["neg_factor"][1]),
     )
     found = objective(
-        torch.from_numpy(forward["query"]),
+        torch.from_numpy(forward["query"])[:, None],
         VideoEmbeddings(torch.from_numpy(forward["clip_embeddings"]), torch.from_numpy(forward["video_embedding"])),
         torch.from_numpy(forward["labels"]),
         config,
@@ -170,7 +173,7 @@ def test_a_positive_is_never_a_negative():
 @given(BATCHES, st.booleans(), st.integers(0, 99))
 def test_gradients_are_finite_and_those_of_the_loss(counts, hard, seed):
     generator = torch.Generator().manual_seed(seed)
-    queries = torch.randn(sum(counts), 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    queries = torch.randn(sum(counts), 2, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     clips = torch.randn(len(counts), 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     video = torch.randn(len(counts), 4, generator=generator, dtype=torch.float64, requires_grad=True)
 
@@ -191,7 +194,7 @@ def test_gradients_are_finite_and_those_of_the_loss(counts, hard, seed):
 @pytest.mark.parametrize("hard", [False, True])
 def test_one_video_has_no_negatives(hard):
     generator = torch.Generator().manual_seed(0)
-    queries = torch.randn(3, 4, generator=generator, requires_grad=True)
+    queries = torch.randn(3, 1, 4, generator=generator, requires_grad=True)
     videos = VideoEmbeddings(
         torch.randn(1, 2, 4, generator=generator, requires_grad=True),
         torch.randn(1, 4, generator=generator, requires_grad=True),
@@ -225,10 +228,10 @@ def test_very_unlike_scores_do_not_overflow():
 
 def test_the_total_weighs_its_terms():
     generator = torch.Generator().manual_seed(3)
-    queries = torch.randn(5, 4, generator=generator)
+    queries = torch.randn(5, 2, 4, generator=generator)
     videos = VideoEmbeddings(torch.randn(3, 2, 4, generator=generator), torch.randn(3, 4, generator=generator))
     config = TrainConfig(clip_nce_weight=2.0, video_nce_weight=3.0, diversity_weight=5.0)
-    found = objective(queries, videos, torch.tensor([0, 0, 1, 2, 2]), config, hard=True, generator=generator)
+    found = objective(queries, videos, LABELS, config, hard=True, generator=generator)
     assert found.total.item() == pytest.approx(
         2 * found.clip_nce.item()
         + found.clip_triplet.item()
@@ -237,3 +240,6 @@ def test_the_total_weighs_its_terms():
         + 5 * found.diversity.item(),
         rel=1e-6,
     )
+    alone = [objective(queries[:, [one]], videos, LABELS, config, hard=True, generator=generator) for one in (0, 1)]
+    assert found.diversity == alone[1].diversity != alone[0].diversity  # that of the second encoding
+    assert found[:4] == alone[0][:4] != alone[1][:4]

@@ -44,6 +44,14 @@ def test_every_reference_window(reference):
         assert_as_published(gaussian_windows([float(width)], int(length))[0], windows[name])
 
 
+def test_windows_of_any_width_over_any_number_of_positions_are_shares_of_their_largest():
+    for positions in (*range(1, 40), 128):
+        windows = gaussian_windows([0.01, 0.1, 0.5, 10.0], positions)
+        assert torch.isfinite(windows).all()
+        assert torch.equal(windows.amax(-1), torch.ones(4, positions))
+        assert (windows >= 0).all()
+
+
 def test_no_window_is_ones():
     assert torch.equal(gaussian_windows([None], 3), torch.ones(1, 3, 3))
 
@@ -61,7 +69,7 @@ def test_videos_as_published(initial_model, reference_videos, forward):
 
 
 def test_scores_as_published(initial_model, reference_queries, reference_videos, forward):
-    queries, videos = initial_model(reference_queries, reference_videos())
+    queries, videos = initial_model.embed_query(reference_queries), initial_model.embed_video(reference_videos())
     clip, video = best_scores(queries, videos.clips), video_scores(queries, videos.video)
     for ours, name in (
         (clip.cosine, "clip_scores"),
@@ -128,8 +136,8 @@ def test_one_video_of_one_frame_and_one_sentence_of_one_token(make_model, make_v
     queries, videos = model(make_queries(model.config, [1]), make_videos(model.config, [1]))
     assert videos.clips.shape == (1, 4, 16)
     assert videos.video.shape == (1, 16)
-    assert queries.shape == (1, 16)
-    assert -1 <= similarity(queries, model.stored(videos)).item() <= 1
+    assert queries.shape == (1, 1, 16)
+    assert -1 <= similarity(queries[:, 0], model.stored(videos)).item() <= 1
 
 
 def test_a_video_of_one_frame_is_that_frame_s_attention_on_itself(make_model, make_videos):
@@ -147,7 +155,7 @@ def test_no_videos_and_no_sentences(make_model, make_videos, make_queries):
     # a process of a data-parallel run may get none of a short last batch, and must still have gradients
     model = make_model().train()
     queries, videos = model(make_queries(model.config, []), make_videos(model.config, []))
-    assert queries.shape == (0, 16)
+    assert queries.shape == (0, 2, 16)
     assert videos.clips.shape == (0, 4, 16)
     assert videos.video.shape == (0, 16)
     (queries.sum() + videos.clips.sum() + videos.video.sum()).backward()
@@ -158,7 +166,7 @@ def test_the_longest_that_fits(make_model, make_videos, make_queries):
     for window in ("full", "batch"):
         model = make_model(window=window)
         queries, videos = model(make_queries(model.config, [6, 6]), make_videos(model.config, [12, 12]))
-        assert torch.isfinite(similarity(queries, model.stored(videos))).all()
+        assert torch.isfinite(similarity(queries[:, 0], model.stored(videos))).all()
 
 
 def test_size_at_tvr_s_dimensions():
@@ -286,6 +294,6 @@ def test_a_bfloat16_pass_is_near_the_float32_one(initial_model, reference_videos
     expected = similarity(initial_model.encode_query(reference_queries), initial_model.encode_video(reference_videos()))
     with torch.autocast("cpu", torch.bfloat16):
         encoded, embedded = initial_model(reference_queries, reference_videos())
-    found = similarity(encoded, initial_model.stored(embedded))
+    found = similarity(encoded[:, 0], initial_model.stored(embedded))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=0, atol=0.03)

@@ -68,7 +68,9 @@ def test_the_documented_recall_needs_the_whole_list(tmp_path: Path, monkeypatch:
         put(
             library,
             [
-                NewFilm(path=str(at), windows=[Window(0, 8)], fused=one[None], rows=8, timing=timing(8, None, None, ""))
+                NewFilm(
+                    path=str(at), windows=[Window(0, 8)], vectors=one[None], rows=8, timing=timing(8, None, None, "")
+                )
                 for at, one in enumerate(clips)
             ],
         )
@@ -133,7 +135,7 @@ def test_a_film_that_fills_the_list_does_not_hide_the_others(
     long = NewFilm(
         path="fills the list",
         windows=[Window(8 * index, 8) for index in range(400)],
-        fused=near,
+        vectors=near,
         rows=3200,
         timing=timing(3200, None, None, "film"),
     )

@@ -17,9 +17,11 @@ from gmmformer.search.spans import timing
 def encoded_again(film: NewFilm, path: str, *, noise: float = 0.02, rows: int = 0) -> NewFilm:
     """The film as another encoder leaves it: nearly the same is seen, in a row more or less."""
     drawn = torch.Generator().manual_seed(len(path))
-    fused = film.fused + noise * torch.randn(film.fused.shape, generator=drawn)
+    fused = film.vectors + noise * torch.randn(film.vectors.shape, generator=drawn)
     length = film.rows + rows
-    return replace(film, path=path, fused=fused, rows=length, timing=timing(length, None, None, path), fingerprint=path)
+    return replace(
+        film, path=path, vectors=fused, rows=length, timing=timing(length, None, None, path), fingerprint=path
+    )
 
 
 @pytest.mark.parametrize("engine", ["exact", "ann"])
@@ -30,7 +32,7 @@ def test_copies_of_a_film_are_one_hit_and_k_films_are_found(
     monkeypatch.setattr(finding, "FEW", 0)
     films = [drawn_film(seed, rows=rows) for seed in range(30)]
     again = [encoded_again(films[3], f"again-{'o' * copy}.mkv", rows=copy % 2) for copy in range(30)]
-    query = (films[3].fused[0, 2] / films[3].fused[0, 2].norm()).numpy()[None]
+    query = (films[3].vectors[0, 2] / films[3].vectors[0, 2].norm()).numpy()[None]
     with Library.create(tmp_path / "library", plain, engine=engine) as library:
         put(library, films + again)
         if engine == "ann":
@@ -53,16 +55,16 @@ def test_copies_of_a_film_are_one_hit_and_k_films_are_found(
 def test_films_that_are_only_alike_stay_apart(tmp_path: Path, plain: Plain) -> None:
     """One shares a stretch, one is longer, some are of one family; and all are much the same to some networks."""
     first, other = drawn_film(1), drawn_film(2)
-    shares = torch.cat([first.fused[:, :5], other.fused[:, 5:]], dim=1)
+    shares = torch.cat([first.vectors[:, :5], other.vectors[:, 5:]], dim=1)
     apart = [
         first,
-        replace(other, path="shares.mp4", fused=shares),
+        replace(other, path="shares.mp4", vectors=shares),
         encoded_again(first, "longer.mp4", noise=0.0, rows=3),
         *clustered(60, plain),
     ]
     much = 20 * F.normalize(torch.ones(plain.dim), dim=0)
     nearly_one = [
-        replace(film, path=f"dim-{film.path}", fused=0.97 * F.normalize(much + film.fused, dim=-1))
+        replace(film, path=f"dim-{film.path}", vectors=0.97 * F.normalize(much + film.vectors, dim=-1))
         for film in (drawn_film(seed) for seed in range(40))
     ]
     for name, films in (("apart", apart), ("nearly one", nearly_one)):
@@ -86,7 +88,7 @@ def test_sentences_find_each_film_once_unless_all_are_wanted(
 
 def test_films_that_are_nothing_but_one_film_are_one_hit(tmp_path: Path, plain: Plain) -> None:
     film = drawn_film(1)
-    same = replace(film, fused=film.fused[:, :1].expand(-1, plain.clips, -1).contiguous())
+    same = replace(film, vectors=film.vectors[:, :1].expand(-1, plain.clips, -1).contiguous())
     with Library.create(tmp_path / "library", plain) as library:
         put(library, [replace(same, path=f"{number}.mp4") for number in range(5)])
         (hit,) = library.search("a door")

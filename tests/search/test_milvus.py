@@ -75,7 +75,7 @@ def long_film(name: str, windows: int, plain: Plain) -> NewFilm:
         some[0],
         path=name,
         windows=[Window(8 * index, 8) for index in range(windows)],
-        fused=torch.cat([one.fused for one in some]),
+        vectors=torch.cat([one.vectors for one in some]),
         rows=8 * windows,
         timing=timing(8 * windows, None, None, name),
     )

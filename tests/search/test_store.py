@@ -38,7 +38,7 @@ def test_what_goes_in_comes_out(library: Library) -> None:
         film = drawn_film(seed, rows=8 + seed % 45)
         assert film.features is not None
         vectors, features = held[film.path]
-        assert vectors == film.fused.numpy().tobytes()
+        assert vectors == film.vectors.numpy().tobytes()
         assert features == film.features.astype(np.float16).tobytes()
     assert verify(library.store) == []
 
@@ -47,7 +47,7 @@ def test_a_film_of_the_same_path_replaces_the_old_one(library: Library) -> None:
     newer = drawn_film(100, rows=30, name="film-0003.mp4")
     put(library, [newer])
     assert len(library.store.films()) == 40
-    assert contents(library)["film-0003.mp4"][0] == newer.fused.numpy().tobytes()
+    assert contents(library)["film-0003.mp4"][0] == newer.vectors.numpy().tobytes()
     assert verify(library.store) == []
 
 
@@ -194,13 +194,13 @@ def test_killed_at_any_moment_nothing_is_lost_or_half(
         assert unreported <= {start, start - 2, start - 1}
         for seed in found & {start - 1, start}:
             film = drawn_film(seed, rows=8 + seed % 45)
-            assert contents(library)[film.path][0] == film.fused.numpy().tobytes()
+            assert contents(library)[film.path][0] == film.vectors.numpy().tobytes()
         start, expected = max([start, *(seed + 1 for seed in found)]), found
         put(library, [drawn_film(0)])
     held = contents(library)
     for seed in expected - {0}:
         film = drawn_film(seed, rows=8 + seed % 45)
-        assert held[film.path][0] == film.fused.numpy().tobytes()
+        assert held[film.path][0] == film.vectors.numpy().tobytes()
 
 
 @pytest.mark.parametrize("name", ["vectors", "heads", "features", DATABASE])
@@ -370,7 +370,7 @@ def test_vectors_that_are_not_finite_are_refused_and_told_and_never_a_score(tmp_
     with Library.create(tmp_path / "library", plain, store=dtype) as library:
         put(library, [drawn_film(seed) for seed in range(8)])
         broken = drawn_film(9)
-        broken.fused[0, 0, 3] = value  # after it was looked at: as a library of an older version has it
+        broken.vectors[0, 0, 3] = value  # after it was looked at: as a library of an older version has it
         with pytest.raises(InputError, match=r"film-0009\.mp4: the model makes NaN or infinity of it"):
             replace(broken)
         put(library, [broken])

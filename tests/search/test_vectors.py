@@ -71,13 +71,17 @@ def test_int8_keeps_zeros_and_tiny_vectors() -> None:
     st.integers(1, 9),
     st.sampled_from([1, 3, 8, 32]),
     st.sampled_from([5, 32, 48, 64, 384]),
+    st.integers(0, 4),
     st.integers(0, 99),
 )
-def test_scores_are_those_of_what_is_decoded(dtype: Dtype, queries: int, clips: int, dim: int, seed: int) -> None:
-    form = VectorFormat(dtype=dtype, clips=clips, dim=dim)
-    records = form.encode(drawn(7, clips, dim, seed))
-    wanted = unit(queries, dim, seed + 1)
-    exact = torch.einsum("qd,wcd->qwc", torch.from_numpy(wanted).double(), form.decode(records).double()).numpy()
+def test_scores_are_those_of_what_is_decoded(
+    dtype: Dtype, queries: int, clips: int, dim: int, each: int, seed: int
+) -> None:
+    form = VectorFormat(dtype=dtype, clips=clips, dim=dim, frames=each * clips)
+    records = form.encode(drawn(7, form.vectors, dim, seed))
+    wanted, decoded = unit(queries, dim, seed + 1), form.decode(records).double()
+    products = torch.einsum("qd,wcd->qwc", torch.from_numpy(wanted).double(), decoded).numpy()
+    exact = products[..., :clips] + (products[..., clips:].max(-1, keepdims=True) if each else 0)
     for at in (np.arange(7), np.arange(2, 5), np.array([5, 2, 3, 2])):
         np.testing.assert_allclose(each_score(form, wanted, records, at), exact[:, at], atol=2e-6, rtol=0)
         np.testing.assert_allclose(form.score(wanted, records, at), exact[:, at].max(-1), atol=2e-6, rtol=0)
@@ -88,17 +92,23 @@ def test_scores_are_those_of_what_is_decoded(dtype: Dtype, queries: int, clips: 
     st.integers(1, 5),
     st.sampled_from([1, 2, 4, 5, 6, 8, 11, 32]),
     st.sampled_from([5, 64]),
+    st.integers(0, 4),
     st.integers(0, 99),
 )
 def test_a_stretch_is_scored_without_the_rest_of_its_window(
-    dtype: Dtype, queries: int, clips: int, dim: int, seed: int
+    dtype: Dtype, queries: int, clips: int, dim: int, each: int, seed: int
 ) -> None:
-    form = VectorFormat(dtype=dtype, clips=clips, dim=dim)
-    records = form.encode(drawn(7, clips, dim, seed))
+    form = VectorFormat(dtype=dtype, clips=clips, dim=dim, frames=each * clips)
+    records = form.encode(drawn(7, form.vectors, dim, seed))
     wanted, firsts = unit(queries, dim, seed), np.arange(0, clips, STRETCH)
     at = np.full(len(firsts), seed % 7)
-    every = each_score(form, wanted, records, at[:1])[:, 0]
-    best = np.stack([every[:, first : first + STRETCH + 1].max(axis=1) for first in firsts], axis=1)
+    every = wanted @ form.decode(records)[at[0]].numpy().T
+    best = np.stack([every[:, first : min(first + STRETCH + 1, clips)].max(axis=1) for first in firsts], axis=1)
+    if each:
+        rows = [slice(clips + first * each, clips + (first + STRETCH) * each + 1) for first in firsts]
+        if clips <= STRETCH + 1:
+            rows = [slice(clips, None) for _ in firsts]
+        best += np.stack([every[:, some].max(axis=1) for some in rows], axis=1)
     np.testing.assert_allclose(form.score(wanted, records, at, firsts), best, atol=1e-6, rtol=0)
 
 

@@ -30,6 +30,7 @@ class Plain:
     def __init__(self, dim: int = 32, clips: int = 8, window_rows: int = 16, feature_dim: int = 4) -> None:
         self.name, self.fingerprint = "plain", f"plain-{dim}-{clips}"
         self.dim, self.clips, self.window_rows, self.feature_dim = dim, clips, window_rows, feature_dim
+        self.frames = 0
         self._table = F.normalize(torch.randn(feature_dim, dim, generator=torch.Generator().manual_seed(5)), dim=-1)
 
     def embed_windows(self, features: Sequence[np.ndarray]) -> torch.Tensor:
@@ -55,7 +56,7 @@ def drawn_film(seed: int, *, rows: int = 12, embedder: Plain | None = None, name
     return NewFilm(
         path=name or f"film-{seed:04d}.mp4",
         windows=windows,
-        fused=0.95 * F.normalize(torch.from_numpy(fused), dim=-1),
+        vectors=0.95 * F.normalize(torch.from_numpy(fused), dim=-1),
         rows=rows,
         timing=timing(rows, None, None, "film"),
         features=features,
@@ -76,7 +77,7 @@ def planted(path: str, query: np.ndarray, rows: int, events: list[tuple[int, int
     return NewFilm(
         path=path,
         windows=windows,
-        fused=torch.stack(clips),
+        vectors=torch.stack(clips),
         rows=rows,
         timing=timing(rows, np.arange(rows) + 0.5, float(rows), path),
     )
@@ -94,7 +95,7 @@ def clustered(count: int, plain: Plain, seed: int = 0) -> list[NewFilm]:
             NewFilm(
                 path=f"{seed}-{index}",
                 windows=[Window(0, 8)],
-                fused=0.9 * F.normalize(clips, dim=-1)[None],
+                vectors=0.9 * F.normalize(clips, dim=-1)[None],
                 rows=8,
                 timing=timing(8, None, None, "film"),
             )

@@ -98,6 +98,19 @@ def test_the_same_seed_gives_the_same_run(whole, make_settings, tmp_path):
     assert metrics_of_run(tmp_path / "other") != metrics_of_run(whole)
 
 
+def test_gmmformer_v2_resumed_is_the_run_that_nothing_interrupted(make_settings, tmp_path, monkeypatch):
+    settings = make_settings(train={"matching_weight": 0.1}, network={"network": "v2", "drop": 0.2})
+    train(path=tmp_path / "whole", **settings)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
+        assert train(path=tmp_path / "run", **settings).stopped == "interrupted"
+    assert resume(tmp_path / "run").stopped == "done"
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+    terms = metrics_of_run(tmp_path / "run")[0]
+    assert terms["matching"] > 0
+    assert load_model(tmp_path / "run").config.network == "v2"
+
+
 @pytest.mark.parametrize("step", [1, 4, 8])
 def test_resumed_after_ctrl_c(whole, make_settings, tmp_path, monkeypatch, step):
     run, handler = tmp_path / "run", signal.getsignal(signal.SIGINT)

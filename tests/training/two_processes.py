@@ -4,20 +4,21 @@ import json
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
-from gmmformer.config import ModelConfig, RunConfig, TrainConfig
-from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, devices, objective
+from gmmformer.config import Kind, ModelConfig, RunConfig, TrainConfig
+from gmmformer.model import QueryBatch, VideoBatch, devices, new_network
 from gmmformer.training import train
 from gmmformer.training.processes import gather, launch, seed_step
 
 CONFIG = ModelConfig(
     feature_dim=6, query_dim=5, hidden=16, heads=2, map_size=4, max_ctx_l=12, max_desc_l=6, drop=0.0, input_drop=0.0
 )
-TRAIN = TrainConfig(hard_pool_size=3, diversity_weight=0.1)
+TRAIN = TrainConfig(hard_pool_size=3, diversity_weight=0.1, matching_weight=0.2)
 
 
 def encode_share(model: torch.nn.Module, videos: int, rank: int, world: int) -> tuple[torch.Tensor, ...]:
@@ -44,29 +45,32 @@ def encode_share(model: torch.nn.Module, videos: int, rank: int, world: int) -> 
     return *model(queries, VideoBatch(clips, frames, lengths)), labels
 
 
-def compare(fabric: Fabric, videos: int, hard: bool) -> dict[str, float]:
+def compare(fabric: Fabric, network: Kind, videos: int, hard: bool) -> dict[str, object]:
     """How far loss and gradients of this process, averaged over all, are from those of one process."""
     torch.manual_seed(0)
-    model = GMMFormer(CONFIG)
+    model = new_network(replace(CONFIG, network=network))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    alone = GMMFormer(CONFIG)
+    alone = new_network(model.config)
     alone.load_state_dict(model.state_dict())
     wrapped = fabric.setup(model)
 
     queries, embedded, labels = encode_share(wrapped, videos, fabric.global_rank, fabric.world_size)
     everyone = gather(fabric, queries, embedded, labels, fabric.global_rank == 1)
     generator = seed_step(1, 2, fabric.global_rank)
-    shared = objective(everyone.queries, everyone.videos, everyone.labels, TRAIN, hard=hard, generator=generator).total
+    shared = model.objective(everyone.queries, everyone.videos, everyone.labels, TRAIN, hard=hard, generator=generator)[
+        "total"
+    ]
     fabric.backward(shared)
 
     queries, embedded, labels = encode_share(alone, videos, 0, 1)
     generator = seed_step(1, 2, 0)
-    single = objective(queries, embedded, labels, TRAIN, hard=hard, generator=generator).total
+    single = alone.objective(queries, embedded, labels, TRAIN, hard=hard, generator=generator)["total"]
     single.backward()
     gradients = zip(model.parameters(), alone.parameters(), strict=True)
     return {
+        "network": network,
         "videos": videos,
         "loss": abs(shared.item() - single.item()),
         "gradient": max((ours.grad - theirs.grad).abs().max().item() for ours, theirs in gradients),
@@ -80,7 +84,8 @@ def main() -> None:
     settings, out = Path(sys.argv[1]), Path(sys.argv[2])
     devices.relative_time = lambda _: 0.5 if int(os.environ["RANK"]) else 2.0  # bfloat16 pays for the second alone
     fabric, run = launch(RunConfig(device="cpu", workers=0))
-    found = [compare(fabric, videos, hard) for videos in (6, 5, 2, 1) for hard in (True, False)]
+    kinds: tuple[Kind, ...] = ("v1", "v2")
+    found = [compare(fabric, kind, videos, hard) for kind in kinds for videos in (6, 5, 2, 1) for hard in (True, False)]
     (out / f"{fabric.global_rank}.json").write_text(json.dumps(found))
     (out / f"{fabric.global_rank}.precision").write_text(run.precision)
     train(path=out / "run", **pickle.loads(settings.read_bytes()))

@@ -82,7 +82,7 @@ class GMMFormer(Network):
 
     def objective(
         self,
-        queries: Float[Tensor, "queries hidden"],
+        queries: Float[Tensor, "queries encodings hidden"],
         videos: VideoEmbeddings,
         labels: Int[Tensor, "queries"],
         config: TrainConfig,

@@ -216,7 +216,7 @@ class GMMFormerV2(Network):
 
     def objective(
         self,
-        queries: Float[Tensor, "queries hidden"],
+        queries: Float[Tensor, "queries encodings hidden"],
         videos: ClipsAndFrames,
         labels: Int[Tensor, "queries"],
         config: TrainConfig,

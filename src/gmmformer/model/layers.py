@@ -124,7 +124,9 @@ def gaussian_windows(
             windows.append(torch.ones(positions, positions, device=device))
             continue
         deviation = max(width, 1e-2) / 9
-        window = torch.exp(-((places - centres) ** 2) / (2 * deviation**2))
+        exponents = -((places - centres) ** 2) / (2 * deviation**2)
+        exponents = exponents - (exponents.amax(-1, keepdim=True) + 80).clamp(max=0)  # a narrow one between few places
+        window = torch.exp(exponents)
         windows.append(window / window.max(dim=-1, keepdim=True).values)
     return torch.stack(windows)
 

@@ -37,7 +37,7 @@ class LossesV2(NamedTuple):
 
 
 def objective(
-    queries: Float[Tensor, "queries dim"],
+    queries: Float[Tensor, "queries encodings dim"],
     videos: VideoEmbeddings,
     labels: Int[Tensor, "queries"],
     config: TrainConfig,
@@ -48,7 +48,8 @@ def objective(
     """The loss of a batch: total = f0 clip NCE + clip triplet + f1 video NCE + video triplet + f2 query-diverse.
 
     Args:
-        queries: All the sentences of the batch's videos.
+        queries: All the sentences of the batch's videos, encoded once, or twice with dropout anew: the terms that are
+            about sentences among themselves, or to clips, take the last encoding, as published.
         videos: The embeddings of the batch's videos.
         labels: The video of each query, on the CPU.
         config: Margins, factors and pool sizes.
@@ -57,11 +58,12 @@ def objective(
     """
     own = labels[:, None] == torch.arange(len(videos.video))  # queries, videos
     negatives = (own, config, hard, generator)
-    clip, video = best_scores(queries, videos.clips), video_scores(queries, videos.video)
+    scored, again = queries[:, 0], queries[:, -1]
+    clip, video = best_scores(scored, videos.clips), video_scores(scored, videos.video)
     own_there = own.to(queries.device)
     clip_nce, video_nce = nce(clip.raw, own_there), nce(video.raw, own_there)
     clip_triplet, video_triplet = triplet(clip.cosine, *negatives), triplet(video.cosine, *negatives)
-    diversity = query_diverse(queries, labels.to(queries.device), config.diversity_delta, config.diversity_alpha)
+    diversity = query_diverse(again, labels.to(queries.device), config.diversity_delta, config.diversity_alpha)
     total = (
         config.clip_nce_weight * clip_nce
         + clip_triplet
@@ -73,7 +75,7 @@ def objective(
 
 
 def objective_v2(
-    queries: Float[Tensor, "queries dim"],
+    queries: Float[Tensor, "queries encodings dim"],
     videos: ClipsAndFrames,
     labels: Int[Tensor, "queries"],
     config: TrainConfig,
@@ -87,12 +89,13 @@ def objective_v2(
     """
     own = labels[:, None] == torch.arange(len(videos.clips))  # queries, videos
     negatives = (own, config, hard, generator)
-    clip, frame = best_scores(queries, videos.clips), best_scores(queries, videos.frames)
+    scored, again = queries[:, 0], queries[:, -1]
+    clip, frame = best_scores(scored, videos.clips), best_scores(scored, videos.frames)
     own_there, there = own.to(queries.device), labels.to(queries.device)
     clip_nce, frame_nce = nce(clip.raw, own_there), nce(frame.raw, own_there)
     clip_triplet, frame_triplet = triplet(clip.cosine, *negatives), triplet(frame.cosine, *negatives)
-    diversity = pairs_diverse(queries, there, config.diversity_delta, config.diversity_alpha)
-    matched = matching(queries, videos.clips, there)
+    diversity = pairs_diverse(again, there, config.diversity_delta, config.diversity_alpha)
+    matched = matching(again, videos.clips, there)
     total = (
         config.clip_nce_weight * clip_nce
         + clip_triplet

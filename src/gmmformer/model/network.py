@@ -112,7 +112,7 @@ class Network(
     @abstractmethod
     def objective(
         self,
-        queries: Float[Tensor, "queries hidden"],
+        queries: Float[Tensor, "queries encodings hidden"],
         videos: Any,
         labels: Int[Tensor, "queries"],
         config: TrainConfig,
@@ -138,9 +138,10 @@ class Network(
 
     def forward(
         self, queries: QueryBatch, videos: VideoBatch
-    ) -> tuple[Float[Tensor, "queries hidden"], tuple[Tensor, ...]]:
-        """Embed both sides, as a training step does."""
-        return self.embed_query(queries), self.embed_video(videos)
+    ) -> tuple[Float[Tensor, "queries encodings hidden"], tuple[Tensor, ...]]:
+        """Embed both sides, as a training step does: while training sentences twice, each time with dropout anew."""
+        encoded = [self.embed_query(queries) for _ in range(2 if self.training else 1)]
+        return torch.stack(encoded, 1), self.embed_video(videos)
 
     @torch.no_grad()
     def encode_query(

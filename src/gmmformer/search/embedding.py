@@ -9,14 +9,17 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from gmmformer.errors import InputError
 from gmmformer.files import words_in
 from gmmformer.media.encoders import TextEncoder
-from gmmformer.model import Network, l2_normalise, pool_segments
+from gmmformer.model import Network, VectorGroup, l2_normalise, pool_segments
 
+FRAMES_A_CLIP = 4
+"""Frames that are kept of GMMFormer v2, for each clip, at most."""
 LONGEST_SENTENCE = 10_000
 """Characters; the rest is no sentence."""
 
@@ -27,7 +30,7 @@ class NoTextEncoderError(InputError):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Puts films and sentences into one space, where the score of a clip is an inner product."""
+    """Puts films and sentences into one space, where scores are inner products."""
 
     @property
     def name(self) -> str:
@@ -46,7 +49,12 @@ class Embedder(Protocol):
 
     @property
     def clips(self) -> int:
-        """Vectors of a window."""
+        """Clips of a window."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """Vectors of a window that stand for frames, where it is scored by the best of these too; else 0."""
         ...
 
     @property
@@ -59,8 +67,10 @@ class Embedder(Protocol):
         """Width of a feature row."""
         ...
 
-    def embed_windows(self, features: Sequence[Float[np.ndarray, "_rows width"]]) -> Float[Tensor, "windows clips dim"]:
-        """The vectors of each window's clips, in float32, none longer than 1."""
+    def embed_windows(
+        self, features: Sequence[Float[np.ndarray, "_rows width"]]
+    ) -> Float[Tensor, "windows vectors dim"]:
+        """The vectors of each window's clips, and of frames behind them, in float32, none longer than 1."""
         ...
 
     def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
@@ -69,7 +79,10 @@ class Embedder(Protocol):
 
 
 class ModelEmbedder:
-    """A trained GMMFormer: fused vectors, whose inner product with a sentence is the score that `evaluate` measures."""
+    """A trained network: vectors whose inner products with a sentence are the score that `evaluate` measures.
+
+    Of the frames that GMMFormer v2 scores by too, `FRAMES_A_CLIP` for each clip are kept (`condensed`).
+    """
 
     def __init__(self, model: Network, text: TextEncoder | None = None, name: str = "GMMFormer") -> None:
         """Use `model`, on the device where it is, in evaluation mode.
@@ -89,12 +102,14 @@ class ModelEmbedder:
         self.fingerprint = model_fingerprint(model)
         config = model.config
         self.dim, self.clips, self.feature_dim = config.hidden, config.map_size, config.feature_dim
-        self.window_rows = config.max_ctx_l
+        self.window_rows, self.frames = config.max_ctx_l, _kept(model.groups)
 
     @torch.inference_mode()
-    def embed_windows(self, features: Sequence[Float[np.ndarray, "_rows width"]]) -> Float[Tensor, "windows clips dim"]:
+    def embed_windows(
+        self, features: Sequence[Float[np.ndarray, "_rows width"]]
+    ) -> Float[Tensor, "windows vectors dim"]:
         """See `Embedder.embed_windows`."""
-        return self.model.encode_video(features).cpu()
+        return condensed(self.model.encode_video(features).cpu(), self.model.groups)
 
     def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
         """See `Embedder.embed_sentences`.
@@ -118,6 +133,37 @@ class ModelEmbedder:
         return np.asarray(self.model.encode_query(tokens).cpu().numpy())
 
 
+def _kept(groups: Sequence[VectorGroup]) -> int:
+    """Vectors of frames that are kept of a network's."""
+    if len(groups) == 1:
+        return 0
+    return groups[0].vectors * min(FRAMES_A_CLIP, -(-groups[1].vectors // groups[0].vectors))
+
+
+def condensed(
+    stored: Float[Tensor, "videos vectors dim"], groups: Sequence[VectorGroup]
+) -> Float[Tensor, "videos kept dim"]:
+    """What a library keeps of the vectors of a network: clips, and what stands for frames, as long as each counts.
+
+    Of frames, behind whose last one noughts follow, as many are kept as `FRAMES_A_CLIP` says, each for an equal share
+    of the video: one frame, several times if it is short, or the mean of neighbours, of unit length. One nought stands
+    for all, as a score of frames is at least 0 then.
+    """
+    if len(groups) == 1:
+        return groups[0].weight * stored
+    clips, frames = torch.split(stored, [group.vectors for group in groups], dim=1)
+    kept, most = _kept(groups), frames.shape[1]
+    rows = (frames.norm(dim=-1) > 0).sum(1)
+    shares = torch.where(rows < most, kept - 1, kept)[:, None]  # the last is left for the nought
+    begins = torch.arange(kept).minimum(shares - 1) * rows[:, None] // shares
+    ends = torch.maximum(begins + 1, (torch.arange(kept).minimum(shares - 1) + 1) * rows[:, None] // shares)
+    sums = F.pad(frames.double().cumsum(1), (0, 0, 1, 0))
+    wide = (-1, -1, frames.shape[2])
+    means = sums.gather(1, ends[..., None].expand(wide)) - sums.gather(1, begins[..., None].expand(wide))
+    standing = F.normalize(means, dim=-1).float() * (torch.arange(kept) < shares)[..., None]
+    return torch.cat([groups[0].weight * clips, groups[1].weight * standing], dim=1)
+
+
 class DualEmbedder:
     """A dual encoder such as CLIP, without training: clips are means of its frame vectors, of unit length again."""
 
@@ -125,10 +171,12 @@ class DualEmbedder:
         """Feature rows come from the encoder's other tower; `identity` says of what version both are."""
         self.text = text
         self.name, self.dim, self.feature_dim = f"zero-shot:{text.name}", text.dim, text.dim
-        self.clips, self.window_rows = clips, window_rows
+        self.clips, self.window_rows, self.frames = clips, window_rows, 0
         self.fingerprint = _digest(f"dual {identity} {clips} {window_rows}".encode())
 
-    def embed_windows(self, features: Sequence[Float[np.ndarray, "_rows width"]]) -> Float[Tensor, "windows clips dim"]:
+    def embed_windows(
+        self, features: Sequence[Float[np.ndarray, "_rows width"]]
+    ) -> Float[Tensor, "windows vectors dim"]:
         """See `Embedder.embed_windows`."""
         lengths = np.array([len(rows) for rows in features])
         rows = l2_normalise(np.concatenate(features, dtype=np.float32))
@@ -172,17 +220,21 @@ class MixedEmbedder:
         self._columns = columns
         self.name = f"{first.name} + {mix:g} {second.name}"
         self.dim, self.clips, self.window_rows = first.dim + second.dim, first.clips, first.window_rows
+        self.frames = max(first.frames, second.frames)
         self.feature_dim = max(columns[0].stop, columns[1].stop)
         told = [first.fingerprint, second.fingerprint, mix, *((part.start, part.stop) for part in columns)]
         self.fingerprint = _digest(repr(told).encode())
 
-    def embed_windows(self, features: Sequence[Float[np.ndarray, "_rows width"]]) -> Float[Tensor, "windows clips dim"]:
+    def embed_windows(
+        self, features: Sequence[Float[np.ndarray, "_rows width"]]
+    ) -> Float[Tensor, "windows vectors dim"]:
         """See `Embedder.embed_windows`."""
         parts = [
             weight * part.embed_windows([rows[:, columns] for rows in features])
             for part, weight, columns in zip(self._parts, self._weights, self._columns, strict=True)
         ]
-        return torch.cat(parts, dim=-1)
+        vectors = self.clips + self.frames
+        return torch.cat([F.pad(part, (0, 0, 0, vectors - part.shape[1])) for part in parts], dim=-1)
 
     def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
         """See `Embedder.embed_sentences`."""
@@ -209,7 +261,8 @@ def unknown_words(embedder: Embedder, sentence: str) -> list[str]:
 
 def model_fingerprint(model: Network) -> str:
     """A name for what a model computes: of its settings, but for dropout, and its weights."""
-    config = {name: value for name, value in asdict(model.config).items() if name not in ("drop", "input_drop")}
+    without = ("drop", "input_drop", *(("network", "temperature") if model.config.network == "v1" else ()))
+    config = {name: value for name, value in asdict(model.config).items() if name not in without}
     digest = hashlib.blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=16)
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())

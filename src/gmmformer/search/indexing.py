@@ -242,7 +242,7 @@ def embedded_film(
     return NewFilm(
         path=path,
         windows=windows,
-        fused=torch.cat(fused),
+        vectors=torch.cat(fused),
         rows=len(features),
         timing=when,
         features=features if settings.keep_features else None,
@@ -277,7 +277,7 @@ class _Pending:
         if not self._films:
             self._since = time.monotonic()
         self._films.append(film)
-        self._bytes += film.fused.nbytes + (0 if film.features is None else film.features.nbytes)
+        self._bytes += film.vectors.nbytes + (0 if film.features is None else film.features.nbytes)
 
     def seen(self, done: int) -> None:
         """So many films have been looked at: commit if it is time, and tell how many are on the disk."""
@@ -329,7 +329,7 @@ def _whole_or_cut(into: Writer, video: _Video, fused: Float[Tensor, "clips dim"]
     return NewFilm(
         path=video.name,
         windows=[Window(0, rows)],
-        fused=fused[None],
+        vectors=fused[None],
         rows=rows,
         timing=timing(rows, video.seconds, None, f"video {video.name!r}"),
         features=video.rows if into.settings.keep_features else None,

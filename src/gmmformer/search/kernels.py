@@ -89,14 +89,15 @@ def _number_of(stored: Any) -> Callable[[Any], Any]:
 def scorer(stored: str) -> Callable[..., int]:
     """`_score`, compiled for vectors of one type: int8, uint16 (that is bfloat16) or float32."""
     return _compiled(
-        f"int64({stored}[:,:,::1], uint8[:,::1], int32, int64, int64[::1], int64[::1],"
+        f"int64({stored}[:,:,::1], uint8[:,::1], int64, int32, int64, int64[::1], int64[::1],"
         " float32[:,::1], int64[::1], float32[:,:,::1], float32[:,::1])"
     )(_score)
 
 
 def _score(
-    vectors: Shaped[np.ndarray, "records clips dim"],
+    vectors: Shaped[np.ndarray, "records vectors dim"],
     heads: UInt8[np.ndarray, "records bytes"],
+    clips: int,
     file: int,
     near: int,
     at: Int64[np.ndarray, "some"],
@@ -114,87 +115,101 @@ def _score(
     Args:
         vectors: The records' numbers, mapped or not.
         heads: Their heads, if the numbers are coded; else of no bytes.
+        clips: How many of a record's vectors, the first, are clips; those behind them are frames.
         file: The open file of the vectors.
         near: How many records, the first, are read where `vectors` has them; others are copied from the file.
         at: Which records to score.
         firsts: The clip that the run of clips to score begins with, a multiple of `vectors.STRETCH`.
         queries: Unit vectors.
         strides: `vectors.STRIDES` if the numbers are coded; else none.
-        scores: To be filled with the score of every clip of the runs, whose length is its last dimension; a run may
-            end sooner, with its record. Where the middle dimension is 0 they are not wanted.
-        best: To be filled with the score of each run's best clip.
+        scores: To be filled with the score of every clip of the runs (its own and the best frame's), whose length is
+            its last dimension; a run may end sooner, with its record. Where the middle dimension is 0 they are not
+            wanted.
+        best: To be filled with the score of each run: that of its best clip, and of its best frame.
 
     Returns:
         Which of them could not be read; -1 if all were.
     """
-    clips, dim = vectors.shape[1:]
+    whole, dim = vectors.shape[1:]
+    frames, run = whole - clips, scores.shape[2]
+    each = frames // clips  # frames that stand for the rows of a clip
+    longest = max(min(run, clips), frames if run >= clips else (run - 1) * each + 1)
     count, half = len(queries), (dim + 1) // 2
-    coded, told = heads.shape[1] > 0, np.empty((4, clips), dtype=np.float32)
-    scales = np.ones(clips, dtype=np.float32)
+    coded, told = heads.shape[1] > 0, np.empty((4, longest), dtype=np.float32)
+    scales = np.ones(longest, dtype=np.float32)
     mean = np.empty(2 * half, dtype=np.float32)
     steps = np.float32(2.0) ** (np.maximum(np.arange(32), 1) - 25).astype(np.float32)
-    room = np.empty((min(scores.shape[2], clips), dim), dtype=vectors.dtype)
+    room = np.empty((longest, dim), dtype=vectors.dtype)
     for place in range(len(at)):
-        record, begin = at[place], firsts[place]
-        length = min(scores.shape[2], clips - begin)
-        if coded:
-            for clip in range(length + 1):  # the last scale is that of the mean
-                byte = 2 * (begin + clip if clip < length else clips)
-                bits = np.int32(heads[record, byte]) | np.int32(heads[record, byte + 1]) << 8
-                exponent, fraction = bits >> 10, bits & 1023  # of a float16 that is not negative
-                scale = np.float32(fraction + 1024 if exponent else fraction) * steps[exponent]
-                if clip < length:
-                    scales[clip] = scale
-            for column in range(half):
-                two_of_it = np.int32(heads[record, 2 * clips + 2 + column])
-                mean[column] = np.float32((two_of_it & 15) - 8) * scale
-                mean[half + column] = np.float32((two_of_it >> 4) - 8) * scale
-        rows = vectors[record, begin:]
-        if record >= near:
-            rows = room
-            width = dim * vectors.itemsize
-            if not _read(file, (record * clips + begin) * width, room.ctypes.data, length * width):
-                return place
-        first = 0
-        while first < count:
-            together = 4 if first + 4 <= count else 1  # a row's numbers are converted once for four queries
-            if together == 4:
-                one, two, three, four = queries[first], queries[first + 1], queries[first + 2], queries[first + 3]
-                for clip in range(length):
-                    a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-                    for column in range(dim):
-                        number = _number(rows[clip, column])
-                        a += number * one[column]
-                        b += number * two[column]
-                        c += number * three[column]
-                        d += number * four[column]
-                    told[0, clip], told[1, clip] = a * scales[clip], b * scales[clip]
-                    told[2, clip], told[3, clip] = c * scales[clip], d * scales[clip]
-            else:
-                one = queries[first]
-                for clip in range(length):
-                    a = np.float32(0)
-                    for column in range(dim):
-                        a += _number(rows[clip, column]) * one[column]
-                    told[0, clip] = a * scales[clip]
-            for index in range(together):
-                query = first + index
-                for stride in strides:
-                    step = stride // 2
-                    for clip in range(step, length, stride):
-                        right = clip + step if clip + step < length else clip - step
-                        told[index, clip] += np.float32(0.5) * (told[index, clip - step] + told[index, right])
-                base, highest = np.float32(0), told[index, 0]
-                if coded:
-                    for column in range(dim):
-                        base += mean[column] * queries[query, column]
-                for clip in range(length):
-                    highest = max(highest, told[index, clip])
-                best[query, place] = highest + base
-                if scores.shape[1]:
+        record = at[place]
+        for group in range(2 if frames else 1):
+            size, begin, behind, head = clips, firsts[place], 0, 0
+            length = min(run, clips - begin)
+            if group:
+                size, behind, head = frames, clips, 2 * (clips + 1) + half
+                begin, length = (0, frames) if run >= clips else (begin * each, (run - 1) * each + 1)
+                length = min(length, frames - begin)
+            if coded:
+                for clip in range(length + 1):  # the last scale is that of the mean
+                    byte = head + 2 * (begin + clip if clip < length else size)
+                    bits = np.int32(heads[record, byte]) | np.int32(heads[record, byte + 1]) << 8
+                    exponent, fraction = bits >> 10, bits & 1023  # of a float16 that is not negative
+                    scale = np.float32(fraction + 1024 if exponent else fraction) * steps[exponent]
+                    if clip < length:
+                        scales[clip] = scale
+                for column in range(half):
+                    two_of_it = np.int32(heads[record, head + 2 * size + 2 + column])
+                    mean[column] = np.float32((two_of_it & 15) - 8) * scale
+                    mean[half + column] = np.float32((two_of_it >> 4) - 8) * scale
+            rows = vectors[record, behind + begin :]
+            if record >= near:
+                rows = room
+                width, first = dim * vectors.itemsize, record * whole + behind + begin
+                if not _read(file, first * width, room.ctypes.data, length * width):
+                    return place
+            first = 0
+            while first < count:
+                together = 4 if first + 4 <= count else 1  # a row's numbers are converted once for four queries
+                if together == 4:
+                    one, two, three, four = queries[first], queries[first + 1], queries[first + 2], queries[first + 3]
                     for clip in range(length):
-                        scores[query, place, clip] = told[index, clip] + base
-            first += together
+                        a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+                        for column in range(dim):
+                            number = _number(rows[clip, column])
+                            a += number * one[column]
+                            b += number * two[column]
+                            c += number * three[column]
+                            d += number * four[column]
+                        told[0, clip], told[1, clip] = a * scales[clip], b * scales[clip]
+                        told[2, clip], told[3, clip] = c * scales[clip], d * scales[clip]
+                else:
+                    one = queries[first]
+                    for clip in range(length):
+                        a = np.float32(0)
+                        for column in range(dim):
+                            a += _number(rows[clip, column]) * one[column]
+                        told[0, clip] = a * scales[clip]
+                for index in range(together):
+                    query = first + index
+                    for stride in strides:
+                        step = stride // 2
+                        for clip in range(step, length, stride):
+                            right = clip + step if clip + step < length else clip - step
+                            told[index, clip] += np.float32(0.5) * (told[index, clip - step] + told[index, right])
+                    base, highest = np.float32(0), told[index, 0]
+                    if coded:
+                        for column in range(dim):
+                            base += mean[column] * queries[query, column]
+                    for clip in range(length):
+                        highest = max(highest, told[index, clip])
+                    best[query, place] = highest + base if group == 0 else best[query, place] + (highest + base)
+                    if scores.shape[1]:
+                        for clip in range(min(run, clips - firsts[place])):
+                            if group == 0:
+                                scores[query, place, clip] = told[index, clip] + base
+                            else:
+                                scores[query, place, clip] += highest + base
+                first += together
     return -1
 
 

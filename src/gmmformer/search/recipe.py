@@ -306,18 +306,18 @@ def evaluate_encoders(
             f"{wanted}; extract the films with --video-encoder {wanted}"
         )
     names = captions.video_ids
-    with room_for(captions, embedder.clips, embedder.dim) as fused:
+    groups = tuple(VectorGroup(count, 1.0) for count in (embedder.clips, embedder.frames) if count)
+    with room_for(captions, embedder.clips + embedder.frames, embedder.dim) as stored:
         batches = [names[first : first + VIDEO_BATCH] for first in range(0, len(names), VIDEO_BATCH)]
         done = 0
         for rows in read_ahead(collection.frames.views_of, batches, workers):
-            fused[done : done + len(rows)] = embedder.embed_windows(rows)
+            stored[done : done + len(rows)] = embedder.embed_windows(rows)
             done += len(rows)
             progress("videos", done, len(names))
         sentences = list(captions.sentences)
         asked = [sentences[first : first + QUERY_BATCH] for first in range(0, len(sentences), QUERY_BATCH)]
         queries = torch.cat([torch.from_numpy(embedder.embed_sentences(some)) for some in asked])
-        groups = (VectorGroup(embedder.clips, 1.0),)
-        return evaluate_vectors(queries, fused, captions, groups, top=top, right=right, started=started)
+        return evaluate_vectors(queries, stored, captions, groups, top=top, right=right, started=started)
 
 
 def _checked(encoders: Encoders, films: bool) -> Encoders:

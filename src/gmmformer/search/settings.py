@@ -56,13 +56,15 @@ class Settings:
     fingerprint: str
     """Of its settings and weights; no other model's sentences mean anything here."""
     clips: int
-    """Vectors of a window."""
+    """Clips of a window."""
     dim: int
     """Numbers in a vector."""
     window_rows: int
     """Feature rows that the model looks at; a longer film is cut into windows of that many."""
     feature_dim: int
     """Width of a feature row."""
+    frames: int = 0
+    """Vectors of a window that stand for frames, where the model scores by these too."""
     dtype: Dtype = "int8"
     """How vectors are stored."""
     overlap: float = 0.25
@@ -79,17 +81,19 @@ class Settings:
         as_declared(self)
         _check_texts([self.model, self.fingerprint, self.identity])
         at_least(self, 1, "clips", "dim", "window_rows", "feature_dim", most=MOST_ROWS)
+        at_least(self, 0, "frames", most=MOST_ROWS)
         if not self.identity.isalnum() and self.identity:
             raise InputError(f"a library is known by letters and digits, not by {shown(self.identity)}")
         if not 0 <= self.overlap < 1:
             raise InputError(f"--overlap {self.overlap} must be at least 0 and below 1")
-        if self.clips * self.dim > _MOST_NUMBERS:
-            raise InputError(f"{self.clips:,} clips of {self.dim:,} numbers are more than a library takes for a window")
+        vectors = self.clips + self.frames
+        if vectors * self.dim > _MOST_NUMBERS:
+            raise InputError(f"{vectors:,} vectors of {self.dim:,} numbers are more than a library takes for a window")
 
     @cached_property
     def format(self) -> VectorFormat:
         """How a window's vectors lie on disk."""
-        return VectorFormat(dtype=self.dtype, clips=self.clips, dim=self.dim)
+        return VectorFormat(dtype=self.dtype, clips=self.clips, dim=self.dim, frames=self.frames)
 
     def to_json(self) -> tuple[str, int]:
         """The settings as text, and its checksum."""

@@ -76,7 +76,7 @@ class Snapshot:
     @cached_property
     def middle(self) -> Float[np.ndarray, "dim"]:
         """The mean of the vectors of all clips, by the sample."""
-        return np.asarray(self.format.decode(self.sampled).mean((0, 1)).numpy())
+        return np.asarray(self._of_clips(self.sampled).mean((0, 1)).numpy())
 
     def medians(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries"]:
         """What the window in the middle scores for each query, by the sample."""
@@ -111,14 +111,21 @@ class Snapshot:
         return Records(vectors, heads)
 
     def fused(self, slots: Int[np.ndarray, "n"]) -> Float[Tensor, "n clips dim"]:
-        """The fused vectors of some slots, in float32.
+        """One vector for each clip of some slots, in float32: its own and the mean of the frames in its place.
 
         Raises:
             InputError: They are not finite, or cannot be read.
         """
-        vectors = self.format.decode(self.records(slots))
+        vectors = self._of_clips(self.records(slots))
         self._check_finite(bool(torch.isfinite(vectors).all()))
         return vectors
+
+    def _of_clips(self, records: Records) -> Float[Tensor, "n clips dim"]:
+        vectors, clips = self.format.decode(records), self.format.clips
+        if not self.format.frames:
+            return vectors
+        of_frames = vectors[:, clips:].reshape(len(vectors), clips, -1, self.format.dim)
+        return vectors[:, :clips] + of_frames.mean(2)
 
     def clip_scores(self, query: Float[np.ndarray, "dim"], slots: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n clips"]:
         """The exact score of every clip of some slots."""

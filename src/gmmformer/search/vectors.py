@@ -1,4 +1,4 @@
-"""How fused vectors lie on disk, as float32, bfloat16 or int8 with a scale per vector, and products with them."""
+"""How a window's vectors lie on disk, as float32, bfloat16 or int8 with a scale per vector, and products with them."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -43,7 +43,10 @@ class Records(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class VectorFormat:
-    """One record per window: its clips' fused vectors.
+    """One record per window: the vectors of its clips and, behind them, of frames, if the model scores by these too.
+
+    A window scores the largest product of a clip's vector, and of a frame's; they are as long as each counts. GMMFormer
+    has fused clips alone, GMMFormer v2 both.
 
     int8 takes a quarter of float32's bytes. The clips of a window are alike, the more so the nearer they are, so their
     mean is kept by itself, in four bits a number, and the int8 numbers say how every fourth clip differs from that, and
@@ -54,63 +57,82 @@ class VectorFormat:
 
     dtype: Dtype
     clips: int
-    """Vectors of a window."""
+    """Clips of a window."""
     dim: int
     """Numbers in a vector."""
+    frames: int = 0
+    """Vectors of frames, a multiple of the clips: as many stand for the same rows as each clip. Coded by themselves."""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InputError(f"--store {self.dtype}: {suggest(self.dtype, DTYPES)}")
+        if self.frames % self.clips:
+            raise InputError(f"{self.frames:,} vectors of frames are no multiple of {self.clips:,} clips")
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of a window."""
+        return self.clips + self.frames
 
     @property
     def vector_bytes(self) -> int:
         """Bytes of a window's vectors."""
-        return self.clips * self.dim * _TORCH[self.dtype].itemsize
+        return self.vectors * self.dim * _TORCH[self.dtype].itemsize
 
     @property
     def head_bytes(self) -> int:
-        """Bytes of a window's head: the scales of the clips and of the mean, and the mean, two numbers a byte."""
-        return 2 * (self.clips + 1) + self._half if self.dtype == "int8" else 0
+        """Bytes of a window's head: of clips and of frames the scales, that of their mean, and the mean."""
+        return sum(2 * (count + 1) + self._half for count in self._groups) if self.dtype == "int8" else 0
+
+    @property
+    def _groups(self) -> list[int]:
+        """Vectors that are coded together."""
+        return [self.clips, self.frames] if self.frames else [self.clips]
 
     @property
     def _half(self) -> int:
         return (self.dim + 1) // 2
 
-    def encode(self, fused: Float[Tensor, "windows clips dim"]) -> Records:
-        """The records of these windows."""
-        fused = fused.detach().to("cpu", torch.float32)
-        windows = len(fused)
+    def encode(self, vectors: Float[Tensor, "windows vectors dim"]) -> Records:
+        """The records of these windows: the vectors of clips, then those of frames."""
+        vectors = vectors.detach().to("cpu", torch.float32)
+        windows = len(vectors)
         if self.dtype != "int8":
-            stored = fused.to(_TORCH[self.dtype])
+            stored = vectors.to(_TORCH[self.dtype])
             return Records(_bytes_of(stored, windows), np.empty((windows, 0), dtype=np.uint8))
-        mean = fused.mean(1)
-        mean_scale = _scales_of(mean, 7)
-        nibbles = _codes(mean, mean_scale, 7)
-        codes, scales = _differences(fused - (nibbles * mean_scale.float()[:, None])[:, None])
-        padded = F.pad(nibbles + 8, (0, 2 * self._half - self.dim)).to(torch.uint8)
-        packed = padded[:, : self._half] | padded[:, self._half :] << 4
-        heads = [_bytes_of(scales, windows), _bytes_of(mean_scale, windows), packed.numpy()]
-        return Records(_bytes_of(codes, windows), np.concatenate(heads, axis=1))
+        codes, heads = [], []
+        for group in torch.split(vectors, self._groups, dim=1):
+            mean = group.mean(1)
+            mean_scale = _scales_of(mean, 7)
+            nibbles = _codes(mean, mean_scale, 7)
+            code, scales = _differences(group - (nibbles * mean_scale.float()[:, None])[:, None])
+            padded = F.pad(nibbles + 8, (0, 2 * self._half - self.dim)).to(torch.uint8)
+            packed = padded[:, : self._half] | padded[:, self._half :] << 4
+            codes.append(code)
+            heads += [_bytes_of(part, windows) for part in (scales, mean_scale, packed)]
+        return Records(_bytes_of(torch.cat(codes, 1), windows), np.concatenate(heads, axis=1))
 
-    def decode(self, records: Records) -> Float[Tensor, "windows clips dim"]:
+    def decode(self, records: Records) -> Float[Tensor, "windows vectors dim"]:
         """The vectors of these records, in float32."""
         stored = self._stored(records).float()
         if self.dtype != "int8":
             return stored
-        scales, mean_scale, low, high = self._heads(records)
-        mean = torch.cat([low, high], dim=1)[:, : self.dim] * mean_scale[:, None]
-        return mean[:, None] + _sums(self.clips) @ (stored * scales[..., None])
+        groups = []
+        for group, (scales, mean_scale, low, high) in zip(
+            torch.split(stored, self._groups, dim=1), self._heads(records), strict=True
+        ):
+            mean = torch.cat([low, high], dim=1)[:, : self.dim] * mean_scale[:, None]
+            groups.append(mean[:, None] + _sums(group.shape[1]) @ (group * scales[..., None]))
+        return torch.cat(groups, dim=1)
 
     def finite(self, records: Records) -> Bool[np.ndarray, "windows"]:
         """Whether each record's vectors are finite: for int8 that is whether its scales are."""
         numbers = (
-            self._stored(records).float()
+            self._stored(records).float().flatten(1)
             if self.dtype != "int8"
-            else torch.cat(
-                [part.flatten(1) if part.ndim > 1 else part[:, None] for part in self._heads(records)[:2]], dim=1
-            )
+            else torch.cat([part for head in self._heads(records) for part in (head[0], head[1][:, None])], dim=1)
         )
-        return np.asarray(torch.isfinite(numbers.flatten(1)).all(1).numpy())
+        return np.asarray(torch.isfinite(numbers).all(1).numpy())
 
     def score(
         self,
@@ -121,7 +143,7 @@ class VectorFormat:
         *,
         scores: Float[np.ndarray, "queries some_or_none run"] | None = None,
     ) -> Float[np.ndarray, "queries some"]:
-        """The score of the best clip of each of the records `at`: in float32, the product with what `decode` gives.
+        """The score of each of the records `at`: in float32, the largest products with what `decode` gives, added up.
 
         The records are read once, as they lie in the mapped file, and what `decode` gives is not made.
 
@@ -130,8 +152,9 @@ class VectorFormat:
             records: Where they are.
             at: Which of them.
             firsts: Multiples of STRETCH: the stretch of each record that begins with that clip is enough; no more is
-                read than that and the clip after it.
-            scores: To be filled with the score of every clip, where these are wanted too.
+                read than that and the clip after it, and the frames of the same rows.
+            scores: To be filled with the score of every clip, where these are wanted too: its own product, and the
+                largest of a frame.
 
         Raises:
             InputError: Some cannot be read.
@@ -142,27 +165,32 @@ class VectorFormat:
             scores = np.empty((len(queries), 0, self.clips if firsts is None else _RUN), dtype=np.float32)
         best = np.empty((len(queries), len(at)), dtype=np.float32)
         kind = _NUMPY[self.dtype]
-        stored = records.vectors.view(kind).reshape(-1, self.clips, self.dim)
+        stored = records.vectors.view(kind).reshape(-1, self.vectors, self.dim)
         firsts = np.zeros_like(at) if firsts is None else firsts
         at, firsts = (np.ascontiguousarray(some, dtype=np.int64) for some in (at, firsts))
         strides = np.array(STRIDES if self.dtype == "int8" else (), dtype=np.int64)
         file, near = (-1, len(stored)) if records.part is None else (records.part.file, records.near)
-        wrong = scorer(kind)(stored, records.heads, file, near, at, firsts, queries, strides, scores, best)
+        wrong = scorer(kind)(stored, records.heads, self.clips, file, near, at, firsts, queries, strides, scores, best)
         if records.part is not None:
             records.part.check(at, wrong)
         return best
 
     def _stored(self, records: Records) -> Tensor:
-        """The (windows, clips, dim) numbers as they lie there, not copied."""
-        shape = (len(records.vectors), self.clips, self.dim)
+        """The (windows, vectors, dim) numbers as they lie there, not copied."""
+        shape = (len(records.vectors), self.vectors, self.dim)
         return torch.from_numpy(records.vectors).view(-1).view(_TORCH[self.dtype]).view(shape)
 
-    def _heads(self, records: Records) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The scales of the clips and of the mean, in float32, and the two halves of the mean's numbers, int8."""
-        table = torch.from_numpy(records.heads[:, : 2 * self.clips + 2].copy()).view(torch.float16).float()
-        packed = torch.from_numpy(records.heads[:, 2 * self.clips + 2 :])
-        low, high = ((nibbles.view(torch.int8) - 8) for nibbles in (packed & 15, packed >> 4))
-        return table[:, :-1], table[:, -1], low, high
+    def _heads(self, records: Records) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Of each group the scales of its vectors and of the mean, in float32, and the two halves of the mean, int8."""
+        heads, groups = torch.from_numpy(records.heads), []
+        for head, count in zip(
+            torch.split(heads, [2 * (count + 1) + self._half for count in self._groups], 1), self._groups, strict=True
+        ):
+            table = head[:, : 2 * count + 2].clone().view(torch.float16).float()
+            packed = head[:, 2 * count + 2 :]
+            low, high = ((nibbles.view(torch.int8) - 8) for nibbles in (packed & 15, packed >> 4))
+            groups.append((table[:, :-1], table[:, -1], low, high))
+        return groups
 
 
 @cache

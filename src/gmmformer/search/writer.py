@@ -41,6 +41,10 @@ PART_BYTES = 4 * 2**30
 """A part that has grown to this is not appended to any more."""
 
 
+_SHAPE = ("clips", "frames", "dim", "window_rows", "feature_dim")
+"""What a library takes over from what embeds for it."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NewFilm:
     """A film as it goes into a library; its vectors are finite, else it raises an `InputError`."""
@@ -49,8 +53,8 @@ class NewFilm:
     """Its path, or its name in the collection it comes from."""
     windows: Sequence[Window]
     """The parts of it that the model has seen, in order."""
-    fused: Float[Tensor, "windows clips dim"]
-    """What the model made of them."""
+    vectors: Float[Tensor, "windows vectors dim"]
+    """What the model made of them: see `Embedder.embed_windows`."""
     rows: int
     """Feature rows of the whole film."""
     timing: Timing
@@ -60,7 +64,7 @@ class NewFilm:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        if not torch.isfinite(self.fused).all():
+        if not torch.isfinite(self.vectors).all():
             raise InputError(
                 f"{printable(self.path)}: the model makes NaN or infinity of it, so no search could find it; take "
                 "another model, or train it anew with a lower --lr"
@@ -80,7 +84,7 @@ def create_library(
     trained = encoders.model if encoders else None
     settings = Settings(
         model=embedder.name,
-        **{name: getattr(embedder, name) for name in ("fingerprint", "clips", "dim", "window_rows", "feature_dim")},
+        **{name: getattr(embedder, name) for name in ("fingerprint", *_SHAPE)},
         dtype=dtype,
         overlap=overlap,
         keep_features=keep_features,
@@ -189,7 +193,7 @@ class Writer:
                 features = self._room(connection, FEATURES, 2 * self.settings.feature_dim)
                 rows: list[np.ndarray] = []
                 windows, row = first, features[1]
-                records = self.settings.format.encode(torch.cat([film.fused for film in films]))
+                records = self.settings.format.encode(torch.cat([film.vectors for film in films]))
                 for film in films:
                     kept = self._kept_features(film)
                     place = None if kept is None else (features[0], row)

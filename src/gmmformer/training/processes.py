@@ -60,7 +60,7 @@ def _fabric(device: str, precision: Precision) -> Fabric:
 class Gathered(NamedTuple):
     """The embeddings of a whole batch, on every process; gradients flow back to the process they came from."""
 
-    queries: Float[Tensor, "queries dim"]
+    queries: Float[Tensor, "queries encodings dim"]
     videos: tuple[Tensor, ...]
     """As the network gave them."""
     labels: Int[Tensor, "queries"]
@@ -71,7 +71,7 @@ class Gathered(NamedTuple):
 
 def gather(
     fabric: Fabric,
-    queries: Float[Tensor, "queries dim"],
+    queries: Float[Tensor, "queries encodings dim"],
     videos: tuple[Tensor, ...],
     labels: Int[Tensor, "queries"],
     stop: bool,
