@@ -12,6 +12,9 @@ another video is: among 94 to 750 of a model's own videos this grew by some 0.01
 and with the default jitter of 1 it went on like that or somewhat faster, so the neighbours are rather nearer than those
 of as many real videos would be. Queries are the test split's sentences.
 
+RUN may be one of GMMFormer v2. What is true is then found with the vectors of all frames; the library has what it keeps
+of them.
+
 Latency is that of `Library.search_vectors` for one query, moments included, without the text encoder; beside it that of
 finding the films alone (`Engine.search`). Each engine runs in a process of its own, after the library's files have been
 read once, so that nothing waits for the disk, and after a Milvus server has made its index. Memory is that of the
@@ -27,7 +30,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,8 +42,9 @@ from jaxtyping import Float
 
 from gmmformer.data import Collection
 from gmmformer.evaluation.evaluating import embed_queries, embed_videos
-from gmmformer.model import load_model
+from gmmformer.model import VectorGroup, best_of, load_model, products
 from gmmformer.search import Library, ModelEmbedder, NewFilm
+from gmmformer.search.embedding import condensed
 from gmmformer.search.engines import is_address
 from gmmformer.search.spans import Window, timing
 from gmmformer.search.vectors import DTYPES
@@ -50,27 +54,42 @@ CHUNK = 2_000
 
 
 def model_vectors(model: ModelEmbedder, collection: Collection) -> tuple[torch.Tensor, np.ndarray]:
-    """Fused vectors of all videos, and unit vectors of the test split's sentences."""
-    fused = []
+    """The vectors that score all videos, and unit vectors of the test split's sentences.
+
+    A video's frames, if the model scores by them, are taken several times until there are as many as the model sees.
+    """
+    every, groups = [], model.model.groups
     with torch.inference_mode():
         for split in ("train", "val", "test"):
-            room = torch.empty(len(collection.captions(split).video_ids), model.clips, model.dim)
+            room = torch.empty(
+                len(collection.captions(split).video_ids), sum(group.vectors for group in groups), model.dim
+            )
             embed_videos(model.model, collection, split, room)
-            fused.append(room)
+            every.append(room)
         queries = embed_queries(model.model, collection, "test").numpy()
-    return torch.cat(fused), np.array(queries)
+    stored = torch.cat(every)
+    for group in groups[1:]:
+        frames = stored[:, -group.vectors :]
+        rows = (frames.norm(dim=-1) > 0).sum(1, keepdim=True)
+        place = torch.arange(group.vectors) * rows // group.vectors
+        stored[:, -group.vectors :] = frames.gather(1, place[..., None].expand(frames.shape))
+    return stored, np.array(queries)
 
 
-def enlarged(base: torch.Tensor, videos: int, jitter: float) -> Iterator[torch.Tensor]:
+def enlarged(base: torch.Tensor, videos: int, jitter: float, groups: Sequence[VectorGroup]) -> Iterator[torch.Tensor]:
     """`videos` videos in chunks: the model's own first, then new ones made of them."""
     generator = torch.Generator().manual_seed(9527)
     yield base[:videos]
-    clips = base.shape[1]
+    clips = groups[0].vectors
     for first in range(len(base), videos, CHUNK):
         count = min(CHUNK, videos - first)
         own, one, other = (torch.randint(len(base), (count,), generator=generator) for _ in range(3))
         moved = torch.randint(-clips // 4, clips // 4 + 1, (count, 1), generator=generator)
-        place = (torch.arange(clips) + moved).clamp(0, clips - 1)
+        places = [
+            first_of + (torch.arange(count_of) + moved * (count_of // clips)).clamp(0, count_of - 1)
+            for first_of, count_of in zip((0, clips), (group.vectors for group in groups), strict=False)
+        ]
+        place = torch.cat(places, dim=1)
         vectors = base[own].gather(1, place[..., None].expand(-1, -1, base.shape[2]))
         lengths = vectors.norm(dim=-1, keepdim=True)
         share = jitter * torch.rand(count, 1, 1, generator=generator)
@@ -81,14 +100,14 @@ def enlarged(base: torch.Tensor, videos: int, jitter: float) -> Iterator[torch.T
 class Nearest:
     """The best of all videos for some vectors, as videos come in; memory does not grow with them."""
 
-    def __init__(self, vectors: Float[torch.Tensor, "vectors dim"], count: int) -> None:
-        self.vectors, self.count, self.videos = vectors, count, 0
+    def __init__(self, vectors: Float[torch.Tensor, "vectors dim"], count: int, groups: Sequence[VectorGroup]) -> None:
+        self.vectors, self.count, self.groups, self.videos = vectors, count, groups, 0
         self.scores = torch.empty(len(vectors), 0)
         self.places = torch.empty(len(vectors), 0, dtype=torch.long)
 
     def look(self, fused: Float[torch.Tensor, "videos clips dim"]) -> None:
         """Take in the next videos."""
-        scores = (self.vectors @ fused.flatten(0, 1).T).view(len(self.vectors), *fused.shape[:2]).amax(-1)
+        scores = best_of(products(self.vectors, fused), self.groups)[0]
         new = torch.arange(self.videos, self.videos + len(fused)).expand(len(scores), -1)
         scores, places = torch.cat([self.scores, scores], dim=1), torch.cat([self.places, new], dim=1)
         self.scores, order = scores.topk(min(self.count, scores.shape[1]))
@@ -98,7 +117,7 @@ class Nearest:
 def probes(videos: Float[torch.Tensor, "videos clips dim"]) -> Nearest:
     """The first clips of some of these videos, to look for the clips that are likest to them."""
     some = torch.linspace(0, len(videos) - 1, min(50, len(videos))).long()
-    return Nearest(torch.nn.functional.normalize(videos[some, 0], dim=-1), 2)
+    return Nearest(torch.nn.functional.normalize(videos[some, 0], dim=-1), 2, (VectorGroup(videos.shape[1], 1.0),))
 
 
 def build(
@@ -111,15 +130,18 @@ def build(
 ) -> np.ndarray:
     """Fill a library, and say how; the best films of each query in float32."""
     library = Library.create(folder, model, store=options.dtype, keep_features=False)
-    truth, stored, first = Nearest(torch.from_numpy(queries), K), 0.0, 0
-    likeness = probes(torch.cat(list(islice(enlarged(base, videos, options.jitter), 2))))
+    groups = model.model.groups
+    truth, stored, first = Nearest(torch.from_numpy(queries), K, groups), 0.0, 0
+    clips = groups[0].vectors
+    likeness = probes(torch.cat(list(islice(enlarged(base, videos, options.jitter, groups), 2)))[:, :clips])
     with library.writing() as into:
-        for fused in enlarged(base, videos, options.jitter):
+        for fused in enlarged(base, videos, options.jitter, groups):
             for start in range(0, len(fused), 500):
                 some = fused[start : start + 500]
                 truth.look(some)
-                likeness.look(torch.nn.functional.normalize(some, dim=-1))
-            films = [_film(f"{first + index:08d}.mp4", one) for index, one in enumerate(fused)]
+                likeness.look(torch.nn.functional.normalize(some[:, :clips], dim=-1))
+            kept = condensed(fused, groups, model.frames)
+            films = [_film(f"{first + index:08d}.mp4", one) for index, one in enumerate(kept)]
             began = time.perf_counter()
             into.add(films)
             stored += time.perf_counter() - began
@@ -294,15 +316,16 @@ def main() -> None:
     parser.add_argument(
         "--engines", nargs="+", default=["exact", "ann"], help="exact, ann, or a Milvus server's address"
     )
+    parser.add_argument("--frames-a-clip", type=int, default=1, help="frames that are kept of a GMMFormer v2")
     parser.add_argument("--folder", type=Path, help="where libraries are made; a temporary folder without it")
     parser.add_argument("--again", type=Path, help="measure this library, made before, with the index that it has")
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    model = ModelEmbedder(load_model(options.run))
+    model = ModelEmbedder(load_model(options.run), frames_a_clip=options.frames_a_clip)
     base, queries = model_vectors(model, Collection.open(options.data, options.collection))
     queries = queries[np.linspace(0, len(queries) - 1, min(options.queries, len(queries))).astype(int)]
-    own = probes(base)
-    own.look(torch.nn.functional.normalize(base, dim=-1))
+    own = probes(base[:, : model.clips])
+    own.look(torch.nn.functional.normalize(base[:, : model.clips], dim=-1))
     likeness = float(own.scores[:, 1].median())
     print(f"{len(base)} videos of the model, likeness of the nearest {likeness:.3f}", flush=True)
     if options.again is not None:

@@ -13,8 +13,9 @@ from tests_search_helpers import Words
 from gmmformer.cli import main
 from gmmformer.config import ModelConfig
 from gmmformer.data import Collection
+from gmmformer.errors import InputError
 from gmmformer.model import GMMFormerV2, VectorGroup, load_model, similarity
-from gmmformer.search import Library, ModelEmbedder, embedding
+from gmmformer.search import Library, ModelEmbedder
 from gmmformer.search.embedding import DualEmbedder, MixedEmbedder, condensed
 from gmmformer.search.engines.ann import index_of
 
@@ -34,7 +35,7 @@ def model(tiny_collection: Collection) -> ModelEmbedder:
         map_size=8,
         max_ctx_l=32,
     )
-    return ModelEmbedder(GMMFormerV2(config), Words())
+    return ModelEmbedder(GMMFormerV2(config), Words(), frames_a_clip=4)
 
 
 def films(count: int, dim: int) -> dict[str, np.ndarray]:
@@ -52,7 +53,6 @@ def test_scores_are_those_of_the_network(model: ModelEmbedder, tmp_path: Path, d
     queries = torch.from_numpy(model.embed_sentences(sentences))
     stored = model.model.encode_video(list(made.values()))
     expected = similarity(queries, stored, model.model.groups).numpy()
-    assert model.frames == 32, "all of them"
     with Library.create(tmp_path / "library", model, store=dtype) as library:
         for name, rows in made.items():
             library.add_film(name, rows)
@@ -108,9 +108,7 @@ def test_what_is_kept_stands_for_all_frames(lengths: list[int], each: int, seed:
     stored = F.normalize(torch.randn(len(lengths), 40, 6, generator=drawn), dim=-1)
     for video, rows in enumerate(lengths):
         stored[video, 8 + rows :] = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding, "FRAMES_A_CLIP", each)
-        kept = condensed(stored, GROUPS)
+    kept = condensed(stored, GROUPS, 8 * each)
     assert kept.shape == (len(lengths), 8 + 8 * each, 6)
     assert torch.equal(kept[:, :8], 0.7 * stored[:, :8])
     for video, rows in enumerate(lengths):
@@ -123,6 +121,16 @@ def test_what_is_kept_stands_for_all_frames(lengths: list[int], each: int, seed:
             assert same.all(), "each of so few is kept as it is"
         near = own @ frames.T / 0.09
         assert (near.amax(1)[lengths_of > 0.1] > 0).all(), "a mean is near one of its own"
+
+
+def test_by_default_as_many_frames_as_clips_are_kept(model: ModelEmbedder, tmp_path: Path) -> None:
+    usual = ModelEmbedder(model.model, model.text)
+    assert (usual.frames, model.frames) == (8, 32)
+    Library.create(tmp_path / "library", usual).close()
+    with pytest.raises(InputError, match="belongs to the model"):
+        Library.open(tmp_path / "library", model)
+    with Library.open(tmp_path / "library", usual) as library:
+        assert library.settings.format.vectors == 16
 
 
 def test_the_command_line_takes_it_all_the_way(

@@ -18,8 +18,6 @@ from gmmformer.files import words_in
 from gmmformer.media.encoders import TextEncoder
 from gmmformer.model import Network, VectorGroup, l2_normalise, pool_segments
 
-FRAMES_A_CLIP = 4
-"""Frames that are kept of GMMFormer v2, for each clip, at most."""
 LONGEST_SENTENCE = 10_000
 """Characters; the rest is no sentence."""
 
@@ -81,14 +79,24 @@ class Embedder(Protocol):
 class ModelEmbedder:
     """A trained network: vectors whose inner products with a sentence are the score that `evaluate` measures.
 
-    Of the frames that GMMFormer v2 scores by too, `FRAMES_A_CLIP` for each clip are kept (`condensed`).
+    Of the frames that GMMFormer v2 scores by too, as many as clips are kept (`condensed`).
     """
 
-    def __init__(self, model: Network, text: TextEncoder | None = None, name: str = "GMMFormer") -> None:
+    def __init__(
+        self,
+        model: Network,
+        text: TextEncoder | None = None,
+        name: str = "GMMFormer",
+        *,
+        frames_a_clip: int = 1,
+    ) -> None:
         """Use `model`, on the device where it is, in evaluation mode.
 
         `text` makes token features of sentences, as those that the model was trained on were made; without it only
         token features can be searched for.
+
+        `frames_a_clip` is how many frames are kept for each clip, of a network that scores by frames; 4 are all of a
+        published one's.
 
         Raises:
             InputError: `text` gives features of another width.
@@ -99,17 +107,18 @@ class ModelEmbedder:
                 f"{model.config.query_dim}; use the encoder that the model was trained with"
             )
         self.model, self.text, self.name = model.eval(), text, name
-        self.fingerprint = model_fingerprint(model)
         config = model.config
         self.dim, self.clips, self.feature_dim = config.hidden, config.map_size, config.feature_dim
-        self.window_rows, self.frames = config.max_ctx_l, _kept(model.groups)
+        self.window_rows = config.max_ctx_l
+        self.frames = frames_a_clip * self.clips if len(model.groups) > 1 else 0
+        self.fingerprint = model_fingerprint(model) + (f"-{self.frames}" if self.frames > self.clips else "")
 
     @torch.inference_mode()
     def embed_windows(
         self, features: Sequence[Float[np.ndarray, "_rows width"]]
     ) -> Float[Tensor, "windows vectors dim"]:
         """See `Embedder.embed_windows`."""
-        return condensed(self.model.encode_video(features).cpu(), self.model.groups)
+        return condensed(self.model.encode_video(features).cpu(), self.model.groups, self.frames)
 
     def embed_sentences(self, sentences: Sequence[str]) -> Float[np.ndarray, "queries dim"]:
         """See `Embedder.embed_sentences`.
@@ -133,27 +142,19 @@ class ModelEmbedder:
         return np.asarray(self.model.encode_query(tokens).cpu().numpy())
 
 
-def _kept(groups: Sequence[VectorGroup]) -> int:
-    """Vectors of frames that are kept of a network's."""
-    if len(groups) == 1:
-        return 0
-    return groups[0].vectors * min(FRAMES_A_CLIP, -(-groups[1].vectors // groups[0].vectors))
-
-
 def condensed(
-    stored: Float[Tensor, "videos vectors dim"], groups: Sequence[VectorGroup]
-) -> Float[Tensor, "videos kept dim"]:
+    stored: Float[Tensor, "videos vectors dim"], groups: Sequence[VectorGroup], kept: int
+) -> Float[Tensor, "videos clips_and_kept dim"]:
     """What a library keeps of the vectors of a network: clips, and what stands for frames, as long as each counts.
 
-    Of frames, behind whose last one noughts follow, as many are kept as `FRAMES_A_CLIP` says, each for an equal share
-    of the video: one frame, several times if it is short, or the mean of neighbours, of unit length. One nought stands
-    for all, as a score of frames is at least 0 then.
+    Of frames, behind whose last one noughts follow, so many are `kept`, each for an equal share of the video: one
+    frame, several times if it is short, or the mean of neighbours, of unit length. Where there are noughts, one stands
+    for all, as the score of frames is at least 0 then.
     """
     if len(groups) == 1:
         return groups[0].weight * stored
     clips, frames = torch.split(stored, [group.vectors for group in groups], dim=1)
-    kept, most = _kept(groups), frames.shape[1]
-    rows = (frames.norm(dim=-1) > 0).sum(1)
+    rows, most = (frames.norm(dim=-1) > 0).sum(1), frames.shape[1]
     shares = torch.where(rows < most, kept - 1, kept)[:, None]  # the last is left for the nought
     begins = torch.arange(kept).minimum(shares - 1) * rows[:, None] // shares
     ends = torch.maximum(begins + 1, (torch.arange(kept).minimum(shares - 1) + 1) * rows[:, None] // shares)

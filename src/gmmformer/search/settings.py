@@ -86,6 +86,8 @@ class Settings:
             raise InputError(f"a library is known by letters and digits, not by {shown(self.identity)}")
         if not 0 <= self.overlap < 1:
             raise InputError(f"--overlap {self.overlap} must be at least 0 and below 1")
+        if self.frames % self.clips:
+            raise InputError(f"{self.frames:,} vectors of frames are no multiple of {self.clips:,} clips")
         vectors = self.clips + self.frames
         if vectors * self.dim > _MOST_NUMBERS:
             raise InputError(f"{vectors:,} vectors of {self.dim:,} numbers are more than a library takes for a window")

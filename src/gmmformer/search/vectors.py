@@ -66,8 +66,6 @@ class VectorFormat:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InputError(f"--store {self.dtype}: {suggest(self.dtype, DTYPES)}")
-        if self.frames % self.clips:
-            raise InputError(f"{self.frames:,} vectors of frames are no multiple of {self.clips:,} clips")
 
     @property
     def vectors(self) -> int:
