@@ -7,7 +7,7 @@ from gmmformer.cores import share_cores
 from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
-    from gmmformer.config import PRESETS, ModelConfig, NetworkConfig, RunConfig, TrainConfig
+    from gmmformer.config import ModelConfig, NetworkConfig, RunConfig, TrainConfig
     from gmmformer.data import Collection, simulate
     from gmmformer.errors import InputError, MissingExtraError
     from gmmformer.evaluation import Evaluation, Metrics, evaluate
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         similarity,
         video_batch,
     )
+    from gmmformer.presets import PRESETS
     from gmmformer.search import Library
     from gmmformer.training import RunSettings, resume, train
 
@@ -34,7 +35,6 @@ __getattr__, _names = lazily(
     __name__,
     {
         "config": (
-            "PRESETS",
             "ModelConfig",
             "NetworkConfig",
             "RunConfig",
@@ -65,6 +65,7 @@ __getattr__, _names = lazily(
             "similarity",
             "video_batch",
         ),
+        "presets": ("PRESETS",),
         "search": ("Library",),
         "training": (
             "RunSettings",

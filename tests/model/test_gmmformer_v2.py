@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gmmformer.config import PRESETS, ModelConfig, TrainConfig
+from gmmformer.config import ModelConfig, TrainConfig
 from gmmformer.data import Collection
 from gmmformer.errors import InputError
 from gmmformer.evaluation import evaluate
@@ -21,6 +21,7 @@ from gmmformer.model.gmmformer_v2 import WIDTHS
 from gmmformer.model.layers import gaussian_windows, layout, pad
 from gmmformer.model.losses import matching, pairs_diverse, triplet
 from gmmformer.model.scoring import best_scores
+from gmmformer.presets import PRESETS
 from gmmformer.training import learning_rate, optimiser_for
 
 SMALL = ModelConfig(

@@ -111,6 +111,12 @@ def test_gmmformer_v2_resumed_is_the_run_that_nothing_interrupted(make_settings,
     assert load_model(tmp_path / "run").config.network == "v2"
 
 
+def test_a_term_that_the_network_does_not_have_is_refused(make_settings, tmp_path):
+    with pytest.raises(InputError, match="--matching-weight: GMMFormer has no matching term"):
+        train(path=tmp_path / "run", **make_settings(train={"matching_weight": 0.1}))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("step", [1, 4, 8])
 def test_resumed_after_ctrl_c(whole, make_settings, tmp_path, monkeypatch, step):
     run, handler = tmp_path / "run", signal.getsignal(signal.SIGINT)

@@ -7,10 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gmmformer.config import PRESETS, ModelConfig
+from gmmformer.config import ModelConfig
 from gmmformer.errors import InputError
 from gmmformer.evaluation import Metrics, baselines, evaluate, levelled
 from gmmformer.model import GMMFormer, Start, load_model
+from gmmformer.presets import PRESETS
 from gmmformer.training import resume, train
 from gmmformer.training.loop import lead
 from gmmformer.training.processes import seed_step

@@ -18,8 +18,8 @@ from gmmformer.cli.looking_after import library
 from gmmformer.cli.models import models
 from gmmformer.cli.research import check_data, convert, simulate, train
 from gmmformer.cli.searching import demo, search, serve
-from gmmformer.config import Preset, preset
 from gmmformer.errors import InputError
+from gmmformer.presets import Preset, preset
 
 _NO_OPTION = {mark for kind in (Positional[str], Suppress[str]) for mark in typing.get_args(kind)[1:]}
 

@@ -47,8 +47,8 @@ def train(
         collection: Name of the collection, a folder in it.
         out: Run folder to make.
         feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
-        preset: Settings to start from: those published for tvr, activitynet or charades, or few, for some hundred
-            videos or fewer. Other flags change them.
+        preset: Settings to start from: those published for tvr, activitynet or charades, those of GMMFormer v2 for
+            tvr-v2, activitynet-v2 or charades-v2, or few, for some hundred videos or fewer. Other flags change them.
         resume: Run folder to go on with; all settings are its own, but those of the machine.
         baselines: What is measured beside the model at the end, on the val split: all, none, or auto, which leaves out
             ridge regression where it would read more than 4 GiB of training features.

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmmformer.config import PRESETS
 from gmmformer.data.rows import RowTable, locate_rows, read_frame_names
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.files import lookalikes, read_bounded
+from gmmformer.presets import PRESETS
 
 _WILL_NEED: int | None = getattr(mmap, "MADV_WILLNEED", None)  # not on Windows
 _WHITE = bytes.maketrans(b"\t\n\r\x0b\x0c", b"     ")

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmmformer.config import PRESETS
 from gmmformer.errors import InputError
 from gmmformer.model.pooling import concatenated_ranges
+from gmmformer.presets import PRESETS
 
 CONCEPTS_PER_SCENE = 4
 ROWS_PER_SCENE = 10

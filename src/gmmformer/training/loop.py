@@ -76,7 +76,8 @@ def train(
     Args:
         collection: The data.
         path: The run folder to make.
-        preset: Settings to start from: "tvr", "activitynet" or "charades", as published, or "few".
+        preset: Settings to start from: "tvr", "activitynet" or "charades", as published, with "-v2" behind it those of
+            GMMFormer v2, or "few".
         report: Called after every epoch, on the first process only.
         progress: Whether to show a progress bar on stderr.
         **settings: Other values for fields of `NetworkConfig`, `TrainConfig` and `RunConfig`, such as `epochs=3`.

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gmmformer.config import ModelConfig, NetworkConfig, RunConfig, TrainConfig, config_from
-from gmmformer.config import preset as find_preset
 from gmmformer.data import Collection
 from gmmformer.errors import InputError, one_line, suggest
 from gmmformer.evaluation import RECALL_AT, Metrics, plot_curves
@@ -26,6 +25,8 @@ from gmmformer.files import parsed_json, read_bounded, read_json, recover, synce
 from gmmformer.model import Network
 from gmmformer.model.saved import BEST, see_finite
 from gmmformer.model.torch_files import read_torch_file
+from gmmformer.presets import Preset
+from gmmformer.presets import preset as find_preset
 
 FORMAT = 1
 """Version of the run folder; a newer one is refused."""
@@ -60,25 +61,28 @@ class RunSettings:
         Raises:
             InputError: There is no such preset or setting, or a value is out of range.
         """
-        start = None if preset is None else find_preset(preset)
-        network, train = (NetworkConfig(), TrainConfig()) if start is None else (start.network, start.train)
+        start = Preset(network=NetworkConfig(), train=TrainConfig()) if preset is None else find_preset(preset)
         kinds = (NetworkConfig, TrainConfig, RunConfig)
         known = {field.name: kind for kind in kinds for field in fields(kind)}
         for name in settings:
             if name not in known:
                 raise InputError(f"{name}: there is no such setting; {suggest(name, known)}")
         given = {kind: {name: value for name, value in settings.items() if known[name] is kind} for kind in kinds}
+        model = ModelConfig(
+            feature_dim=collection.frames.dim,
+            query_dim=collection.text.dim,
+            **collection.origin()._asdict(),
+            **{**vars(start.network), **given[NetworkConfig]},
+        )
+        train = replace(start.train, **given[TrainConfig])
+        if train.matching_weight and model.network == "v1":
+            raise InputError("--matching-weight: GMMFormer has no matching term; leave it out, or take --network v2")
         return cls(
             root=collection.root.resolve(),
             collection=collection.name,
             feature=collection.feature,
-            model=ModelConfig(
-                feature_dim=collection.frames.dim,
-                query_dim=collection.text.dim,
-                **collection.origin()._asdict(),
-                **{**vars(network), **given[NetworkConfig]},
-            ),
-            train=replace(train, **given[TrainConfig]),
+            model=model,
+            train=train,
             run=RunConfig(**given[RunConfig]),
         )
 
