@@ -64,9 +64,8 @@ class RunSettings:
         start = Preset(network=NetworkConfig(), train=TrainConfig()) if preset is None else find_preset(preset)
         kinds = (NetworkConfig, TrainConfig, RunConfig)
         known = {field.name: kind for kind in kinds for field in fields(kind)}
-        for name in settings:
-            if name not in known:
-                raise InputError(f"{name}: there is no such setting; {suggest(name, known)}")
+        if strange := settings.keys() - known.keys():
+            raise InputError(f"{min(strange)}: there is no such setting; {suggest(min(strange), known)}")
         given = {kind: {name: value for name, value in settings.items() if known[name] is kind} for kind in kinds}
         model = ModelConfig(
             feature_dim=collection.frames.dim,
@@ -77,14 +76,8 @@ class RunSettings:
         train = replace(start.train, **given[TrainConfig])
         if train.matching_weight and model.network == "v1":
             raise InputError("--matching-weight: GMMFormer has no matching term; leave it out, or take --network v2")
-        return cls(
-            root=collection.root.resolve(),
-            collection=collection.name,
-            feature=collection.feature,
-            model=model,
-            train=train,
-            run=RunConfig(**given[RunConfig]),
-        )
+        root, run = collection.root.resolve(), RunConfig(**given[RunConfig])
+        return cls(root=root, collection=collection.name, feature=collection.feature, model=model, train=train, run=run)
 
     def as_dict(self) -> dict[str, Any]:
         """What config.json holds."""
