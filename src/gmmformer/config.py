@@ -254,6 +254,10 @@ class RunConfig:
         _above_zero(self, "save_minutes")
 
 
+OF_THE_MACHINE = ("device", "workers", "save_minutes")
+"""Settings of a run that may differ when it is gone on with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Running:
     """How a model and its encoders run; nothing here changes what they compute, but for rounding."""

@@ -12,7 +12,8 @@ import tyro
 from tyro.conf import Positional, Suppress
 
 from gmmformer.cli import terminal
-from gmmformer.cli.evaluating import compare, evaluate
+from gmmformer.cli.comparing import compare
+from gmmformer.cli.evaluating import evaluate
 from gmmformer.cli.films import extract, index
 from gmmformer.cli.looking_after import library
 from gmmformer.cli.models import models

@@ -1,4 +1,4 @@
-"""Commands that measure: evaluate, compare."""
+"""The command that measures a model: evaluate."""
 
 import json as json_format
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ def evaluate(
     right = None if relevant is None else read_right_videos(relevant, opened.captions(split))
     pictures = _prepared(report, films, opened, split)
     run = None if report is None else run_of(model)
-    measuring = _Measuring(mix_in, mix, window, device, workers, allow_download, trust_encoder)
+    measuring = Measuring(mix_in, mix, window, device, workers, allow_download, trust_encoder)
     found = measuring.evaluation(model, opened, split, top=10 if ranks else 1, right=right)
     if ranks is not None:
         found.write_ranks(ranks)
@@ -95,82 +95,8 @@ def evaluate(
     return 0
 
 
-def compare(
-    systems: Positional[tuple[str, ...]],
-    *,
-    data: Path | None = None,
-    collection: str | None = None,
-    split: str = "test",
-    feature: str | None = None,
-    relevant: Path | None = None,
-    json: bool = False,
-    device: str = "auto",
-    workers: int = 2,
-    allow_download: bool = False,
-) -> int:
-    """Say how sure it is that one system is better than another: gmmformer compare RUN_A RUN_B --split test
-
-    Differences are taken on the same sentences; videos are drawn again with all their sentences, and where a system has
-    several runs, those as well. Each system is compared with the first.
-
-    Args:
-        systems: Two or more: a run or whatever else names a model, a file that evaluate --ranks wrote, or a folder of
-            several runs (as train --seeds makes it) or of such files (.jsonl), whose metrics are averaged.
-        data: Folder that holds collections in the MS-SL layout. Default: that of the first run.
-        collection: Name of the collection, a folder in it. Default: that of the first run.
-        split: Caption file to evaluate on.
-        feature: Folder of video features under FeatureData. Default: as the first run, or the published one.
-        relevant: JSON file of right videos, as for evaluate.
-        json: Print one JSON object, and nothing else, on stdout.
-        device: "auto", "cpu", "cuda" or "mps".
-        workers: Threads that read features ahead.
-        allow_download: Whether models may be fetched from the Hugging Face Hub.
-    """
-    if len(systems) < 2:
-        raise InputError("compare takes two systems or more: gmmformer compare RUN_A RUN_B")
-    if len(set(systems)) < len(systems):
-        raise InputError(f"{max(systems, key=systems.count)} is there twice; compare it with another")
-    from gmmformer.data import Collection, read_right_videos
-    from gmmformer.evaluation.comparing import Ranking, compare
-
-    members = {system: _members(Path(system)) or [system] for system in systems}
-    models = [member for some in members.values() for member in some if not _is_ranks(member)]
-    measure = None
-    if models:
-        run = run_of(models[0])
-        if run is not None and data is None and collection is None:
-            data, collection, feature = run.root, run.collection, feature or run.feature
-        for flag, value in (("--data", data), ("--collection", collection)):
-            if value is None:
-                raise InputError(f"{flag} is missing: {models[0]} is a model, and does not say on what to evaluate it")
-        assert data is not None
-        assert collection is not None
-        opened = Collection.open(data, collection, feature=feature)
-        right = None if relevant is None else read_right_videos(relevant, opened.captions(split))
-        measuring = _Measuring(None, 0.5, None, device, workers, allow_download, False)
-
-        def measure(member: str) -> Ranking:
-            return Ranking.of(member, measuring.evaluation(member, opened, split, top=1, right=right))
-
-    elif relevant is not None or data is not None or collection is not None:
-        raise InputError(
-            "--data, --collection and --relevant go with models, and files of ranks say all; leave them out"
-        )
-
-    def ranking(member: str) -> Ranking:
-        return Ranking.read(Path(member)) if measure is None or _is_ranks(member) else measure(member)
-
-    differences = list(compare({system: list(map(ranking, some)) for system, some in members.items()}))
-    if json:
-        print(json_format.dumps({"differences": [one.as_dict() for one in differences]}))
-        return 0
-    for one in differences:
-        print(f"{one.in_words()}\n\n{one.table()}\n")
-    return 0
-
-
 @dataclass(frozen=True)
-class _Measuring:
+class Measuring:
     """How models are run."""
 
     mix_in: str | None
@@ -215,18 +141,6 @@ def run_of(model: str) -> "RunSettings | None":
         if (folder / "best" / "config.json").is_file() and (folder / "config.json").is_file():
             return RunSettings.read(folder / "config.json")
     return None
-
-
-def _is_ranks(member: str) -> bool:
-    return member.endswith(".jsonl")
-
-
-def _members(folder: Path) -> list[str]:
-    """The runs, or else the files of ranks, in a folder of several; none if it is something else."""
-    if not folder.is_dir() or (folder / "config.json").exists():
-        return []
-    runs = sorted(path.parent.parent for path in folder.glob("*/best/config.json"))
-    return [str(path) for path in runs or sorted(folder.glob("*.jsonl"))]
 
 
 def _prepared(report: Path | None, films: Path | None, opened: "Collection", split: str) -> "Picture | None":

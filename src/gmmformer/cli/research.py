@@ -5,20 +5,20 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional, Suppress
 
 from gmmformer.cli.evaluating import Worth
 from gmmformer.cli.terminal import bars, report_epoch
-from gmmformer.config import Beside, NetworkConfig, RunConfig, TrainConfig
+from gmmformer.config import OF_THE_MACHINE, Beside, NetworkConfig, RunConfig, TrainConfig
 from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
     from gmmformer.training import TrainingEnd
 
-OF_THE_MACHINE = ("device", "workers", "save_minutes")
-"""Settings of a run that may differ when it is resumed."""
+MOST_SEEDS = 1000
 _BESIDE_RESUME = ("--resume", "--json", "--baselines", *(f"--{name.replace('_', '-')}" for name in OF_THE_MACHINE))
 
 
@@ -29,6 +29,7 @@ def train(
     out: Path | None = None,
     feature: str | None = None,
     preset: str | None = None,
+    seeds: int | None = None,
     resume: Path | None = None,
     baselines: Beside = "all",
     json: bool = False,
@@ -49,6 +50,8 @@ def train(
         feature: Folder of video features under FeatureData. Default: the published one, or the only one there.
         preset: Settings to start from: those published for tvr, activitynet or charades, those of GMMFormer v2 for
             tvr-v2, activitynet-v2 or charades-v2, or few, for some hundred videos or fewer. Other flags change them.
+        seeds: Runs to train one after the other, in OUT/seed-1, OUT/seed-2, ... (from --seed on, if that is given); the
+            same command goes on where it was broken off.
         resume: Run folder to go on with; all settings are its own, but those of the machine.
         baselines: What is measured beside the model at the end, on the val split: all, none, or auto, which leaves out
             ridge regression where it would read more than 4 GiB of training features.
@@ -79,6 +82,9 @@ def train(
         assert out is not None
         opened = Collection.open(data, collection, feature=feature)
         settings = {**vars(network), **vars(training), **vars(run)}
+        if seeds is not None:
+            first = training.seed if "--seed" in given else 1
+            return _train_seeds(opened, out, range(first, first + seeds), settings, baselines, json)
         end = train_run(opened, out, report=report, progress=True, **settings)
     if int(os.environ.get("RANK", "0")) == 0:
         _report_training(end, baselines, json)
@@ -195,11 +201,55 @@ def _report_training(end: "TrainingEnd", which: Beside, json: bool) -> None:
             end.metrics, collection, ran.run.select_on, which, train_split=ran.run.train_split, workers=ran.run.workers
         )
     if json:
-        found: dict[str, Any] = {"run": str(end.run), "stopped": end.stopped, "epochs": end.epochs}
-        found |= {"best_epoch": end.best_epoch, "best_SumR": end.best_sum_recall}
-        print(json_format.dumps(found | (worth.as_dict() if worth else {})))
+        print(json_format.dumps(_told(end) | (worth.as_dict() if worth else {})))
     elif worth:
         print(worth.table())
+
+
+def _train_seeds(
+    opened: "Collection", out: Path, seeds: range, settings: dict[str, Any], which: Beside, json: bool
+) -> int:
+    from gmmformer.training.seeds import mean_of, train_seeds
+
+    if not 1 <= len(seeds) <= MOST_SEEDS:
+        raise InputError(f"--seeds {len(seeds)} must be at least 1 and at most {MOST_SEEDS:,}")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("--seeds trains one run after the other in one process; under torchrun start each by --seed")
+    settings = {name: value for name, value in settings.items() if name != "seed"}
+    ends = train_seeds(opened, out, seeds, report=None if json else report_epoch, progress=True, **settings)
+    interrupted = ends[-1].stopped == "interrupted"
+    metrics = [end.metrics for end in ends if end.metrics is not None]
+    worth = None
+    if not interrupted and len(metrics) == len(ends):
+        split, train_split, workers = (settings[name] for name in ("select_on", "train_split", "workers"))
+        worth = Worth.of(mean_of(metrics), opened, split, which, train_split=train_split, workers=workers)
+    _report_seeds(ends, interrupted, worth, json)
+    return 130 if interrupted else 0
+
+
+def _report_seeds(ends: "list[TrainingEnd]", interrupted: bool, worth: Worth | None, json: bool) -> None:
+    best = [end.best_sum_recall or 0.0 for end in ends]
+    mean, spread = fmean(best), stdev(best) if len(best) > 1 else 0.0
+    for end in ends:
+        for remark in end.remarks:
+            print(f"gmmformer: {remark}", file=sys.stderr)
+    if json:
+        told: dict[str, Any] = {"runs": list(map(_told, ends)), "mean_best_SumR": mean, "sd_best_SumR": spread}
+        print(json_format.dumps(told | ({"metrics": worth.model.as_dict(), **worth.as_dict()} if worth else {})))
+        return
+    for end in ends:
+        print(f"{end.run}: {end.stopped}, best SumR {end.best_sum_recall or 0:.2f}")
+    if interrupted:
+        print("interrupted; everything is saved. The same command goes on")
+        return
+    print(f"best SumR: mean {mean:.2f}, standard deviation {spread:.2f}, of {len(best)} seeds; their mean metrics:")
+    if worth:
+        print(worth.table())
+
+
+def _told(end: "TrainingEnd") -> dict[str, Any]:
+    found: dict[str, Any] = {"run": str(end.run), "stopped": end.stopped, "epochs": end.epochs}
+    return found | {"best_epoch": end.best_epoch, "best_SumR": end.best_sum_recall}
 
 
 def _end_of_training(end: "TrainingEnd") -> str:
