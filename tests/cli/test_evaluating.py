@@ -147,8 +147,10 @@ def test_differences_are_said_in_words_that_can_be_quoted():
     (found,) = compare({"B": [better], "A": [better, better]})
     assert found.in_words() == (
         "A and B cannot be told apart: they differ by +0.0 SumR, 95 % interval 0.0 to 0.0 "
-        "(6 sentences of 3 videos, 1 and 2 runs)"
+        "(6 sentences of 3 videos, 1 and 2 runs, too few for an interval that is wide enough)"
     )
+    (found,) = compare({"B": [better] * 5, "A": [worse] * 6})
+    assert found.in_words().endswith("5 and 6 runs)")
 
 
 def test_sentences_may_come_in_another_order():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from gmmformer.evaluation import RECALL_AT, bootstrap, metrics_of
 from gmmformer.evaluation.bootstrap import COLUMNS, intervals, mean_intervals, resampled
@@ -46,6 +47,17 @@ def test_means_are_drawn_as_metrics_are():
     expected = intervals(ranks, videos)
     for found, name in zip(mean_intervals(columns, videos), [*COLUMNS[:4], "MRR"], strict=True):
         assert found == pytest.approx(expected[name])
+
+
+def test_ends_are_moved_for_skewness_as_an_independent_library_moves_them():
+    values = np.exp(1.5 * np.random.default_rng(8).normal(size=40))
+    ((low, high),) = mean_intervals(values[:, None], np.arange(40), resamples=20_000)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, rng=np.random.default_rng(1), method="BCa")
+    expected, plain = theirs.confidence_interval, np.quantile(theirs.bootstrap_distribution, [0.025, 0.975])
+    close = 0.02 * (expected.high - expected.low)
+    assert abs(low - expected.low) < close
+    assert abs(high - expected.high) < 3 * close
+    assert low - plain[0] > 2 * close  # which is not the middle of the draws
 
 
 def test_what_cannot_vary_does_not():
