@@ -14,9 +14,8 @@ from gmmformer.evaluation.evaluating import Evaluation
 from gmmformer.evaluation.ranking import metrics_of
 from gmmformer.files import parsed_json, read_text
 
-
 ENOUGH_RUNS = 5
-"""With three runs each a 95 % interval holds the truth 88 times of 100, with five 94 times, with eight 95 (simulated)."""
+"""With three runs each a 95 % interval holds the truth 88 times of 100, with five 94, with eight 95 (simulated)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
