@@ -42,9 +42,10 @@ svg .dot { fill: var(--blue); } svg .chance { stroke: var(--grey); fill: none; s
 .card { background: var(--card); border-radius: .5rem; padding: .8rem; } .card p { margin: 0 0 .4rem; }
 .card img { width: 100%; border-radius: .3rem; display: block; } .pair { display: grid; grid-template-columns: 1fr 1fr;
   gap: .6rem; font-size: .85rem; }
-.about td, .about td:first-child { white-space: normal; text-align: left; vertical-align: top; }
+.about td { white-space: normal; text-align: left; vertical-align: top; }
+.about td:first-child { white-space: nowrap; text-align: left; overflow-wrap: normal; width: 1%; }
 .narrow { max-width: 30rem; }
-@media (max-width: 40rem) { th, td { padding: .35rem .4rem; } body { font-size: 15px; } svg text { font-size: 19px; } }
+@media (max-width: 40rem) { th, td { padding: .35rem .4rem; } body { font-size: 15px; } svg text { font-size: 22px; } }
 """
 
 
@@ -209,11 +210,11 @@ def _curve(curve: Mapping[str, Any]) -> str:
         (x, y), (right, _) = at(1, percent).split(","), at(most, percent).split(",")
         parts.append(f'<line class="grid" x1="{x}" x2="{right}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="42" y="{float(y) + 4:.1f}" text-anchor="end">{percent}</text>')
-    parts += [f'<text x="{at(k, 0).split(",")[0]}" y="282" text-anchor="middle">{k:,}</text>' for k in marks]
+    parts += [f'<text x="{at(k, 0).split(",")[0]}" y="290" text-anchor="middle">{k:,}</text>' for k in marks]
     parts.append(f'<polygon class="band" points="{band}"/>')
     parts.append(f'<polyline class="chance" points="{path(curve["chance"])}"/>')
     parts.append(f'<polyline class="value" points="{path(curve["recall"])}"/>')
-    return f'<svg viewBox="0 0 690 295" role="img" aria-label="R@K over K">{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 690 300" role="img" aria-label="R@K over K">{"".join(parts)}</svg>'
 
 
 def _dots(groups: Sequence[Mapping[str, Any]]) -> str:
