@@ -148,7 +148,7 @@ class GMMFormerV2(Network):
 
     kind = "v2"
     title, paper = "GMMFormer v2", "https://arxiv.org/abs/2405.13824"
-    losses = LossesV2._fields
+    losses, encodings = LossesV2._fields, 2
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

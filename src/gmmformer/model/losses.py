@@ -49,7 +49,7 @@ def objective(
 
     Args:
         queries: All the sentences of the batch's videos, encoded once, or twice with dropout anew: the terms that are
-            about sentences among themselves, or to clips, take the last encoding, as published.
+            about sentences among themselves, or to clips, take the last encoding.
         videos: The embeddings of the batch's videos.
         labels: The video of each query, on the CPU.
         config: Margins, factors and pool sizes.

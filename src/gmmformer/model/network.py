@@ -81,6 +81,8 @@ class Network(
     """Address of the paper."""
     losses: ClassVar[tuple[str, ...]]
     """The terms of the objective; the last is "total", their weighted sum."""
+    encodings: ClassVar[int] = 1
+    """How often a training step encodes its sentences, each time with dropout anew."""
     words: Any = None
     """Makes token features [tokens, dim] of each of several sentences, for `encode_query`; None if it cannot."""
     vocabulary: tuple[str, ...] = ()
@@ -139,8 +141,8 @@ class Network(
     def forward(
         self, queries: QueryBatch, videos: VideoBatch
     ) -> tuple[Float[Tensor, "queries encodings hidden"], tuple[Tensor, ...]]:
-        """Embed both sides, as a training step does: while training sentences twice, each time with dropout anew."""
-        encoded = [self.embed_query(queries) for _ in range(2 if self.training else 1)]
+        """Embed both sides, as a training step does."""
+        encoded = [self.embed_query(queries) for _ in range(self.encodings if self.training else 1)]
         return torch.stack(encoded, 1), self.embed_video(videos)
 
     @torch.no_grad()
