@@ -94,7 +94,7 @@ def hits_of(
     k: int,
     moments: int,
     fold: bool,
-    named: Sequence[Int[np.ndarray, "films"]],
+    named: Sequence[Int[np.ndarray, "_named"]],
 ) -> list[list[Hit]]:
     """The best moments of the k films that `find` finds for each query, at most `moments` a film, best film first.
 

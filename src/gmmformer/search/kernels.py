@@ -306,4 +306,4 @@ def _handler() -> Any:
         _sigaction(np.int32(number), np.uintp(before), np.uintp(0))
 
     signature = types.void(types.int32, types.CPointer(types.int64), types.uintp)
-    return numba.cfunc(signature, nopython=True)(handle)
+    return numba.cfunc(signature, nopython=True)(inspect.unwrap(handle))  # of what checks its shapes in tests

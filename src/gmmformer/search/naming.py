@@ -32,12 +32,12 @@ class Names:
 
     def among(
         self, snapshot: Snapshot, allowed: Bool[np.ndarray, "films"] | None, sentences: Sequence[str]
-    ) -> list[Int[np.ndarray, "films"]]:
+    ) -> list[Int[np.ndarray, "_named"]]:
         """The films, among those allowed, that each sentence names; see `matching`."""
         found = [self.matching(snapshot, sentence) for sentence in sentences]
         return found if allowed is None else [some[allowed[some]] for some in found]
 
-    def matching(self, snapshot: Snapshot, sentence: str) -> Int[np.ndarray, "films"]:
+    def matching(self, snapshot: Snapshot, sentence: str) -> Int[np.ndarray, "named"]:
         """The films of a snapshot, by index, whose paths have all words of a sentence that say something.
 
         Words are compared whole, without case and accents. Those that stand in all paths tell no film from another.
@@ -72,7 +72,7 @@ class Names:
 
 
 def named_first(
-    snapshot: Snapshot, query: Float[np.ndarray, "dim"], found: Found, named: Int[np.ndarray, "films"], k: int
+    snapshot: Snapshot, query: Float[np.ndarray, "dim"], found: Found, named: Int[np.ndarray, "named"], k: int
 ) -> Found:
     """What was found, with the best of the films that are found by name before the rest: half of k of them at most.
 
