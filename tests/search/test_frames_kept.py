@@ -1,5 +1,6 @@
 """Libraries of GMMFormer v2, which scores by frames too: what is kept of them, and scores like those of `evaluate`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -138,8 +139,21 @@ def test_the_command_line_takes_it_all_the_way(
 ) -> None:
     model.model.save_pretrained(tmp_path / "model")
     library, data = str(tmp_path / "library"), ["--data", str(tiny_collection.root), "--collection", "tiny"]
-    assert main(["index", library, *data, "--model", str(tmp_path / "model")]) == 0
+    assert main(["index", library, *data, "--model", str(tmp_path / "model"), "--frames-a-clip", "2"]) == 0
     assert isinstance(load_model(tmp_path / "library" / "model"), GMMFormerV2)
     assert main(["library", library, "info"]) == 0
     assert main(["library", library, "verify"]) == 0
-    assert "GMMFormer" not in capsys.readouterr().err
+    with Library.open(library) as opened:
+        assert opened.settings.format.vectors == 8 + 16
+    assert "scores by clips alone" not in capsys.readouterr().err
+
+
+def test_more_frames_of_a_model_without_any_are_refused(
+    tiny_collection: Collection, tiny_model: ModelEmbedder, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    tiny_model.model.save_pretrained(tmp_path / "model")
+    asked = ["index", tmp_path / "library", "--data", tiny_collection.root, "--collection", "tiny"]
+    model = ["--model", tmp_path / "model", "--frames-a-clip"]
+    refused([*asked, *model, "2"], "--frames-a-clip 2", "scores by clips alone")
+    refused([*asked, *model, "0"], "--frames-a-clip 0")
+    assert not (tmp_path / "library").exists()

@@ -30,6 +30,7 @@ GOES_WITH: dict[str, dict[str, str]] = {
     "index": {
         "--with": "--model",
         "--mix": "--with",
+        "--frames-a-clip": "--model",
         "--video-encoder": "--model",
         "--text-encoder": "--model",
         "--fps": "--model",

@@ -121,6 +121,7 @@ def index(
     model: str | None = None,
     mix_in: Annotated[str | None, arg(name="with", metavar="zero-shot:NAME")] = None,
     mix: float = 0.5,
+    frames_a_clip: int = 1,
     data: Path | None = None,
     collection: str | None = None,
     split: str = "test",
@@ -157,6 +158,8 @@ def index(
             as it is. Asked for when a library is made; small without it (`gmmformer models` has others).
         mix_in: A dual encoder to mix into the score of a trained model: zero-shot:NAME.
         mix: Its share of the score.
+        frames_a_clip: Frames that are kept for each clip of a GMMFormer v2: more find more exactly what evaluate finds,
+            and take more room; 4 are all that it sees.
         data: Folder of collections, to index features that are there already instead of films.
         collection: Name of the collection.
         split: Caption file whose videos are indexed.
@@ -202,6 +205,7 @@ def index(
         "text_encoder": text_encoder,
         "fps": fps,
         "mix": mix,
+        "frames_a_clip": frames_a_clip,
     }
     chosen["films"] = data is None
     unnamed = False

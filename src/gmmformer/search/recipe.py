@@ -93,7 +93,7 @@ class Encoders:
         text = None
         if recipe.text_encoder is not None:
             text = self._same("text_encoder", text_encoder(recipe.text_encoder, self._running))
-        trained = ModelEmbedder(model, text, name)
+        trained = ModelEmbedder(model, text, name, frames_a_clip=recipe.frames_a_clip)
         if dual is None:
             return trained
         second = self._dual_embedder(dual, model.config)
@@ -157,6 +157,7 @@ def choose_encoders(
     *,
     mix_in: str | None = None,
     mix: float = 0.5,
+    frames_a_clip: int = 1,
     video_encoder: str | None = None,
     text_encoder: str | None = None,
     fps: float | None = None,
@@ -170,6 +171,8 @@ def choose_encoders(
             CLIP used without training; or "small", which is one (`gmmformer.media.small`).
         mix_in: zero-shot:NAME to mix into the trained model's score.
         mix: Its share of the score.
+        frames_a_clip: Frames that are kept for each clip of a model that scores by frames too (GMMFormer v2): more find
+            more exactly what `evaluate` finds, and take more room; 4 are all of a published one's.
         video_encoder: What made the features the model was trained on, where the model does not say.
         text_encoder: What made its token features, where the model does not say.
         fps: Frames per second of film. Default: as the model was trained, else 1.
@@ -190,6 +193,8 @@ def choose_encoders(
     if not 0 < mix < 1:
         raise InputError(f"--mix {mix} must be above 0 and below 1")
     loaded = load_model(model, allow_download=running.allow_download).to(find_device(running.device))
+    if frames_a_clip != 1 and len(loaded.groups) == 1:
+        raise InputError(f"--frames-a-clip {frames_a_clip}: {model} scores by clips alone; leave it out")
     config = loaded.config
     recipe = Recipe(
         trained=True,
@@ -197,6 +202,7 @@ def choose_encoders(
         text_encoder=_agreed("--text-encoder", text_encoder, config.text_encoder, model, running),
         dual_encoder=None if mix_in is None else _dual_name(mix_in, "--with"),
         mix=0.0 if mix_in is None else mix,
+        frames_a_clip=frames_a_clip,
         fps=fps or config.fps or FPS,
     )
     return _checked(Encoders(recipe, loaded, Path(model).name or model, running), films)

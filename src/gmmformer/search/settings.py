@@ -14,6 +14,7 @@ from gmmformer.search.vectors import Dtype, VectorFormat
 
 FPS, MOST_FPS = 1.0, 1_000
 """Frames per second of film that are looked at where the model does not say, and at most."""
+MOST_FRAMES_A_CLIP = 64
 _MOST_NUMBERS = 2**26
 """Of a window's vectors, in a library that somebody made: 256 MB of them."""
 
@@ -34,6 +35,8 @@ class Recipe:
     """The dual encoder's share of the score, where there is a trained model too."""
     fps: float = FPS
     """Frames per second of film that are looked at."""
+    frames_a_clip: int = 1
+    """Frames that are kept for each clip, where the trained model scores by frames too."""
     identities: dict[str, str] = field(default_factory=dict)
     """Name and version of each encoder, by role, as the library was made with it."""
 
@@ -41,6 +44,7 @@ class Recipe:
         as_declared(self)
         _check_texts([self.video_encoder, self.text_encoder, self.dual_encoder, *self.identities.values()])
         at_least(self, 0, "mix", most=1)
+        at_least(self, 1, "frames_a_clip", most=MOST_FRAMES_A_CLIP)
         if not 0 < self.fps <= MOST_FPS:
             raise InputError(f"--fps {self.fps} must be above 0 and at most {MOST_FPS:,}")
         if not (self.trained or self.dual_encoder):
