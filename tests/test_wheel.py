@@ -190,6 +190,7 @@ def test_every_command_works_or_names_its_extra(command, things, tmp_path):
         "models": ["models", "--json"],
         "train": ["train", "--data", data, "--collection", "tiny", "--out", tmp_path / "run", *small, "--json"],
         "evaluate": ["evaluate", tmp_path / "run", "--data", data, "--collection", "tiny", "--split", "val", "--json"],
+        "compare": ["compare", tmp_path / "run", tmp_path / "run" / "best", "--split", "val", "--json"],
         "convert": ["convert", ROOT / "tests/reference/minitvr/published.ckpt", tmp_path / "converted", "--json"],
         "index --data": ["index", lib, "--data", data, "--collection", "tiny", "--model", tmp_path / "run", "--json"],
         "library": ["library", lib, "verify", "--json"],
@@ -206,12 +207,12 @@ def test_every_command_works_or_names_its_extra(command, things, tmp_path):
         "demo": ["demo", tmp_path / "file", "--films", 1, "--json"],
     }  # fmt: skip
     assert {name.split()[0] for name in calls} == set(COMMANDS)
-    always = {"simulate", "check-data", "models", "train", "evaluate", "convert", "index --data", "library"}
+    always = {"simulate", "check-data", "models", "train", "evaluate", "compare", "convert", "index --data", "library"}
     if command.extra is not None:  # they were tried without any
         calls = {
             name: words
             for name, words in calls.items()
-            if name not in {"evaluate", "convert", "simulate", "check-data"}
+            if name not in {"evaluate", "compare", "convert", "simulate", "check-data"}
         }
     with_one = {"films": {"extract", "index"}, "search": {"library rebuild"}}
     for name, (code, out, err) in command(calls).items():
