@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import CommitInfo, HfApi, ModelCard
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from gmmformer.errors import InputError
@@ -240,19 +241,25 @@ def test_save_and_push_in_one(make_model, monkeypatch, tmp_path):
 
 
 def test_from_the_hub_only_when_allowed(make_model, monkeypatch, tmp_path):
-    make_model(seed=6).save_pretrained(tmp_path / "there")
+    there = make_model(seed=6)
+    there.vocabulary = ("cat", "dog")
+    there.save_pretrained(tmp_path / "there")
     asked: list[bool] = []
 
     def download(repo_id: str, name: str, *, local_files_only: bool) -> str:
         asked.append(local_files_only)
+        if not (tmp_path / "there" / name).exists():
+            raise LocalEntryNotFoundError("not there")
         return str(tmp_path / "there" / name)
 
     monkeypatch.setattr("gmmformer.model.saved.hf_hub_download", download)
     model = load_model("someone/gmmformer-tvr", allow_download=True)
     assert model.config.hidden == 16
-    assert asked == [False, False]
+    assert model.vocabulary == ("cat", "dog")
+    assert asked == [False, False, False]
+    (tmp_path / "there" / "words.txt").unlink()  # as models of before have none
     load_model("someone/gmmformer-tvr")
-    assert asked[2:] == [True, True]
+    assert asked[3:] == [True, True, True]
 
 
 def test_nothing_downloads_unless_told(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -280,8 +281,8 @@ def load_saved(source: str | Path, networks: Mapping[Kind, type[Model]], **optio
     model = network(config)
     model.load_state_dict(weights, strict=True)
     see_finite(model.state_dict(), weights_file)
-    if (words := weights_file.parent / WORDS).is_file():
-        model.vocabulary = tuple(sorted(read_text(words).split()))
+    with suppress(InputError):  # models of before have none
+        model.vocabulary = tuple(sorted(read_text(model_file(folder, WORDS, hub)).split()))
     return model.to(torch.device(device)).eval()
 
 
