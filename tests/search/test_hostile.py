@@ -22,8 +22,17 @@ from gmmformer.search.database import DATABASE, every_table
 from gmmformer.search.engines import ann
 from gmmformer.search.engines import exact as finding
 from gmmformer.search.parts import checksum
+from type_checks import unchecked
 
 pytest.importorskip("faiss")
+
+
+@pytest.fixture(autouse=True)
+def as_users_have_it() -> Iterator[None]:
+    """Nothing but the package's own checks."""
+    with unchecked():
+        yield
+
 
 LOG, NO_SENTENCE = logging.getLogger(__name__), "no sentence with a name and a remedy: "
 MOST_MORE = 2**28

@@ -1,6 +1,5 @@
 """What an evaluation found, as one object that report.json holds and the pages are made of."""
 
-import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from gmmformer.cores import usable_cores
 from gmmformer.data import Captions, Collection
 from gmmformer.evaluation.bootstrap import LEVEL, RESAMPLES, SEED, Interval, intervals, mean_intervals
 from gmmformer.evaluation.evaluating import Evaluation
@@ -140,7 +140,7 @@ def measured(
 def machine() -> dict[str, Any]:
     """What computed: the machine and the versions that numbers may depend on, and when."""
     return {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {usable_cores()} cores",
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         **{name: version(name) for name in _VERSIONS},
