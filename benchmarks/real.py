@@ -5,8 +5,9 @@
 
 Captions are lines of {"video", "sentence", "start", "end", "split"}. Printed are R@1, R@5 and R@10 beside chance, how
 often the best second is one that the sentence is true of, how well the moment of the sentence's own film overlaps the
-true one (for the definition, `moments.CLOSE`, and others), and for each word how often the first film, if that is said of
-it, is the right one. --absent is a JSON list of sentences about nothing in these films: how often it is said of theirs.
+true one (for the definition, `moments.CLOSE`, and others), and for each word how often the first film, if that is said
+of it, is the right one. --absent is a JSON list of sentences about nothing in these films: how often it is said of
+theirs.
 """
 
 import argparse
