@@ -20,7 +20,7 @@ from gmmformer.model.checkpoints import published_name
 from gmmformer.model.gmmformer_v2 import WIDTHS
 from gmmformer.model.layers import gaussian_windows, layout, pad
 from gmmformer.model.losses import matching, pairs_diverse, triplet
-from gmmformer.model.scoring import best_scores
+from gmmformer.model.scoring import branch_scores
 from gmmformer.presets import PRESETS
 from gmmformer.training import learning_rate, optimiser_for
 
@@ -72,7 +72,7 @@ def assert_as_published(ours: torch.Tensor, published: np.ndarray) -> None:
 
 
 def assert_scores_as_published(queries: torch.Tensor, videos, saved) -> None:
-    clip, frame = best_scores(queries, videos.clips), best_scores(queries, videos.frames)
+    clip, frame = branch_scores(queries, videos.clips), branch_scores(queries, videos.frames)
     for name, found in (("clip", clip), ("frame", frame)):
         assert_as_published(found.cosine, saved[f"{name}_scores"])
         assert_as_published(found.raw, saved[f"{name}_scores_raw"])
@@ -104,14 +104,14 @@ def test_videos_as_long_as_the_network_sees_longer_and_of_one_row(initial_v2, re
     for video in (0, 3):
         assert_as_published(videos.frames[video], saved[f"frame_embeddings_{video}"])
     assert_scores_as_published(queries, videos, saved)
-    frame = best_scores(queries, videos.frames).cosine
+    frame = branch_scores(queries, videos.frames).cosine
     assert (frame[17:19, 0] < 0).all(), "128 rows, so no floor"
     assert torch.equal(frame[17:19, 3], torch.zeros(2)), "one row, so the noughts behind it are best"
     short["frame_mask"] = np.arange(60) < np.array([[60], [1]])
     cut = initial_v2.embed_video(videos_of(short))
     assert_as_published(cut.clips, short["clip_embeddings"])
     assert_scores_as_published(queries, cut, short)
-    assert torch.equal(best_scores(queries, cut.frames).cosine[17:19], torch.zeros(2, 2))
+    assert torch.equal(branch_scores(queries, cut.frames).cosine[17:19], torch.zeros(2, 2))
     assert_as_published(similarity(queries, initial_v2.stored(cut), initial_v2.groups), short["retrieval_scores"])
 
 
@@ -299,7 +299,7 @@ def test_the_draws_of_negatives_have_the_published_mean(initial_v2, reference_v2
     for kind, hard, pool in (("random_negatives", False, 1), ("hard_pool_3", True, 3)):
         config = TrainConfig(margin=0.1, hard_pool_size=pool)
         for name, vectors in (("clip_scores", embedded.clips), ("frame_scores", embedded.frames)):
-            scores = best_scores(encoded[:, 0], vectors).cosine.detach()
+            scores = branch_scores(encoded[:, 0], vectors).cosine.detach()
             draws = [triplet(scores, own, config, hard, generator).item() for _ in range(2000)]
             assert np.mean(draws) == pytest.approx(published[kind][name], abs=0.005)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gmmformer.config import ModelConfig
 from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, VideoEmbeddings, similarity
 from gmmformer.model.layers import Dropout, by_length, gaussian_windows, layout, pad, unpad
-from gmmformer.model.scoring import best_scores, video_scores
+from gmmformer.model.scoring import branch_scores, video_scores
 
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=7)
 
@@ -70,7 +70,7 @@ def test_videos_as_published(initial_model, reference_videos, forward):
 
 def test_scores_as_published(initial_model, reference_queries, reference_videos, forward):
     queries, videos = initial_model.embed_query(reference_queries), initial_model.embed_video(reference_videos())
-    clip, video = best_scores(queries, videos.clips), video_scores(queries, videos.video)
+    clip, video = branch_scores(queries, videos.clips), video_scores(queries, videos.video)
     for ours, name in (
         (clip.cosine, "clip_scores"),
         (clip.raw, "clip_scores_raw"),

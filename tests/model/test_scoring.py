@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmmformer.model import VideoEmbeddings, fuse, products, similarity
-from gmmformer.model.scoring import best_scores, video_scores
+from gmmformer.model.scoring import branch_scores, video_scores
 
 
 def embeddings(queries: int, videos: int, clips: int, seed: int) -> tuple[torch.Tensor, VideoEmbeddings]:
@@ -32,7 +32,7 @@ def test_fused_is_plain(queries, videos, clips, seed, clip_weight):
     scores = similarity(sentences, fused)
     assert scores.shape == (queries, videos)
     plain = (
-        clip_weight * best_scores(sentences, them.clips).cosine
+        clip_weight * branch_scores(sentences, them.clips).cosine
         + (1 - clip_weight) * video_scores(sentences, them.video).cosine
     )
     torch.testing.assert_close(scores, plain, rtol=0, atol=1e-6)
@@ -43,7 +43,7 @@ def test_fused_is_plain(queries, videos, clips, seed, clip_weight):
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(0, 999))
 def test_scores_are_cosines_and_dot_products(queries, videos, clips, seed):
     sentences, them = embeddings(queries, videos, clips, seed)
-    clip, video = best_scores(sentences, them.clips), video_scores(sentences, them.video)
+    clip, video = branch_scores(sentences, them.clips), video_scores(sentences, them.video)
     q, c, v = (part.double().numpy() for part in (sentences, *them))
     for n in range(queries):
         for b in range(videos):
@@ -54,7 +54,7 @@ def test_scores_are_cosines_and_dot_products(queries, videos, clips, seed):
 
 
 def test_raw_and_cosine_may_take_different_clips():
-    scores = best_scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.5, 0.0], [3.0, 4.0]]]))
+    scores = branch_scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.5, 0.0], [3.0, 4.0]]]))
     assert scores.raw.item() == 3
     assert scores.cosine.item() == 1
 
@@ -71,7 +71,7 @@ def test_a_vector_of_noughts_scores_nought():
     none = VideoEmbeddings(torch.zeros(1, 2, 3), torch.zeros(1, 3))
     assert similarity(torch.ones(1, 3), fuse(none, 0.7, 0.3)).item() == 0
     assert similarity(torch.zeros(1, 3), torch.ones(1, 2, 3)).item() == 0
-    assert best_scores(torch.ones(1, 3), none.clips).cosine.item() == 0
+    assert branch_scores(torch.ones(1, 3), none.clips).cosine.item() == 0
 
 
 def test_half_precision_embeddings_are_scored_in_float32():

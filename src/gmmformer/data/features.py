@@ -56,6 +56,11 @@ class FrameFeatures:
     def __contains__(self, video_id: str) -> bool:
         return video_id in self._index
 
+    def count_of(self, video_id: str) -> int:
+        """How many rows the video has; errors as of `rows_of`."""
+        rows = self.rows_of(video_id)
+        return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+
     def rows_of(self, video_id: str) -> slice | Int[np.ndarray, "frames"]:
         """The video's rows in feature.bin: a slice where they follow each other there, as they do in published files.
 

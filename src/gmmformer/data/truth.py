@@ -37,8 +37,7 @@ def read_moments(collection: Collection, split: str) -> Int[np.ndarray, "queries
                 "between; mend or remove it"
             )
         first, after = int(columns[0]), int(columns[1])
-        rows = collection.frames.rows_of(captions.video_ids[captions.video_of_query[query]])
-        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        count = collection.frames.count_of(captions.video_ids[captions.video_of_query[query]])
         if not first < after <= count:
             raise InputError(
                 f"{path}, line {number}: rows {first} to {after} are no moment of a video of {count} rows; mend or "

@@ -7,9 +7,6 @@ one dual encoder made both, that encoder as it is. Both score a video by its bes
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Int
-
 from gmmformer.config import Beside
 from gmmformer.data import Collection
 from gmmformer.errors import InputError
@@ -98,11 +95,7 @@ def _reason_against(collection: Collection, split: str, train_split: str, which:
     if split == train_split:
         return f"it would be measured on {train_split}, which it learns from"
     ids = collection.captions(train_split).video_ids
-    size = 4 * collection.frames.dim * sum(_rows(collection.frames.rows_of(video)) for video in ids)
+    size = 4 * collection.frames.dim * sum(collection.frames.count_of(video) for video in ids)
     if which == "auto" and size > MOST_READ:
         return f"it reads {size / 1e9:.1f} GB of training features; say --baselines all to have it"
     return None
-
-
-def _rows(rows: slice | Int[np.ndarray, "frames"]) -> int:
-    return rows.stop - rows.start if isinstance(rows, slice) else len(rows)

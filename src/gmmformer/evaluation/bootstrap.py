@@ -5,7 +5,7 @@ as there are. Where a model was trained with several seeds, its runs are drawn t
 S of them spreads by s^2 / S then, as it should, where S of them would make it look surer than it is (Rao and Wu, 1988).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -87,8 +87,7 @@ def mean_intervals(
     """The interval of the mean of each column, videos drawn as `intervals` draws them."""
     _, video_of_query = np.unique(video_of_query, return_inverse=True)
     videos = int(video_of_query.max()) + 1
-    columns = np.column_stack([values, np.ones(len(values))]).T
-    sums = np.stack([np.bincount(video_of_query, column, minlength=videos) for column in columns], axis=1)
+    sums = _sums(values.T, video_of_query, videos)
     rng = np.random.default_rng(seed)
     drawn = [some @ sums for _, some in _drawn_videos(videos, len(values), resamples, rng)]
     *means, queries = np.concatenate(drawn).T
@@ -124,7 +123,10 @@ def resampled(
     _, video_of_query = np.unique(video_of_query, return_inverse=True)
     videos = int(video_of_query.max()) + 1
     weights = [_drawn_runs(len(runs), resamples, runs_rng) for runs in systems]
-    sums = [np.stack([_sums(ranks, video_of_query, videos) for ranks in runs]) for runs in systems]
+    sums = [
+        np.stack([_sums([*(ranks <= k for k in RECALL_AT), 1 / ranks], video_of_query, videos) for ranks in runs])
+        for runs in systems
+    ]
     orders = [np.argsort(runs, axis=1, kind="stable") for runs in systems]
     parts: list[list[Float[np.ndarray, "some columns"]]] = [[] for _ in systems]
     for first, drawn in _drawn_videos(videos, len(video_of_query), resamples, rng):
@@ -159,10 +161,10 @@ def _drawn_runs(runs: int, resamples: int, rng: np.random.Generator) -> Float[np
 
 
 def _sums(
-    ranks: Int[np.ndarray, "queries"], video_of_query: Int[np.ndarray, "queries"], videos: int
+    columns: Iterable[np.ndarray], video_of_query: Int[np.ndarray, "queries"], videos: int
 ) -> Float[np.ndarray, "videos sums"]:
-    """Of each video's queries: how many rank within each K, their reciprocal ranks, how many there are."""
-    columns = [*(ranks <= k for k in RECALL_AT), 1 / ranks, np.ones(len(ranks))]
+    """Of each video's queries the sum of each column, and how many there are."""
+    columns = [*columns, np.ones(len(video_of_query))]
     return np.stack([np.bincount(video_of_query, column, minlength=videos) for column in columns], axis=1)
 
 

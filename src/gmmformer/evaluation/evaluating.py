@@ -21,8 +21,7 @@ from gmmformer.evaluation.ranking import (
     Metrics,
     TopVideos,
     metrics_of,
-    own_clip_scores,
-    own_scores,
+    own_and_clip_scores,
     rank_videos,
     top_videos,
 )
@@ -160,12 +159,12 @@ def evaluate_vectors(
     video_of_query = torch.from_numpy(captions.video_of_query)
     pairs = None if right is None else torch.from_numpy(right)
     found = rank_videos(queries, stored, video_of_query, groups, right=pairs).cpu().numpy()
-    scores = own_scores(queries, stored, video_of_query, groups).cpu().numpy()
+    scores, clip_scores = own_and_clip_scores(queries, stored, video_of_query, groups)
     return Evaluation(
         metrics=metrics_of(found, len(captions.video_ids)),
         ranks=found,
-        scores=scores,
-        clip_scores=own_clip_scores(queries, stored, video_of_query, groups).cpu().numpy(),
+        scores=scores.cpu().numpy(),
+        clip_scores=clip_scores.cpu().numpy(),
         top=TopVideos(*(column.cpu() for column in top_videos(queries, stored, top, groups))),
         captions=captions,
         seconds=time.perf_counter() - started,

@@ -88,7 +88,7 @@ def findings(
     """
     captions, videos = found.captions, len(found.captions.video_ids)
     own = captions.video_of_query
-    rows = np.array([_count(collection.frames.rows_of(video)) for video in captions.video_ids])[own]
+    rows = np.array([collection.frames.count_of(video) for video in captions.video_ids])[own]
     overlap = None if moments is None else overlap_of(found.clip_scores, moments, rows)
     by: dict[str, Any] = {}
     for name, groups in _groups(captions, rows, moments, collection.origin().fps).items():
@@ -150,10 +150,6 @@ def machine() -> dict[str, Any]:
 
 def _value(value: float, interval: Interval) -> dict[str, float]:
     return {"value": value, **interval._asdict()}
-
-
-def _count(rows: slice | Int[np.ndarray, "frames"]) -> int:
-    return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
 
 
 def _cutoffs(videos: int) -> Int[np.ndarray, "cutoffs"]:
@@ -225,7 +221,7 @@ def _worst(
         if found.ranks[query] == 1:
             return
         other, clip = int(found.top.videos[query, 0]), int(found.top.clips[query, 0])
-        count = _count(collection.frames.rows_of(captions.video_ids[other]))
+        count = collection.frames.count_of(captions.video_ids[other])
         own = None if moments is None or moments[query, 0] < 0 else moments[query]
         yield {
             "caption_id": captions.caption_ids[query],

@@ -128,29 +128,24 @@ def own_scores(
     groups: Sequence[VectorGroup],
 ) -> Float[Tensor, "queries"]:
     """The score of each unit query against its own video."""
-    return torch.cat([best_of(some, groups)[0] for some in _own_products(queries, stored, video_of_query)])
+    return own_and_clip_scores(queries, stored, video_of_query, groups)[0]
 
 
-def own_clip_scores(
+def own_and_clip_scores(
     queries: Float[Tensor, "queries dim"],
     stored: Float[Tensor, "videos vectors dim"],
     video_of_query: Int[Tensor, "queries"],
     groups: Sequence[VectorGroup],
-) -> Float[Tensor, "queries clips"]:
-    """How each clip of its own video scores for each unit query: where the moment is."""
-    clips = groups[0].vectors
-    return torch.cat([some[:, :clips] for some in _own_products(queries, stored, video_of_query)])
-
-
-def _own_products(
-    queries: Float[Tensor, "queries dim"],
-    stored: Float[Tensor, "videos vectors dim"],
-    video_of_query: Int[Tensor, "queries"],
-) -> Iterator[Float[Tensor, "some vectors"]]:
-    step = max(1, _BLOCK_BYTES // (4 * stored[0].numel()))
+) -> tuple[Float[Tensor, "queries"], Float[Tensor, "queries clips"]]:
+    """The same, and how each clip of its own video scores for each query: where the moment is."""
+    step, clips = max(1, _BLOCK_BYTES // (4 * stored[0].numel())), groups[0].vectors
+    scores, of_clips = [], []
     for some, own in zip(torch.split(queries, step), torch.split(video_of_query, step), strict=True):
         vectors = stored[own.to(stored.device)].to(queries.device, torch.float32)
-        yield torch.einsum("qd,qvd->qv", some, vectors)
+        found = torch.einsum("qd,qvd->qv", some, vectors)
+        scores.append(best_of(found, groups)[0])
+        of_clips.append(found[:, :clips].clone())
+    return torch.cat(scores), torch.cat(of_clips)
 
 
 def rank_videos(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from gmmformer.config import ModelConfig, TrainConfig
 from gmmformer.model.batches import QueryBatch, VideoBatch
 from gmmformer.model.layers import (
+    LENGTH_GROUPS,
     WINDOW_WIDTHS,
     AttentionPooling,
     InputStage,
@@ -22,8 +23,6 @@ from gmmformer.model.scoring import Start, VectorGroup, VideoEmbeddings, fuse
 
 PASSING = 6.0
 """A bias that numbers of the order of 1 pass a ReLU with."""
-LENGTH_GROUPS = 4
-"""Groups of like lengths in which the frame branch lays out a batch, so that attention meets little padding."""
 
 
 class GMMFormer(Network):

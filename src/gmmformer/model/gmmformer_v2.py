@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gmmformer.config import ModelConfig, TrainConfig
 from gmmformer.model.batches import QueryBatch, VideoBatch
 from gmmformer.model.layers import (
+    LENGTH_GROUPS,
     AttentionPooling,
     AttentionWeights,
     Dropout,
@@ -25,8 +26,6 @@ from gmmformer.model.scoring import ClipsAndFrames, VectorGroup
 
 WIDTHS: tuple[float | None, ...] = (None, 0.5, 1.0, 5.0, 10.0, 3.0, 0.1, 8.0)
 """Widths of the windows of a mixture, in the order in which checkpoints have them."""
-LENGTH_GROUPS = 4
-"""Groups of like lengths in which the frame branch lays out a batch."""
 
 
 class LayerWeights(AttentionWeights):

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 WINDOW_WIDTHS: tuple[float | None, ...] = (None, 0.5, 1.0, 5.0)
 """Widths of the four windows of a Gaussian-mixture block; None is no window."""
 
+LENGTH_GROUPS = 4
+"""Groups of like lengths in which a frame branch lays out a batch, so that attention meets little padding."""
+
 
 class Padded(NamedTuple):
     """Sequences of like lengths, which stand packed one after the other, laid out as (sequences, longest)."""

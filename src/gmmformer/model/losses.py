@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gmmformer.config import TrainConfig
-from gmmformer.model.scoring import ClipsAndFrames, VideoEmbeddings, best_scores, video_scores
+from gmmformer.model.scoring import BranchScores, ClipsAndFrames, VideoEmbeddings, branch_scores, video_scores
 
 
 class Losses(NamedTuple):
@@ -56,22 +56,11 @@ def objective(
         hard: Whether the triplets take the hardest negatives rather than random ones.
         generator: Draws the negatives; a CPU generator, so that every device draws the same.
     """
-    own = labels[:, None] == torch.arange(len(videos.video))  # queries, videos
-    negatives = (own, config, hard, generator)
     scored, again = queries[:, 0], queries[:, -1]
-    clip, video = best_scores(scored, videos.clips), video_scores(scored, videos.video)
-    own_there = own.to(queries.device)
-    clip_nce, video_nce = nce(clip.raw, own_there), nce(video.raw, own_there)
-    clip_triplet, video_triplet = triplet(clip.cosine, *negatives), triplet(video.cosine, *negatives)
+    branches = branch_scores(scored, videos.clips), video_scores(scored, videos.video)
+    terms, contrasted = _contrasts(*branches, labels, config, hard, generator)
     diversity = query_diverse(again, labels.to(queries.device), config.diversity_delta, config.diversity_alpha)
-    total = (
-        config.clip_nce_weight * clip_nce
-        + clip_triplet
-        + config.video_nce_weight * video_nce
-        + video_triplet
-        + config.diversity_weight * diversity
-    )
-    return Losses(clip_nce, clip_triplet, video_nce, video_triplet, diversity, total)
+    return Losses(*terms, diversity, contrasted + config.diversity_weight * diversity)
 
 
 def objective_v2(
@@ -87,24 +76,30 @@ def objective_v2(
 
     The arguments are those of `objective`.
     """
-    own = labels[:, None] == torch.arange(len(videos.clips))  # queries, videos
-    negatives = (own, config, hard, generator)
-    scored, again = queries[:, 0], queries[:, -1]
-    clip, frame = best_scores(scored, videos.clips), best_scores(scored, videos.frames)
-    own_there, there = own.to(queries.device), labels.to(queries.device)
-    clip_nce, frame_nce = nce(clip.raw, own_there), nce(frame.raw, own_there)
-    clip_triplet, frame_triplet = triplet(clip.cosine, *negatives), triplet(frame.cosine, *negatives)
+    scored, again, there = queries[:, 0], queries[:, -1], labels.to(queries.device)
+    branches = branch_scores(scored, videos.clips), branch_scores(scored, videos.frames)
+    terms, contrasted = _contrasts(*branches, labels, config, hard, generator)
     diversity = pairs_diverse(again, there, config.diversity_delta, config.diversity_alpha)
     matched = matching(again, videos.clips, there)
-    total = (
-        config.clip_nce_weight * clip_nce
-        + clip_triplet
-        + config.video_nce_weight * frame_nce
-        + frame_triplet
-        + config.diversity_weight * diversity
-        + config.matching_weight * matched
-    )
-    return LossesV2(clip_nce, clip_triplet, frame_nce, frame_triplet, diversity, matched, total)
+    total = contrasted + config.diversity_weight * diversity + config.matching_weight * matched
+    return LossesV2(*terms, diversity, matched, total)
+
+
+def _contrasts(
+    clip: BranchScores,
+    video: BranchScores,
+    labels: Int[Tensor, "queries"],
+    config: TrainConfig,
+    hard: bool,
+    generator: torch.Generator,
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """NCE and triplet of the clips, then of the video or its frames, and the four's weighted sum."""
+    own = labels[:, None] == torch.arange(clip.raw.shape[1])  # queries, videos
+    negatives, own_there = (own, config, hard, generator), own.to(clip.raw.device)
+    clip_nce, video_nce = nce(clip.raw, own_there), nce(video.raw, own_there)
+    clip_triplet, video_triplet = triplet(clip.cosine, *negatives), triplet(video.cosine, *negatives)
+    total = config.clip_nce_weight * clip_nce + clip_triplet + config.video_nce_weight * video_nce + video_triplet
+    return (clip_nce, clip_triplet, video_nce, video_triplet), total
 
 
 def nce(scores: Float[Tensor, "queries videos"], own: Bool[Tensor, "queries videos"]) -> Float[Tensor, ""]:

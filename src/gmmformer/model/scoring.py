@@ -64,10 +64,10 @@ class BranchScores(NamedTuple):
     """Cosines in [-1, 1], likewise."""
 
 
-def best_scores(queries: Float[Tensor, "queries dim"], vectors: Float[Tensor, "videos vectors dim"]) -> BranchScores:
+def branch_scores(queries: Float[Tensor, "queries dim"], vectors: Float[Tensor, "videos vectors dim"]) -> BranchScores:
     """Each query against the best matching clip, or frame, of each video; the best is found for each form by itself.
 
-    >>> best_scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [2.0, 0.0]]]))
+    >>> branch_scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [2.0, 0.0]]]))
     BranchScores(raw=tensor([[2.]]), cosine=tensor([[1.]]))
     """
     dots = products(queries, vectors)
@@ -81,8 +81,7 @@ def video_scores(queries: Float[Tensor, "queries dim"], videos: Float[Tensor, "v
     >>> video_scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
     BranchScores(raw=tensor([[3.]]), cosine=tensor([[0.6000]]))
     """
-    dots = queries @ videos.T
-    return BranchScores(dots, dots * _inverse_norm(queries)[:, None] * _inverse_norm(videos))
+    return branch_scores(queries, videos[:, None])
 
 
 def fuse(embeddings: VideoEmbeddings, clip_weight: float, frame_weight: float) -> Float[Tensor, "videos clips dim"]:

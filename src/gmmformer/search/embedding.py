@@ -156,8 +156,9 @@ def condensed(
     clips, frames = torch.split(stored, [group.vectors for group in groups], dim=1)
     rows, most = (frames.norm(dim=-1) > 0).sum(1), frames.shape[1]
     shares = torch.where(rows < most, kept - 1, kept)[:, None]  # the last is left for the nought
-    begins = torch.arange(kept).minimum(shares - 1) * rows[:, None] // shares
-    ends = torch.maximum(begins + 1, (torch.arange(kept).minimum(shares - 1) + 1) * rows[:, None] // shares)
+    share = torch.arange(kept).minimum(shares - 1)
+    begins = share * rows[:, None] // shares
+    ends = torch.maximum(begins + 1, (share + 1) * rows[:, None] // shares)
     sums = F.pad(frames.double().cumsum(1), (0, 0, 1, 0))
     wide = (-1, -1, frames.shape[2])
     means = sums.gather(1, ends[..., None].expand(wide)) - sums.gather(1, begins[..., None].expand(wide))

@@ -15,6 +15,7 @@ from gmmformer.search.vectors import Dtype, VectorFormat
 FPS, MOST_FPS = 1.0, 1_000
 """Frames per second of film that are looked at where the model does not say, and at most."""
 MOST_FRAMES_A_CLIP = 64
+"""Of a library that somebody made; a network of usual size has 4."""
 _MOST_NUMBERS = 2**26
 """Of a window's vectors, in a library that somebody made: 256 MB of them."""
 
