@@ -13,9 +13,10 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tests_web_helpers import MARKED_UP, OLD_FILM, of_a_big_film, patient, served
+from tests_web_helpers import FILMS, MARKED_UP, OLD_FILM, of_a_big_film, patient, served
 
 from gmmformer.config import DecodeLimits
+from gmmformer.demo.world import plan_films
 from gmmformer.media.frames import frame_at
 from gmmformer.search import Film, Library, choose_encoders
 from gmmformer.web import ServeConfig, film_work
@@ -267,3 +268,17 @@ def test_a_film_that_is_written_to_while_it_is_sent_is_not_sent_as_whole(tmp_pat
 def test_a_film_is_found_by_its_name_however_its_accents_are_written(asked):
     films = [SimpleNamespace(path=path) for path in ("u/cafe\u0301.mp4", "u/cafe.mp4", "u/\udcff.mp4")]
     assert _containing(films, asked) == films[:1]
+
+
+def test_shots_of_a_part_of_a_film(client: httpx.Client, plain: Film, old: Film) -> None:
+    told = client.get(f"/api/films/{plain.id}/shots", params={"start": 0, "end": 60}).json()
+    plan = sorted(plan_films(40, seed=3), key=lambda plan: plan.duration)[FILMS]
+    cuts = [scene.start for scene in plan.scenes[1:]]
+    assert cuts
+    assert told["id"] == plain.id
+    assert told["rate"] == 12.0
+    assert told["shots"] == pytest.approx(cuts, abs=0.001)
+    assert client.get(f"/api/films/{old.id}/shots", params={"start": 2, "end": 9}).json()["shots"] == []
+    for bad in ({"start": 0, "end": 61}, {"start": 3, "end": 3}, {"start": 1e6, "end": 1e6 + 1}, {"start": 1}):
+        assert client.get(f"/api/films/{plain.id}/shots", params=bad).status_code == 422
+    assert client.get("/api/films/99/shots", params={"start": 0, "end": 10}).status_code == 404

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from gmmformer.media import browsers, cutting
+from gmmformer.media import browsers, cutting, shots
 from gmmformer.media.frames import FilmInfo, probe
 from gmmformer.media.pool import GIB, Done, LostError, Pool, TooLongError, Worker
 from gmmformer.search import Film
@@ -135,6 +135,7 @@ class FilmWork:
         self._cuts = Lane(workers=CUTTERS, most=most, seconds=CUT_SECONDS, **limits)
         self._folder, self._lock = _own_folder()
         self._plays, self._rates = _Kept(_MOST_KNOWN), _Kept(_MOST_KNOWN)
+        self._shots = _Kept(_MOST_KNOWN)
         self._thumbnails = _Kept(THUMBNAIL_BYTES, len)
         self._previews = _Kept(PREVIEW_BYTES, lambda preview: int(preview[1]))
         self._under_way: dict[Any, asyncio.Task[Any]] = {}
@@ -182,6 +183,16 @@ class FilmWork:
         look = partial(_of_film, film, self._looks, "thumbnail", browsers.thumbnail, second, height)
         image: bytes = await self._once(self._thumbnails, (film.id, film.stamp, second, height), look)
         return image
+
+    async def shots(self, film: Film, start: float, end: float) -> tuple[float | None, list[float]]:
+        """A film's frames per second, where known, and the seconds between these two at which its shots begin.
+
+        Raises:
+            ProblemError: As for `thumbnail`.
+        """
+        look = partial(_of_film, film, self._looks, "shots", shots.shots, start, end)
+        found: tuple[float | None, list[float]] = await self._once(self._shots, (film.id, film.stamp, start, end), look)
+        return found
 
     async def preview(self, film: Film, start: float, end: float) -> OpenFile:
         """What any browser plays, of those seconds.

@@ -21,7 +21,7 @@ from gmmformer.web.files import FileAnswer, media_type_of, open_film, tag_of, un
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.guard import Tokens
 from gmmformer.web.problems import ProblemError, documented
-from gmmformer.web.schemas import ClipsOut, FilmOut, FilmsOut, LibraryOut, SearchesOut, SearchIn, SearchOut
+from gmmformer.web.schemas import ClipsOut, FilmOut, FilmsOut, LibraryOut, SearchesOut, SearchIn, SearchOut, ShotsOut
 from gmmformer.web.server import Counters
 
 searching, showing = APIRouter(tags=["search"]), APIRouter(tags=["films"])
@@ -160,6 +160,22 @@ async def thumbnail(
     return Response(image, headers=headers, media_type="image/jpeg")
 
 
+@showing.get("/api/films/{id}/shots", responses=documented(404, 409, 410, 422, 429))
+async def shots(
+    services: Given,
+    id: Id,  # noqa: A002
+    start: Annotated[float, Query(ge=0, le=wire.LONGEST, allow_inf_nan=False, description="Second to look from.")],
+    end: Annotated[
+        float, Query(ge=0, le=wire.LONGEST, allow_inf_nan=False, description="Second to look to, 60 later at most.")
+    ],
+) -> ShotsOut:
+    """At which seconds of a part of a film another shot begins."""
+    film = await services.catalogue.film(id)
+    start, end = checked_span(start, end, film.timing.length, most=wire.MOST_LOOKED)
+    rate, found = await services.work.shots(film, start, end)
+    return ShotsOut(id=id, rate=rate, shots=found)
+
+
 @showing.head("/api/films/{id}/preview", include_in_schema=False)
 @showing.get(
     "/api/films/{id}/preview",
@@ -238,16 +254,16 @@ def _check(sentences: Sequence[str]) -> None:
         raise ProblemError(422, f"{error}.") from None
 
 
-def checked_span(start: float, end: float, length: float) -> tuple[float, float]:
-    """The seconds to cut, within the film.
+def checked_span(start: float, end: float, length: float, most: float = MOST_SECONDS) -> tuple[float, float]:
+    """The seconds of a film to work on.
 
     Raises:
-        ProblemError: They are no span of the film, or longer than a cut may be (422).
+        ProblemError: They are no span of the film, or longer than `most`, which is what a cut may be (422).
     """
     if end <= start:
         raise ProblemError(422, "end: must be after start.")
-    if end - start > MOST_SECONDS:
-        raise ProblemError(422, f"end: must be at most {MOST_SECONDS:.0f} s after start.")
+    if end - start > most:
+        raise ProblemError(422, f"end: must be at most {most:.0f} s after start.")
     if start >= length:
         raise ProblemError(422, f"start: the film ends at {length:.3f} s.")
     start, end = round(start, 3), round(end, 3)

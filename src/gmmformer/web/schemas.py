@@ -19,6 +19,8 @@ MOST_GLOB = 1_000
 MOST_PICKED = 1_000
 """Moments of an export."""
 MOST_ID = 2**53 - 1
+MOST_LOOKED = 60.0
+"""Seconds of a film in which shots are looked for at once."""
 LONGEST = 1e7
 """Seconds; no film is longer."""
 
@@ -153,6 +155,14 @@ class ClipsOut(Model):
     query: str = Field(description="The sentence.")
     edges: list[float] = Field(description="Seconds between which the stretches lie: one more than scores.")
     scores: list[float] = Field(description="Score of each stretch, in [-1, 1].")
+
+
+class ShotsOut(Model):
+    """Where shots of a film begin."""
+
+    id: FilmId
+    rate: float | None = Field(description="Frames per second that the film claims; null if it does not.")
+    shots: list[float] = Field(description="Seconds, within those asked for, at which another shot begins.")
 
 
 class FailureOut(Model):

@@ -105,9 +105,14 @@ export async function healthy() {
   }
 }
 
+/** The frames per second of a film, and where its shots begin between two seconds. */
+export function shots(id, start, end) {
+  return json(`api/films/${id}/shots?start=${rounded(start)}&end=${rounded(end)}`);
+}
+
 /** A moment as mp4. */
 export function cut({ id, start, end }) {
-  return download("api/cut", { id, start, end, exact: null }, "moment.mp4");
+  return download("api/cut", { id, start: rounded(start), end: rounded(end), exact: null }, "moment.mp4");
 }
 
 /** Moments for another program. */

@@ -8,6 +8,7 @@ import { LoginView } from "./login.js";
 import { tell } from "./messages.js";
 import { SearchView } from "./search.js";
 import { Tray } from "./tray.js";
+import { Viewer } from "./viewer.js";
 
 /** Milliseconds between two questions whether a server that is gone is back. */
 const KNOCK = 2000;
@@ -16,9 +17,10 @@ const HEADINGS = { search: "Search your films", library: "Library", login: "Lock
 const at = (id) => document.getElementById(id);
 const box = at("query");
 const tray = new Tray(at("tray"), at("to-tray"));
+const viewer = new Viewer();
 const views = {
-  search: new SearchView(at("search-view"), box, tray),
-  library: new LibraryView(at("library-view"), refresh),
+  search: new SearchView(at("search-view"), box, tray, viewer),
+  library: new LibraryView(at("library-view"), { refresh, tray, viewer }),
   login: new LoginView(at("login-view"), start),
 };
 let shown = null;

@@ -1,28 +1,27 @@
 // One result: the moment's frame, the strip of its film, name, times, how well it matches, and what can be done with it.
 
 import { cut } from "./api.js";
+import { playerKey } from "./controls.js";
 import { element, icon } from "./dom.js";
 import { shortFolder } from "./folders.js";
 import { match, span, spoken } from "./format.js";
 import { save, tell, working } from "./messages.js";
+import { Moment } from "./moment.js";
 import { Screen } from "./screen.js";
 import { Strip, peakOf } from "./strip.js";
-
-/** What tells a moment from all others. */
-export function momentKey({ id, start, end }) {
-  return `${id}:${start}:${end}`;
-}
+import { trimButton } from "./viewer.js";
 
 /** A card in the list of results; it stays when the next answer has the same moment. */
 export class Card {
   /**
    * @param {Object} hit
-   * @param {{tray: Tray, onOpen: function(Card)}} surroundings
+   * @param {{tray: Tray, viewer: Viewer, onOpen: function(Card)}} surroundings
    */
-  constructor(hit, { tray, onOpen }) {
-    Object.assign(this, { hit, tray });
-    this.key = momentKey(hit);
-    const moment = { start: hit.start, end: hit.end, poster: peakOf(hit.strip, hit.start, hit.end) };
+  constructor(hit, { tray, viewer, onOpen }) {
+    Object.assign(this, { hit, tray, viewer });
+    const moment = new Moment(hit, { start: hit.start, end: hit.end, poster: peakOf(hit.strip, hit.start, hit.end) });
+    this.moment = moment;
+    this.key = moment.key;
     this.screen = new Screen(hit, moment, {
       onTime: (second) => this.strip.showPlaying(second),
       onOpen: () => onOpen(this),
@@ -30,16 +29,22 @@ export class Card {
     });
     this.strip = new Strip(hit, moment, (second) => this.screen.playFrom(second));
     this.word = element("span", { class: "word" });
+    this.times = element("p", { class: "times" });
+    this.trim = trimButton(hit.name, () => this.openViewer(), !hit.available);
     this.pick = element("button", { type: "button", class: "small", on: { click: () => this.togglePicked() } });
-    this.cut = element(
-      "button",
-      { type: "button", class: "small", disabled: !hit.available, on: { click: () => this.#cut() } },
-      icon("download"),
-      "mp4",
+    this.cut = this.#cutButton();
+    this.element = element(
+      "li",
+      { class: "card", on: { keydown: (event) => playerKey(event, this.screen) && event.preventDefault() } },
+      this.screen.element,
+      this.strip.element,
+      ...this.#texts(),
     );
-    this.cut.setAttribute("aria-label", `Save this moment of ${hit.name} as mp4`);
-    this.cut.title = "Save this moment as mp4";
-    this.element = element("li", { class: "card" }, this.screen.element, this.strip.element, ...this.#texts());
+    moment.addEventListener("change", () => {
+      this.#showTimes();
+      this.tray.change(this.key, this.#picked());
+    });
+    this.#showTimes();
     this.showPicked();
     this.showFolder();
   }
@@ -53,7 +58,8 @@ export class Card {
   update(hit, scale, query) {
     this.hit = hit;
     this.query = query;
-    if (hit.strip) this.strip.draw(hit.strip, scale);
+    this.drawn = hit.strip && { strip: hit.strip, scale };
+    if (this.drawn) this.strip.draw(hit.strip, scale);
     const found = match(hit.word);
     this.word.hidden = !found;
     if (found) {
@@ -66,17 +72,36 @@ export class Card {
   }
 
   /** Whether the tray has it. */
-  showPicked() {
+  showPicked(button = this.pick) {
     const picked = this.tray.has(this.key);
-    this.pick.setAttribute("aria-pressed", String(picked));
-    this.pick.setAttribute("aria-label", `Keep this moment of ${this.hit.name} in the tray`);
-    this.pick.title = picked ? "Take out of the tray" : "Put into the tray";
-    this.pick.replaceChildren(icon(picked ? "check" : "add"), picked ? "In tray" : "Tray");
+    button.setAttribute("aria-pressed", String(picked));
+    button.setAttribute("aria-label", `Keep this moment of ${this.hit.name} in the tray`);
+    button.title = picked ? "Take out of the tray" : "Put into the tray";
+    button.replaceChildren(icon(picked ? "check" : "add"), picked ? "In tray" : "Tray");
   }
 
   togglePicked() {
     if (this.tray.has(this.key)) this.tray.remove(this.key);
-    else this.tray.add({ ...this.hit, query: this.query, poster: this.screen.moment.poster });
+    else this.tray.add(this.key, this.#picked());
+  }
+
+  /** Opens it large, to be trimmed. */
+  openViewer() {
+    if (!this.hit.available) return;
+    this.close();
+    const keep = element("button", { type: "button", class: "small" });
+    const show = () => this.showPicked(keep);
+    keep.addEventListener("click", () => this.togglePicked());
+    this.tray.addEventListener("change", show);
+    show();
+    this.viewer.open(this.hit, this.moment, {
+      drawn: this.drawn,
+      actions: [keep, this.#cutButton()],
+      onClose: () => {
+        this.tray.removeEventListener("change", show);
+        this.trim.focus();
+      },
+    });
   }
 
   focus() {
@@ -95,12 +120,6 @@ export class Card {
 
   #texts() {
     const { hit } = this;
-    const times = element(
-      "p",
-      { class: "times" },
-      element("span", { class: "hidden" }, `From ${spoken(hit.start)} to ${spoken(hit.end)}`),
-      element("span", { "aria-hidden": "true" }, span(hit.start, hit.end)),
-    );
     const name = element("h2", { title: hit.film }, hit.name);
     if (hit.named) name.append(element("small", { title: "The words stand in its path" }, " by name"));
     if (hit.copies?.length) {
@@ -109,17 +128,43 @@ export class Card {
     }
     this.folder = element("p", { class: "folder", title: hit.folder });
     return [
-      element("div", { class: "line" }, times, this.word),
+      element("div", { class: "line" }, this.times, this.word),
       name,
-      element("div", { class: "line actions" }, this.folder, this.pick, this.cut),
+      element("div", { class: "line actions" }, this.folder, this.trim, this.pick, this.cut),
     ];
   }
 
-  #cut() {
-    const { id, start, end, name } = this.hit;
-    working(this.cut, async () => {
-      save(await cut({ id, start, end }));
-      tell(`Saved ${span(start, end)} of ${name}.`);
-    });
+  #showTimes() {
+    const { start, end, changed } = this.moment;
+    this.times.replaceChildren(
+      element("span", { class: "hidden" }, `From ${spoken(start)} to ${spoken(end)}`),
+      element("span", { "aria-hidden": "true" }, span(start, end)),
+      ...(changed ? [element("small", { title: `Found: ${span(this.hit.start, this.hit.end)}` }, " trimmed")] : []),
+    );
+  }
+
+  #picked() {
+    const { start, end, poster, found } = this.moment;
+    const { id, film, name } = this.hit;
+    return { id, film, name, start, end, poster, found, query: this.query };
+  }
+
+  #cutButton() {
+    const { hit, moment } = this;
+    const button = element(
+      "button",
+      { type: "button", class: "small", disabled: !hit.available, title: "Save this moment as mp4" },
+      icon("download"),
+      "mp4",
+    );
+    button.setAttribute("aria-label", `Save this moment of ${hit.name} as mp4`);
+    button.addEventListener("click", () =>
+      working(button, async () => {
+        const { start, end } = moment;
+        save(await cut({ id: hit.id, start, end }));
+        tell(`Saved ${span(start, end)} of ${hit.name}.`);
+      }),
+    );
+    return button;
   }
 }

@@ -8,6 +8,20 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${two(minutes)}:${two(rest)}`;
 }
 
+/** 75.4 as "01:15.40". */
+export function fine(seconds) {
+  const hundredths = Math.round(Math.max(0, seconds) * 100);
+  return `${clock(Math.floor(hundredths / 100))}.${String(hundredths % 100).padStart(2, "0")}`;
+}
+
+/** The seconds of "75.4", "1:15.4" or "1:02:03"; null of anything else. */
+export function parsed(text) {
+  const match = /^(?:(?:(\d{1,4}):)?(\d{1,5}):)?(\d{1,7}(?:[.,]\d{0,6})?)$/.exec(text.trim());
+  if (!match) return null;
+  const [hours, minutes, seconds] = match.slice(1).map((part) => Number((part ?? "0").replace(",", ".")));
+  return 3600 * hours + 60 * minutes + seconds;
+}
+
 /** From when to when, with an en dash between. A moment never looks as if it ended when it starts. */
 export function span(start, end) {
   return `${clock(start)} – ${clock(Math.max(end, Math.floor(start) + 1))}`;

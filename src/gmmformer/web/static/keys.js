@@ -41,7 +41,7 @@ export function neighbour(all, index, key) {
  */
 export function listenToKeys({ toBox, cards, escape, box }) {
   addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || modified(event) || event.isComposing) return;
+    if (event.defaultPrevented || modified(event) || event.isComposing || event.target.closest?.("dialog")) return;
     if (event.key === "Escape") {
       if (escape()) event.preventDefault();
     } else if (event.key === "/" && !event.target.matches(TYPED_INTO)) {
@@ -70,6 +70,11 @@ function move(event, cards, box) {
     cards[index].togglePicked();
     return true;
   }
+  if (event.key.toLowerCase() === "e") {
+    cards[index].openViewer();
+    return true;
+  }
+  if (event.target.matches(TYPED_INTO)) return false;
   const next = neighbour(
     cards.map((card) => card.element),
     index,

@@ -21,9 +21,13 @@ export class LibraryView {
   #cards = [];
   #total = null;
 
-  /** @param {HTMLElement} root  @param {function(): Promise<void>} refresh asks for what the library holds */
-  constructor(root, refresh) {
-    Object.assign(this, { root, refresh });
+  /**
+   * @param {HTMLElement} root
+   * @param {{refresh: function(): Promise<void>, tray: Tray, viewer: Viewer}} page `refresh` asks for what there is
+   */
+  constructor(root, { refresh, tray, viewer }) {
+    const onOpen = (opened) => this.#cards.forEach((card) => card !== opened && card.close());
+    Object.assign(this, { root, refresh, surroundings: { tray, viewer, onOpen } });
     this.facts = element("dl", { class: "facts" });
     this.activity = element("div", { class: "activity", hidden: true });
     this.failures = element("details", { class: "failures", hidden: true });
@@ -169,9 +173,7 @@ export class LibraryView {
 
   #showFilms({ total, films: found }) {
     this.#cards.forEach((card) => card.close());
-    this.#cards = found.map(
-      (film) => new FilmCard(film, (opened) => this.#cards.forEach((card) => card !== opened && card.close())),
-    );
+    this.#cards = found.map((film) => new FilmCard(film, this.surroundings));
     this.list.replaceChildren(...this.#cards.map((card) => card.element));
     const first = this.state.page * PAGE;
     const range = total > PAGE && found.length ? `${grouped(first + 1)}–${grouped(first + found.length)} of ` : "";

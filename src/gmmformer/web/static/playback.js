@@ -2,6 +2,7 @@
 
 import { Problem, media, preview, reasonOf } from "./api.js";
 import { element } from "./dom.js";
+import { preferences } from "./preferences.js";
 
 /** Seconds of a preview, at most: longer ones are played in pieces, so that the first is soon there. */
 const PIECE = 30;
@@ -18,28 +19,32 @@ let active = null;
  */
 export class Playback extends EventTarget {
   #stopAt;
+  #moved;
   #piece = null; // what of the film the video holds, where it is a preview
   #previews;
   #wanted;
   #tries = 0;
   #closed = false;
   #busyTimer = 0;
+  #still; // whether it is to stand where it is put, instead of playing from there
 
   /**
    * @param {{id: number, length: number, playable: boolean}} film
-   * @param {number} start of the moment
-   * @param {number} end of the moment
+   * @param {Moment} moment
    * @param {number} from where to begin
+   * @param {boolean} still whether to show what is there and wait
    */
-  constructor(film, start, end, from = start) {
+  constructor(film, moment, from = moment.start, still = false) {
     super();
     active?.pause();
     active = this;
-    this.film = film;
-    [this.start, this.end] = [start, end];
+    Object.assign(this, { film, moment });
+    this.#still = still;
     this.#previews = !film.playable;
     this.video = element("video", { playsinline: true, preload: "auto", disableremoteplayback: true, tabindex: "-1" });
-    this.video.volume = 1;
+    this.apply();
+    this.#moved = () => this.#stopAt !== null && (this.#stopAt = this.moment.end);
+    moment.addEventListener("change", this.#moved);
     this.state = "loading";
     this.message = "";
     this.#listen();
@@ -67,6 +72,12 @@ export class Playback extends EventTarget {
     return end > this.film.length - 0.3;
   }
 
+  /** Plays as loud and as fast as is liked now. */
+  apply() {
+    const { volume, muted, speed } = preferences;
+    Object.assign(this.video, { volume, muted, defaultPlaybackRate: speed, playbackRate: speed });
+  }
+
   /** Plays, or stops; after the end of the moment it goes on with the film, after the end of the film from the moment's start. */
   toggle() {
     if (this.playing) this.pause();
@@ -77,7 +88,8 @@ export class Playback extends EventTarget {
     if (this.state === "failed") return;
     if (active !== this) active?.pause();
     active = this;
-    if (this.state === "ended" && this.atEndOfFilm) return this.seek(this.start);
+    this.#still = false;
+    if (this.state === "ended" && this.atEndOfFilm) return this.seek(this.moment.start);
     if (this.state === "ended") this.#stopAt = null;
     if (this.state === "ended" && this.#atEndOfPiece) this.#load(this.#piece.end);
     else this.#start();
@@ -89,17 +101,31 @@ export class Playback extends EventTarget {
 
   /** Plays from a second on; inside the moment, to its end. */
   seek(second) {
-    const target = Math.min(Math.max(second, 0), Math.max(this.film.length - 0.05, 0));
+    this.#still = false;
+    this.#go(second);
+  }
+
+  /** Stops, and shows what is on screen at a second. */
+  show(second) {
+    this.#still = true;
+    this.video.pause();
+    this.#go(second);
+    if (this.state !== "loading") this.#become("paused");
+  }
+
+  #go(second) {
+    const target = Math.min(Math.max(second, 0), Math.max(this.film.length - 0.01, 0));
     this.#aim(target);
-    if (!this.#previews) this.video.currentTime = this.#wanted = target;
-    else if (target >= this.#piece.start && target < this.#piece.end - 0.2)
-      this.video.currentTime = target - this.#piece.start;
+    this.#wanted = target;
+    if (!this.#previews) this.video.currentTime = target;
+    else if (target >= this.#piece.start && target < this.#piece.end) this.video.currentTime = target - this.#piece.start;
     else return this.#load(target);
     return this.#start();
   }
 
   close() {
     this.#closed = true;
+    this.moment.removeEventListener("change", this.#moved);
     clearTimeout(this.#busyTimer);
     if (active === this) active = null;
     this.video.pause();
@@ -109,6 +135,7 @@ export class Playback extends EventTarget {
   }
 
   #start() {
+    if (this.#still) return;
     this.video.play().catch((error) => {
       if (!this.#closed && error.name === "NotAllowedError") this.#become("paused");
     });
@@ -120,7 +147,8 @@ export class Playback extends EventTarget {
 
   // What begins inside the moment stops at its end.
   #aim(second) {
-    this.#stopAt = second < this.end - 0.2 && second >= this.start - 0.2 ? this.end : null;
+    const { start, end } = this.moment;
+    this.#stopAt = second < end - Math.min(0.2, (end - start) / 2) && second >= start - 0.2 ? end : null;
   }
 
   #load(start) {
@@ -136,6 +164,7 @@ export class Playback extends EventTarget {
     const on = (event, listener) => this.video.addEventListener(event, () => this.#closed || listener());
     on("loadedmetadata", () => {
       if (!this.#piece) this.video.currentTime = this.#wanted;
+      if (this.#still) this.#become("paused");
     });
     on("playing", () => {
       this.#tries = 0;

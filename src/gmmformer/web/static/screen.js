@@ -1,14 +1,12 @@
 // The picture of a card: a frame of the film, and in its place the film once it plays. Its shape never changes.
 
 import { thumbnail } from "./api.js";
-import { element, icon, iconButton, relabel } from "./dom.js";
-import { clock, span, spoken } from "./format.js";
+import { Controls } from "./controls.js";
+import { element, icon } from "./dom.js";
+import { span, spoken } from "./format.js";
 import { Playback } from "./playback.js";
 
 const LABELS = { loading: "Loading", playing: "Pause", paused: "Play", ended: "Go on playing", failed: "Cannot play" };
-/** Seconds that an arrow moves on the full screen. */
-const STEP = 5;
-let muted = false;
 
 function sentence(clause) {
   return `${clause[0].toUpperCase()}${clause.slice(1)}${clause.endsWith(".") ? "" : "."}`;
@@ -16,9 +14,11 @@ function sentence(clause) {
 
 /** A frame that plays when it is clicked. */
 export class Screen {
+  #verb = "Play";
+
   /**
    * @param {Object} film as the server describes it: id, name, length, playable, reason, available
-   * @param {{start: number, end: number, poster: number}} moment seconds; `poster` is the frame to show
+   * @param {Moment} moment of it; its poster is the frame to show
    * @param {{onTime: function(number), onOpen: function(), onClose: function()}} listeners
    */
   constructor(film, moment, { onTime = () => {}, onOpen = () => {}, onClose = () => {} } = {}) {
@@ -33,7 +33,7 @@ export class Screen {
     this.badge = element("p", { class: "badge", hidden: true });
     this.element = element(
       "div",
-      { class: "screen", on: { keydown: (event) => this.#key(event) } },
+      { class: "screen" },
       ...this.#pictures(),
       this.toggle,
       this.badge,
@@ -42,10 +42,16 @@ export class Screen {
     if (!film.available) this.#sayMissing();
     else this.#label("Play");
     if (film.available && !film.playable) this.#sayPreview(film.reason);
+    moment.addEventListener("change", () => this.film.available && this.#label());
   }
 
   get open() {
     return this.playback !== null;
+  }
+
+  /** The second that is shown, while it is open. */
+  get time() {
+    return this.playback.time;
   }
 
   /** What a click does: opens, plays, stops, goes on. */
@@ -62,12 +68,19 @@ export class Screen {
     else this.#openAt(second);
   }
 
+  /** Shows what is on screen at a second, and waits. */
+  show(second) {
+    if (!this.film.available) return;
+    if (this.playback) this.playback.show(second);
+    else this.#openAt(second, true);
+  }
+
   close() {
     if (!this.playback) return;
     if (document.fullscreenElement === this.element) document.exitFullscreen();
     this.playback.close();
     this.playback = null;
-    this.controls.remove();
+    this.controls.element.remove();
     this.element.classList.remove("open");
     this.element.removeAttribute("data-state");
     this.#say("");
@@ -104,14 +117,15 @@ export class Screen {
     this.#label("Cannot play");
   }
 
-  #openAt(second) {
-    const { start, end } = this.moment;
+  #openAt(second, still = false) {
     this.onOpen();
-    this.playback = new Playback(this.film, start, end, second ?? start);
-    this.playback.video.muted = muted;
-    this.controls = this.#controls();
+    this.playback = new Playback(this.film, this.moment, second ?? this.moment.start, still);
+    this.controls = new Controls(this, () => {
+      this.close();
+      this.toggle.focus();
+    });
     this.toggle.before(this.playback.video);
-    this.element.append(this.controls);
+    this.element.append(this.controls.element);
     this.element.classList.add("open");
     this.playback.addEventListener("state", () => this.#showState());
     this.playback.addEventListener("time", () => this.#showTime());
@@ -119,31 +133,7 @@ export class Screen {
     this.#showTime();
   }
 
-  #controls() {
-    this.clock = element("span", { class: "clock" });
-    const sound = iconButton(muted ? "silent" : "sound", muted ? "Sound on" : "Sound off", () => {
-      muted = !muted;
-      this.playback.video.muted = muted;
-      relabel(sound, muted ? "silent" : "sound", muted ? "Sound on" : "Sound off");
-    });
-    const again = iconButton("again", "From the start", () => this.playback.seek(this.moment.start));
-    const whole = iconButton("whole", "Full screen", () => this.#fullScreen());
-    const close = iconButton("close", "Close the player", () => {
-      this.close();
-      this.toggle.focus();
-    });
-    return element("div", { class: "controls" }, this.clock, again, sound, whole, close);
-  }
-
-  // On the full screen there is no strip to click on, and no other card to go to.
-  #key(event) {
-    const step = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key];
-    if (!step || !this.playback || document.fullscreenElement !== this.element) return;
-    this.playback.seek(this.playback.time + step);
-    event.preventDefault();
-  }
-
-  #fullScreen() {
+  fullScreen() {
     if (document.fullscreenElement) document.exitFullscreen();
     else this.element.requestFullscreen?.().catch(() => {});
   }
@@ -163,12 +153,12 @@ export class Screen {
 
   #showTime() {
     const { time } = this.playback;
-    const text = `${clock(time)} / ${clock(this.film.length)}`;
-    if (this.clock.textContent !== text) this.clock.textContent = text;
+    this.controls.showTime(time);
     this.onTime(time);
   }
 
-  #label(verb) {
+  #label(verb = this.#verb) {
+    this.#verb = verb;
     const { name } = this.film;
     const { start, end } = this.moment;
     const whole = end - start > this.film.length - 0.5;

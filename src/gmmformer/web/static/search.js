@@ -2,12 +2,13 @@
 
 import { Problem, Unreachable, isAborted, search } from "./api.js";
 import { globOf, readAddress, writeAddress } from "./address.js";
-import { Card, momentKey } from "./card.js";
+import { Card } from "./card.js";
 import { element } from "./dom.js";
 import { Filters } from "./filters.js";
 import { learnFolders } from "./folders.js";
 import { isWeak, plural } from "./format.js";
 import { announce } from "./messages.js";
+import { momentKey } from "./moment.js";
 import { Start, skeleton } from "./start.js";
 import { scaleOf } from "./strip.js";
 
@@ -27,9 +28,9 @@ export class SearchView {
   #cards = new Map();
   #k = FIRST;
 
-  /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray */
-  constructor(root, box, tray) {
-    Object.assign(this, { root, box, tray });
+  /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray  @param {Viewer} viewer */
+  constructor(root, box, tray, viewer) {
+    Object.assign(this, { root, box, tray, viewer });
     this.state = readAddress();
     /** What brings this view back when something is typed while another one is shown. */
     this.onReturn = () => {};
@@ -42,7 +43,7 @@ export class SearchView {
       { type: "button", class: "more", hidden: true, on: { click: () => this.#showMore() } },
       "More results",
     );
-    this.start = new Start((opened) => this.#opened(opened));
+    this.start = new Start({ tray, viewer, onOpen: (opened) => this.#opened(opened) });
     this.filters.element.append(this.status);
     root.append(this.filters.element, this.notice, this.list, this.more, this.start.element);
     this.tray.addEventListener("change", () => this.#cards.forEach((card) => card.showPicked()));
@@ -173,7 +174,8 @@ export class SearchView {
     const kept = new Map();
     for (const hit of answer.hits) {
       const key = momentKey(hit);
-      const card = this.#cards.get(key) ?? new Card(hit, { tray: this.tray, onOpen: (opened) => this.#opened(opened) });
+      const { tray, viewer } = this;
+      const card = this.#cards.get(key) ?? new Card(hit, { tray, viewer, onOpen: (opened) => this.#opened(opened) });
       card.update(hit, scale, this.state.query);
       kept.set(key, card);
     }

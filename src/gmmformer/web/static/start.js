@@ -12,9 +12,9 @@ export class Start {
   /** Its films, in order. */
   cards = [];
 
-  /** @param {function(FilmCard)} onOpen told when a film is played */
-  constructor(onOpen) {
-    this.onOpen = onOpen;
+  /** @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard)}} surroundings of its cards */
+  constructor(surroundings) {
+    this.surroundings = surroundings;
     this.lead = element("p", { class: "lead" }, "\u00a0");
     this.shelf = element("ol", { class: "cards", "aria-label": "Films of the library" });
     this.element = element(
@@ -55,7 +55,7 @@ export class Start {
     if (this.cards.some((card) => card.screen.open)) return;
     const known = this.cards.map((card) => card.film.id).join();
     if (known && known === found.map((film) => film.id).join()) return;
-    this.cards = found.map((film) => new FilmCard(film, this.onOpen));
+    this.cards = found.map((film) => new FilmCard(film, this.surroundings));
     this.shelf.replaceChildren(...this.cards.map((card) => card.element));
   }
 }
@@ -68,6 +68,7 @@ function keys() {
     key("/", "to the box"),
     key("↓", "to the results"),
     key("space", "plays"),
+    key("e", "trims"),
     key("t", "into the tray"),
     key("esc", "closes"),
   );

@@ -4,7 +4,8 @@ import { thumbnail } from "./api.js";
 import { drawing, element, setAttributes } from "./dom.js";
 import { clock, spoken } from "./format.js";
 
-const [WIDTH, HEIGHT] = [1000, 100];
+/** Of the drawing; it is stretched to whatever room there is. */
+export const [WIDTH, HEIGHT] = [1000, 100];
 /** Share of the height that the lowest score keeps. */
 const FLOOR = 0.08;
 /** With more pieces than this, no gaps between them. */
@@ -35,19 +36,42 @@ export function peakOf(strip, start, end) {
   return best < 0 ? (start + end) / 2 : (strip.edges[best] + strip.edges[best + 1]) / 2;
 }
 
+/**
+ * The outline of a bar for each piece of a strip.
+ * @param {{edges: number[], scores: number[]}} strip
+ * @param {{low: number, high: number}} scale
+ * @param {function(number): number} share where a second is, from 0 on the left to 1
+ * @param {function(number, number): boolean} wanted whether a piece is, by its seconds
+ */
+export function barsOf({ edges, scores }, { low, high }, share, wanted) {
+  const gap = scores.length > WITH_GAPS ? 0 : 0.18;
+  const parts = scores.map((score, index) => {
+    const [from, to] = [edges[index], edges[index + 1]];
+    if (!wanted(from, to)) return "";
+    const part = Math.min(Math.max((score - low) / (high - low), 0), 1);
+    const top = HEIGHT * (1 - FLOOR - (1 - FLOOR) * part ** 1.5);
+    const [left, right] = [share(from) * WIDTH, share(to) * WIDTH];
+    const inset = ((right - left) * gap) / 2;
+    return `M${(left + inset).toFixed(1)} ${HEIGHT}V${top.toFixed(1)}H${(right - inset).toFixed(1)}V${HEIGHT}Z`;
+  });
+  return parts.join("");
+}
+
 /** A slider over a film's seconds. */
 export class Strip {
   #shown = null;
+  #drawn = null;
   #timer = 0;
   #at;
 
   /**
    * @param {Object} film id, name, length, available
-   * @param {{start: number, end: number}} moment
+   * @param {Moment} moment
    * @param {function(number)} onSeek what to do with a second that was chosen
+   * @param {string} what it shows, besides the moment
    */
-  constructor(film, moment, onSeek) {
-    Object.assign(this, { film, moment, onSeek });
+  constructor(film, moment, onSeek, what = "Scores along") {
+    Object.assign(this, { film, moment, onSeek, what });
     this.#at = moment.start;
     this.all = drawing("path", { class: "all" });
     this.best = drawing("path", { class: "best" });
@@ -70,15 +94,29 @@ export class Strip {
     );
     this.element = element("div", this.#slider(), chart, this.head, this.tip);
     this.#say(this.#at);
+    moment.addEventListener("change", () => this.#showMoment());
   }
 
   /** Draws an answer's scores. */
   draw(strip, scale) {
+    this.#drawn = { strip, scale };
+    setAttributes(this.all, { d: this.#bars(() => true) });
+    this.#showMoment();
+  }
+
+  #showMoment() {
     const { start, end } = this.moment;
-    setAttributes(this.all, { d: this.#bars(strip, scale, () => true) });
-    setAttributes(this.best, {
-      d: this.#bars(strip, scale, (from, to) => (from + to) / 2 >= start && (from + to) / 2 <= end),
-    });
+    setAttributes(this.band, this.#place(start, end));
+    if (!this.#drawn) return;
+    const inside = (from, to) => (from + to) / 2 >= start && (from + to) / 2 <= end;
+    setAttributes(this.best, { d: this.#bars(inside) });
+  }
+
+  /** Marks the seconds that are shown enlarged. */
+  showWindow({ from, to }) {
+    if (!this.window) this.element.append((this.window = element("i", { class: "window" })));
+    this.window.style.setProperty("--from", this.#share(from));
+    this.window.style.setProperty("--to", this.#share(to));
   }
 
   /** Shows where the film plays; null: it does not. */
@@ -95,7 +133,7 @@ export class Strip {
       class: "strip",
       role: "slider",
       tabindex: "0",
-      "aria-label": `Scores along ${name}: choose a time to play from`,
+      "aria-label": `${this.what} ${name}: choose a time to play from`,
       "aria-valuemin": 0,
       "aria-valuemax": Math.round(length),
       "aria-orientation": "horizontal",
@@ -187,17 +225,7 @@ export class Strip {
     return { x, width: Math.max(this.#share(end) * WIDTH - x, 4) };
   }
 
-  #bars(strip, { low, high }, wanted) {
-    const gap = strip.scores.length > WITH_GAPS ? 0 : 0.18;
-    const parts = strip.scores.map((score, index) => {
-      const [from, to] = [strip.edges[index], strip.edges[index + 1]];
-      if (!wanted(from, to)) return "";
-      const share = Math.min(Math.max((score - low) / (high - low), 0), 1);
-      const top = HEIGHT * (1 - FLOOR - (1 - FLOOR) * share ** 1.5);
-      const [left, right] = [this.#share(from) * WIDTH, this.#share(to) * WIDTH];
-      const inset = ((right - left) * gap) / 2;
-      return `M${(left + inset).toFixed(1)} ${HEIGHT}V${top.toFixed(1)}H${(right - inset).toFixed(1)}V${HEIGHT}Z`;
-    });
-    return parts.join("");
+  #bars(wanted) {
+    return barsOf(this.#drawn.strip, this.#drawn.scale, (second) => this.#share(second), wanted);
   }
 }

@@ -1,10 +1,10 @@
 // The tray: moments that a person has picked, kept in the browser until they are exported or thrown away.
 
 import * as api from "./api.js";
-import { momentKey } from "./card.js";
 import { element, iconButton } from "./dom.js";
 import { plural, span } from "./format.js";
 import { announce, save, tell, working } from "./messages.js";
+import { momentKey } from "./moment.js";
 
 const STORED = "gmmformer.tray";
 const FORMATS = [
@@ -43,11 +43,27 @@ export class Tray extends EventTarget {
     return this.#items.has(key);
   }
 
-  /** Puts a moment in: a hit, with the query that found it and the second of its poster. */
-  add({ id, film, name, start, end, query, poster }) {
-    this.#items.set(momentKey({ id, start, end }), { id, film, name, start, end, query, poster });
+  /**
+   * Puts a moment in.
+   * @param {string} key of the moment, however it is changed
+   * @param {Object} item id, film, name, start, end, query, poster and found: where it was before anybody changed it
+   */
+  add(key, item) {
+    this.#items.set(key, item);
     this.#changed();
     announce(`Picked; ${plural(this.#items.size, "moment")} in the tray.`);
+  }
+
+  /** Takes what a moment has become, if it is here. */
+  change(key, item) {
+    if (!this.#items.has(key)) return;
+    this.#items.set(key, { ...this.#items.get(key), ...item });
+    this.#changed();
+  }
+
+  /** What is kept of a moment. */
+  get(key) {
+    return this.#items.get(key);
   }
 
   remove(key) {
@@ -100,7 +116,7 @@ export class Tray extends EventTarget {
       this.#items = new Map(
         stored
           .filter((item) => Number.isInteger(item.id) && item.end > item.start)
-          .map((item) => [momentKey(item), item]),
+          .map((item) => [momentKey({ id: item.id, ...(item.found ?? item) }), item]),
       );
     } catch {
       this.#items = new Map();
