@@ -101,7 +101,9 @@ def main() -> None:
         sentences = [one["sentence"] for one in asked]
         hits = library.search(sentences, k=10)
         vectors = library.embed(sentences)
-        curves = [library.score_curve(vector, ids[name]) for vector, name in zip(vectors, names, strict=True)]
+        curves = [
+            library.search_film(vector, ids[name], 1)[0].curve for vector, name in zip(vectors, names, strict=True)
+        ]
         absent = library.search(json.loads(options.absent.read_text(encoding="utf-8")), k=1) if options.absent else []
         films = len(library)
     truth = [(one["start"], one["end"]) for one in asked]

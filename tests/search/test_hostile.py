@@ -100,7 +100,7 @@ def ask(library: Library) -> None:
         for hits in library.search_vectors(unit_queries(2), 30, moments=moments):
             for hit in hits:
                 json.dumps(hit.to_dict(), allow_nan=False)
-    library.score_curve(unit_queries(1)[0], 1)
+    library.search_film(unit_queries(1)[0], 1)
     library.search_vectors(unit_queries(1), 5, where="film*", min_length=1.0)
 
 

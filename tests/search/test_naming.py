@@ -78,6 +78,16 @@ def test_names_take_half_of_the_places_at_most_and_heed_the_filters(named: Libra
     ]
 
 
+@pytest.mark.parametrize("fold", [False, True])
+def test_pages_of_films_hold_each_once_names_first(named: Library, fold: bool) -> None:
+    pages = [named.search("rome", 4, skip=skip, fold=fold) for skip in range(0, 60, 4)]
+    paged = [hit.film.path for hits in pages for hit in hits]
+    assert paged[:4] == [hit.film.path for hit in named.search("rome", 4, fold=fold)]
+    assert sorted(paged) == sorted({hit.film.path for hit in named.search("rome", 60, fold=fold)})
+    assert [hit.named for hit in pages[0]] == [True, True, False, False]
+    assert [len(hits) for hits in pages] == sorted((len(hits) for hits in pages), reverse=True)
+
+
 def test_names_are_those_of_now(named: Library) -> None:
     assert names_in(named, "romeo") == [PATHS[3]]
     put(named, [drawn_film(7, name="films/juliet and romeo.mp4")])

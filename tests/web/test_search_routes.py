@@ -1,5 +1,6 @@
 """Searching over HTTP: the answers are the library's own, whatever the sentence."""
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -205,13 +206,39 @@ def test_odd_bytes_in_the_address(client: httpx.Client, query: str) -> None:
 def test_scores_along_a_film(client: httpx.Client, library: Library) -> None:
     film = library.store.films()[2]
     answer = client.get(f"/api/films/{film.id}/clips", params={"q": "a red circle"}).json()
-    line = library.score_curve(library.embed(["a red circle"])[0], film.id)
-    assert line is not None
+    hits = library.search_film(library.embed(["a red circle"])[0], film.id)
+    line = hits[0].curve
     assert (answer["id"], answer["query"]) == (film.id, "a red circle")
     np.testing.assert_allclose(answer["edges"], line.edges, atol=1e-3)
     np.testing.assert_allclose(answer["scores"], line.scores, atol=1e-6)
+    told = [(round(hit.start, 3), round(hit.end, 3), round(hit.score, 6)) for hit in hits]
+    assert [(one["start"], one["end"], one["score"]) for one in answer["moments"]] == told
+    assert {one["word"] for one in answer["moments"]} == {hit.word for hit in hits}
+    alone = client.get(f"/api/films/{film.id}/clips", params={"q": "a red circle", "moments": 1}).json()
+    assert alone["moments"] == answer["moments"][:1]
     assert client.get("/api/films/999/clips", params={"q": "a"}).status_code == 404
     assert client.get(f"/api/films/{film.id}/clips", params={"q": " "}).status_code == 422
+
+
+def test_films_come_page_by_page_and_each_but_once(client: httpx.Client) -> None:
+    asked = {"q": "a red circle", "moments": 5}
+    whole = client.get("/api/search", params={**asked, "k": 100}).json()["hits"]
+    paged = [
+        hit
+        for skip in (0, 4, 8, 12)
+        for hit in client.get("/api/search", params={**asked, "k": 4, "skip": skip}).json()["hits"]
+    ]
+    assert [(hit["id"], hit["start"]) for hit in paged] == [(hit["id"], hit["start"]) for hit in whole]
+    assert len({hit["id"] for hit in whole}) > 8
+    assert client.get("/api/search", params={**asked, "skip": 9_901}).status_code == 422
+
+
+def test_a_film_s_strip_is_sent_once(client: httpx.Client) -> None:
+    hits = client.get("/api/search", params={"q": "a red circle", "moments": 5}).json()["hits"]
+    several = [one["id"] for one, other in itertools.pairwise(hits) if one["id"] == other["id"]]
+    assert several
+    first = {hit["id"]: place for place, hit in reversed(list(enumerate(hits)))}
+    assert [hit["strip"] is not None for hit in hits] == [first[hit["id"]] == n for n, hit in enumerate(hits)]
 
 
 def test_a_strip_holds_the_best_of_what_it_joins() -> None:

@@ -33,6 +33,7 @@ def clock(seconds: float) -> str:
 class Wanted(TypedDict, total=False):
     """What is wanted of a search beside k films; see `Library.search_vectors`."""
 
+    skip: int
     moments: int
     where: str | None
     min_length: float | None
@@ -92,13 +93,15 @@ def hits_of(
     queries: Float[np.ndarray, "queries dim"],
     find: Callable[[Float[np.ndarray, "some dim"], int], list[Found]],
     k: int,
+    skip: int,
     moments: int,
     fold: bool,
     named: Sequence[Int[np.ndarray, "_named"]],
 ) -> list[list[Hit]]:
-    """The best moments of the k films that `find` finds for each query, at most `moments` a film, best film first.
+    """The best moments of the k films that `find` finds for each query after the first `skip`, best film first.
 
-    Films that are `named` for a query come before these (`named_first`); with `fold` each is shown once.
+    At most `moments` a film. Films that are `named` for a query come before these (`named_first`); with `fold` each is
+    shown once.
     """
     spans: Spans = {}
 
@@ -111,9 +114,10 @@ def hits_of(
         return [named_first(snapshot, queries[query], some, named[query], k) for query, some in plainly]
 
     if fold:
-        found = search_folded(snapshot, len(queries), k, best, known)
+        found = search_folded(snapshot, len(queries), skip + k, best, known)
     else:
-        found = [Folded(some, {}) for some in best(np.arange(len(queries)), k)]
+        found = [Folded(some, {}) for some in best(np.arange(len(queries)), skip + k)]
+    found = [Folded(Found(some.films[skip:], some.scores[skip:]), alike) for some, alike in found]
     shown = [film for all_of, alike in found for some in (all_of.films.tolist(), *alike.values()) for film in some]
     known(np.unique(np.array(shown, dtype=np.int64)))
     calibration = calibration_of(store.folder)
@@ -135,16 +139,16 @@ def hits_of(
     return answers
 
 
-def score_curve_of(
-    store: Store, snapshot: Snapshot, query: Float[np.ndarray, "dim"], film_id: int
-) -> ScoreCurve | None:
-    """The scores of all clips of a film, given by its id, along its seconds; None where there is no such film."""
+def hits_in(store: Store, snapshot: Snapshot, query: Float[np.ndarray, "dim"], film_id: int, moments: int) -> list[Hit]:
+    """The best moments of a film, given by its id, at most so many; none where there is no such film."""
     indices = np.flatnonzero(snapshot.films == film_id)
     spans = _spans(store, snapshot, indices)
     if not spans:
-        return None
+        return []
     scores = snapshot.clip_scores(query, snapshot.slots_of(indices))
-    return score_curve(spans[int(indices[0])][1], scores)
+    calibration = calibration_of(store.folder)
+    median = float(snapshot.medians(query[None])[0]) if calibration else 0.0
+    return list(_moments(*spans[int(indices[0])], scores, moments, calibration, median))
 
 
 def _spans(store: Store, snapshot: Snapshot, indices: Int[np.ndarray, "films"]) -> Spans:

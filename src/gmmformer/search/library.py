@@ -14,13 +14,12 @@ from jaxtyping import Float
 from gmmformer.config import DecodeLimits, Running
 from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
-from gmmformer.evaluation.moments import ScoreCurve
 from gmmformer.media.encoders import SMALL
 from gmmformer.search.calibration import Calibration, calibrate, outgrown
 from gmmformer.search.changes import IndexReport, Paths, settled_changes, several
 from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
 from gmmformer.search.engines import Engine, checked_queries, choose_engine
-from gmmformer.search.hits import Hit, Wanted, hits_of, score_curve_of
+from gmmformer.search.hits import Hit, Wanted, hits_in, hits_of
 from gmmformer.search.indexing import embedded_film, film_source, index_films
 from gmmformer.search.naming import Names
 from gmmformer.search.recipe import Encoders, Models, choose_encoders
@@ -160,8 +159,8 @@ class Library:
     ) -> list[Hit] | list[list[Hit]]:
         """The moments of the k films that match a sentence best, best film first; of several sentences a list each.
 
-        Several at once take less time than one by one. The other arguments, `moments`, `where`, `min_length` and
-        `fold`, are those of `search_vectors`, but films that show the same thing are folded unless `fold` is False.
+        Several at once take less time than one by one. The other arguments, `skip`, `moments`, `where`, `min_length`
+        and `fold`, are those of `search_vectors`, but films that show the same thing are folded unless `fold` is False.
         Films whose paths have all words of the sentence come first, half of the k at most.
 
         Raises:
@@ -185,6 +184,7 @@ class Library:
         queries: Float[np.ndarray, "queries dim"],
         k: int = 10,
         *,
+        skip: int = 0,
         moments: int = 1,
         where: str | None = None,
         min_length: float | None = None,
@@ -196,6 +196,7 @@ class Library:
         Args:
             queries: Unit vectors, as the library's model makes them of sentences.
             k: Films; fewer are found only if there are no more.
+            skip: Films that are passed over first: with the same k, so many after so many, each film comes once.
             moments: Most moments of each film; those of a film follow each other, best first.
             where: Only films whose path fits this glob: `*` any letters, slashes too, `?` one, `[ab]` one of these.
             min_length: Only films of at least so many seconds.
@@ -207,9 +208,9 @@ class Library:
         Raises:
             InputError: A number is out of range, or the queries are no unit vectors of the library's width.
         """
-        for name, value in (("k", k), ("moments", moments)):
-            if not 1 <= value <= MOST_HITS:
-                raise InputError(f"--{name} {value} must be at least 1 and at most {MOST_HITS:,}")
+        for name, value, least in (("k", k, 1), ("moments", moments, 1), ("skip", skip, 0)):
+            if not least <= value <= MOST_HITS:
+                raise InputError(f"--{name} {value} must be at least {least} and at most {MOST_HITS:,}")
         queries = checked_queries(queries, self.settings.dim)
         snapshot = self.store.snapshot()
         if not len(snapshot.windows):
@@ -217,7 +218,7 @@ class Library:
         allowed = self.store.matching(snapshot, where=where, min_length=min_length)
         find = partial(self.engine.search, snapshot, allowed=allowed)
         named = self._names.among(snapshot, allowed, sentences or [""] * len(queries))
-        return hits_of(self.store, snapshot, queries, find, k, moments, fold, named)
+        return hits_of(self.store, snapshot, queries, find, k, skip, moments, fold, named)
 
     def calibrate(self, sentences: Sequence[str] | None = None) -> Calibration:
         """Learn how far the best film stands out for sentences about nothing in particular, to say what is strong.
@@ -239,14 +240,16 @@ class Library:
             if outgrown(self.store):
                 self.calibrate()
 
-    def score_curve(self, query: Float[np.ndarray, "dim"], film_id: int) -> ScoreCurve | None:
-        """How each second of a film scores for a unit vector; None where there is no such film.
+    def search_film(self, query: Float[np.ndarray, "dim"], film_id: int, moments: int = 10) -> list[Hit]:
+        """The best moments of one film for a unit vector, best first; none where there is no such film.
+
+        The `curve` of each says how every second of the film scores.
 
         Raises:
             InputError: The query is no unit vector of the library's width.
         """
-        return score_curve_of(
-            self.store, self.store.snapshot(), checked_queries(query[None], self.settings.dim)[0], film_id
+        return hits_in(
+            self.store, self.store.snapshot(), checked_queries(query[None], self.settings.dim)[0], film_id, moments
         )
 
     @contextmanager

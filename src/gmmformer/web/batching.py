@@ -24,6 +24,7 @@ class SearchOptions(NamedTuple):
     """Queries of the same options are searched for in one pass."""
 
     k: int
+    skip: int = 0
     moments: int = 1
     where: str | None = None
     min_length: float | None = None

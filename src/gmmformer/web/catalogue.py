@@ -121,9 +121,12 @@ class Catalogue:
         films = await asyncio.to_thread(self.library.store.films, identities)
         seen = await self._seen(films)
         gone = {"available": False, "playable": False, "reason": "it was taken out of the library just now"}
-        return await asyncio.to_thread(
-            lambda: [[_hit(hit, seen.get(hit.film.id, gone), strips) for hit in some] for some in hits]
-        )
+
+        def told(some: Sequence[Hit]) -> list[HitOut]:
+            first = {id(hit) for hit in {hit.film.id: hit for hit in reversed(some)}.values()}
+            return [_hit(hit, seen.get(hit.film.id, gone), strips and id(hit) in first) for hit in some]
+
+        return await asyncio.to_thread(lambda: [told(some) for some in hits])
 
     async def _seen(self, films: Sequence[Film]) -> dict[int, dict[str, Any]]:
         """`Playing` of each film, by id."""

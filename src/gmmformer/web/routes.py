@@ -21,7 +21,17 @@ from gmmformer.web.files import FileAnswer, media_type_of, open_film, tag_of, un
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.guard import Tokens
 from gmmformer.web.problems import ProblemError, documented
-from gmmformer.web.schemas import ClipsOut, FilmOut, FilmsOut, LibraryOut, SearchesOut, SearchIn, SearchOut, ShotsOut
+from gmmformer.web.schemas import (
+    ClipsOut,
+    FilmOut,
+    FilmsOut,
+    LibraryOut,
+    MomentOut,
+    SearchesOut,
+    SearchIn,
+    SearchOut,
+    ShotsOut,
+)
 from gmmformer.web.server import Counters
 
 searching, showing = APIRouter(tags=["search"]), APIRouter(tags=["films"])
@@ -79,15 +89,18 @@ async def clips(
     services: Given,
     id: Id,  # noqa: A002
     q: Annotated[wire.Sentence, Query()],
+    moments: Annotated[int, Query(ge=1, le=wire.MOST_IN_FILM, description="Most moments.")] = 10,
 ) -> Response:
-    """How well each stretch of a film matches a sentence."""
+    """How well each stretch of a film matches a sentence, and its best moments."""
     await services.catalogue.film(id)
     _check([q])
     answer = (await services.batcher.ask([q], None))[0]
-    line = await asyncio.to_thread(services.library.score_curve, answer.vector, id)
-    if line is None:
+    hits = await asyncio.to_thread(services.library.search_film, answer.vector, id, moments)
+    if not hits:
         raise ProblemError(404)
-    return await _sent(ClipsOut(id=id, query=q, edges=rounded(line.edges, 3), scores=rounded(line.scores, 6)))
+    told = [MomentOut.model_validate({name: hit.to_dict()[name] for name in MomentOut.model_fields}) for hit in hits]
+    edges, scores = hits[0].curve
+    return await _sent(ClipsOut(id=id, query=q, edges=rounded(edges, 3), scores=rounded(scores, 6), moments=told))
 
 
 @showing.get("/api/library", responses=documented())
@@ -220,7 +233,7 @@ async def media(services: Given, id: Id) -> Response:  # noqa: A002
 async def _search(services: Services, sentences: Sequence[str], asked: wire.Asked) -> list[SearchOut]:
     began = time.perf_counter()
     _check(sentences)
-    options = SearchOptions(asked.k, asked.moments, asked.where or None, asked.min_length, asked.fold)
+    options = SearchOptions(asked.k, asked.skip, asked.moments, asked.where or None, asked.min_length, asked.fold)
     answers = await services.batcher.ask(sentences, options)
     hits = await services.catalogue.hits([answer.hits or [] for answer in answers], asked.strips)
     counts = await services.catalogue.counts()

@@ -11,7 +11,11 @@ MOST_SENTENCE = 10_000
 MOST_QUERIES = 64
 """Sentences of a request, and of a batch that is embedded at once."""
 MOST_HITS = 100
-MOST_MOMENTS = 10
+"""Films of one answer."""
+MOST_SKIPPED = 9_900
+"""Films that may be passed over: with those of an answer as many as a library finds."""
+MOST_MOMENTS, MOST_IN_FILM = 10, 100
+"""Moments of each film of an answer, and of one film that is asked about alone."""
 MOST_ANSWERED = 6_400
 """Moments that one request may ask for: sentences times films times moments of each."""
 MOST_GLOB = 1_000
@@ -85,7 +89,9 @@ class HitOut(Named):
     word: Word | None = Field(description="The strength in words; null in a library that is not calibrated.")
     named: bool = Field(description="Whether all words of the sentence stand in the path of the film, or of a copy.")
     copies: list[str] = Field(description="Paths of other films that were found and show the same thing, best first.")
-    strip: Strip | None = Field(description="The scores along the whole film; null if not asked for.")
+    strip: Strip | None = Field(
+        description="The scores along the whole film; null if not asked for, and in a film's moments after its first."
+    )
 
 
 class SearchOut(Model):
@@ -106,6 +112,9 @@ class Asked(BaseModel):
     """What is asked beside a sentence."""
 
     k: int = Field(12, ge=1, le=MOST_HITS, description="Films to find for each sentence.")
+    skip: int = Field(
+        0, ge=0, le=MOST_SKIPPED, description="Films to pass over, best first: with the same k, the next ones."
+    )
     moments: int = Field(1, ge=1, le=MOST_MOMENTS, description="Most moments of each film.")
     where: str | None = Field(
         None,
@@ -148,13 +157,23 @@ class FilmsOut(Model):
     films: list[FilmOut] = Field(description="Those of this page, in the order in which they came to the library.")
 
 
+class MomentOut(Model):
+    """A moment of the film that was asked for."""
+
+    start: float = Field(description="Second at which it begins.")
+    end: float = Field(description="Second at which it ends.")
+    score: float = Field(description="Retrieval score of its best clip, in [-1, 1].")
+    word: Word | None = Field(description="How well it matches; null in a library that is not calibrated.")
+
+
 class ClipsOut(Model):
-    """How well each stretch of a film matches a sentence."""
+    """How well each stretch of a film matches a sentence, and its best moments."""
 
     id: FilmId
     query: str = Field(description="The sentence.")
     edges: list[float] = Field(description="Seconds between which the stretches lie: one more than scores.")
     scores: list[float] = Field(description="Score of each stretch, in [-1, 1].")
+    moments: list[MomentOut] = Field(description="The film's moments that match best, best first.")
 
 
 class ShotsOut(Model):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_helpers import SENTENCE, change_answers, close, hold, search
+from page_helpers import SENTENCE, change_answers, close, hold, search, until_video
 from playwright.sync_api import BrowserContext, Download, Page, Route, expect
 from tests_web_helpers import TOKEN
 
@@ -218,7 +218,7 @@ def test_server_that_goes_away_and_comes_back(page: Page) -> None:
     assert any("healthz" in url for url in away)
 
 
-VIEWS = ["start", "results", "playing", "tray", "nothing", "library", "login", "skeletons"]
+VIEWS = ["start", "results", "playing", "trimming", "film", "tray", "nothing", "library", "login", "skeletons"]
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -246,7 +246,14 @@ def show(page: Page, view: str) -> None:
     elif view == "playing":
         card = search(page).first
         card.locator(".toggle").click()
-        card.locator(".strip").hover()
+        card.get_by_role("slider").hover()
+    elif view == "trimming":
+        search(page).first.get_by_role("button", name="Trim").click()
+        until_video(page, "v.readyState > 1")
+    elif view == "film":
+        page.goto("/?view=library")
+        page.locator("#library-view .toggle").first.click()
+        page.get_by_role("slider", name="Seek").hover()
     elif view == "tray":
         pick(page, 2)
     elif view == "nothing":
