@@ -52,11 +52,18 @@ def change_answers(page: Page, pattern: "str | re.Pattern[str]", change: Callabl
     page.route(pattern, handle)
 
 
+def best_of_each(answer: Answer) -> list[Answer]:
+    """The best moment of each film."""
+    return list({hit["id"]: hit for hit in reversed(answer["hits"])}.values())[::-1]
+
+
 def with_moment(page: Page, start: float, end: float, *, playable: bool = True, place: int = 0) -> None:
     """Put a film of the wanted kind that is long enough in this place of the answer, and make its moment this one."""
 
     def change(answer: Answer) -> None:
-        hits = sorted(answer["hits"], key=lambda hit: (hit["playable"] != playable, hit["length"] < end + 2, hit["id"]))
+        hits = sorted(
+            best_of_each(answer), key=lambda hit: (hit["playable"] != playable, hit["length"] < end + 2, hit["id"])
+        )
         hits[0] |= {"start": start, "end": end}
         answer["hits"] = [*hits[1 : place + 1], hits[0], *hits[place + 1 :]]
 

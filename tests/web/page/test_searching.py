@@ -4,9 +4,10 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
-from page_helpers import SENTENCE, change_answers, hold, search, width_of_all
+from page_helpers import SENTENCE, best_of_each, change_answers, hold, search, width_of_all
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from tests_web_helpers import TOKEN
 
@@ -18,10 +19,11 @@ def test_box_has_the_focus_and_finds_while_typing(page: Page, server_url: str) -
     page.keyboard.type(SENTENCE)
     cards = page.get_by_role("list", name="Results").get_by_role("listitem")
     hits = httpx.get(f"{server_url}/api/search", params={"q": SENTENCE, "k": 12}).json()["hits"]
+    assert len(hits) == 10
     expect(cards.locator("h2")).to_have_text([hit["name"] for hit in hits])
     start, end = (f"{int(second) // 60:02d}:{int(second) % 60:02d}" for second in (hits[0]["start"], hits[0]["end"]))
-    expect(cards.first.locator(".times")).to_contain_text(f"{start} – {end}")
-    expect(page.locator("#announcer")).to_have_text(re.compile(rf"^{len(hits)} moments in {len(hits)} films\."))
+    expect(cards.first.locator(".line .times")).to_contain_text(f"{start} – {end}")
+    expect(page.locator("#announcer")).to_have_text(re.compile("^All 10 films, best first\\."))
     assert page.title() == f"{SENTENCE} – gmmformer"
 
 
@@ -47,7 +49,7 @@ def test_words_say_how_well_it_matches(page: Page) -> None:
     words = ["strong", "possible", "weak", None]
 
     def change(answer: dict) -> None:
-        answer["hits"] = answer["hits"][:4]
+        answer["hits"] = best_of_each(answer)[:4]
         answer["word"] = "strong"
         for hit, word in zip(answer["hits"], words, strict=True):
             hit["word"] = word
@@ -82,7 +84,7 @@ def test_stale_answers_are_dropped(page: Page) -> None:
     expect(page.locator("#search-view .card h2").first).to_be_visible()
     assert len(held) == 1
     assert held[0].request.failure is not None, "the question that is no longer wanted was not taken back"
-    expect(page.locator("#search-view .status")).to_contain_text("moments")
+    expect(page.locator("#search-view .status")).to_contain_text("films")
     assert "q=quick" in page.url
 
 
@@ -132,23 +134,42 @@ def test_filters_that_leave_nothing_can_be_removed(page: Page) -> None:
     assert "min_length" not in page.url
 
 
-def test_more_results(page: Page) -> None:
-    def as_many(k: int) -> Callable[[dict], None]:
-        def change(answer: dict) -> None:
-            answer["hits"] = [
-                {**answer["hits"][0], "start": second / 10, "end": second / 10 + 1} for second in range(k)
-            ]
+def films_by_page(page: Page, count: int) -> list[str]:
+    """Let the library have so many films, each with one moment; what was asked for."""
+    asked: list[str] = []
+    hits: list[dict] = []
 
-        return change
+    def change(answer: dict) -> None:
+        given = parse_qs(urlsplit(asked[-1]).query)
+        skip, k = int(given.get("skip", ["0"])[0]), int(given["k"][0])
+        hits.extend(answer["hits"][:1])
+        answer["films"] = count
+        answer["hits"] = [
+            {**hits[0], "id": 1_000 + place, "name": f"{place}.mp4"} for place in range(skip, min(skip + k, count))
+        ]
 
-    change_answers(page, re.compile("/api/search.*k=12&"), as_many(12))
-    change_answers(page, re.compile("/api/search.*k=24&"), as_many(20))
+    page.on("request", lambda request: asked.append(request.url) if "/api/search" in request.url else None)
+    change_answers(page, "**/api/search?*", change)
+    return asked
+
+
+def test_results_go_on_without_end_page_by_page(page: Page) -> None:
+    asked = films_by_page(page, 115)
     cards = search(page)
     expect(cards).to_have_count(12)
-    page.get_by_role("button", name="More results").click()
-    expect(cards).to_have_count(20)
-    expect(page.get_by_role("button", name="More results")).to_be_hidden()
-    expect(cards.nth(12).locator(".toggle")).to_be_focused()
+    expect(page.locator("#search-view .status")).to_contain_text("The 12 best films of 115")
+    more = page.get_by_role("button", name="More results")
+    for shown in (24, 36, 48, 60, 72, 84, 96, 108):
+        more.click()
+        expect(cards).to_have_count(shown)
+        expect(cards.nth(shown - 12).locator(".toggle")).to_be_focused()
+    more.click()
+    expect(cards).to_have_count(115)
+    expect(more).to_be_hidden()
+    expect(page.locator("#search-view .status")).to_contain_text("All 115 films, best first")
+    assert len(asked) == 10, "a page was asked for twice"
+    page.locator("#query").fill("another sentence")
+    expect(cards).to_have_count(12)
 
 
 def test_errors_are_told_in_the_servers_words(page: Page) -> None:

@@ -214,7 +214,7 @@ def test_server_that_goes_away_and_comes_back(page: Page) -> None:
     page.unroute_all(behavior="wait")
     expect(page.locator("#gone")).to_be_hidden()
     expect(page).to_have_title("is it there – gmmformer")
-    expect(page.locator("#search-view .status")).to_contain_text("moments")
+    expect(page.locator("#search-view .status")).to_contain_text("films")
     assert any("healthz" in url for url in away)
 
 

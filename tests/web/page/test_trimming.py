@@ -139,7 +139,7 @@ def test_the_enlarged_part_is_enlarged_further_and_moved(page: Page) -> None:
 
 def test_what_was_trimmed_is_kept_saved_and_exported(page: Page) -> None:
     viewer = trimming(page)
-    viewer.get_by_role("button", name="in the tray").click()
+    viewer.get_by_role("button", name="Keep this moment of").click()
     viewer.get_by_label("Start", exact=True).fill("3.5")
     page.keyboard.press("Enter")
     with page.expect_request("**/api/cut") as cut, page.expect_download():
@@ -184,7 +184,7 @@ def test_a_moment_is_chosen_by_hand_from_a_film_of_the_library(page: Page, serve
     viewer.get_by_label("Start", exact=True).fill("1.5")
     viewer.get_by_label("End", exact=True).fill("2.5")
     page.keyboard.press("Enter")
-    viewer.get_by_role("button", name="in the tray").click()
+    viewer.get_by_role("button", name="Keep this moment of").click()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Tray, 1 moment").click()
     expect(page.locator("#tray .name")).to_have_text(films[0]["name"])

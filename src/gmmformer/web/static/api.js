@@ -61,8 +61,14 @@ function query(fields) {
 }
 
 /** Moments for a sentence. */
-export function search({ query: sentence, k, where, minLength }, signal) {
-  return json(`api/search?${query({ q: sentence, k, where, min_length: minLength })}&strips=true`, { signal });
+export function search({ query: sentence, k, skip, moments, where, minLength }, signal) {
+  const asked = query({ q: sentence, k, skip, moments, where, min_length: minLength });
+  return json(`api/search?${asked}&strips=true`, { signal });
+}
+
+/** The scores along one film for a sentence, and its moments that match best. */
+export function inside(id, sentence, moments, signal) {
+  return json(`api/films/${id}/clips?${query({ q: sentence, moments })}`, { signal });
 }
 
 /** A page of the library's films. */

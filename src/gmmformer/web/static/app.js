@@ -17,7 +17,7 @@ const HEADINGS = { search: "Search your films", library: "Library", login: "Lock
 const at = (id) => document.getElementById(id);
 const box = at("query");
 const tray = new Tray(at("tray"), at("to-tray"));
-const viewer = new Viewer();
+const viewer = new Viewer(tray);
 const views = {
   search: new SearchView(at("search-view"), box, tray, viewer),
   library: new LibraryView(at("library-view"), { refresh, tray, viewer }),

@@ -1,51 +1,61 @@
-// One result: the moment's frame, the strip of its film, name, times, how well it matches, and what can be done with it.
+// One result: a film, with the frame of a moment, the strip of all of it, name, times, how well it matches, and its other
+// moments.
 
-import { cut } from "./api.js";
+import { cutButton, keepButton } from "./actions.js";
 import { playerKey } from "./controls.js";
-import { element, icon } from "./dom.js";
+import { element } from "./dom.js";
 import { shortFolder } from "./folders.js";
-import { match, span, spoken } from "./format.js";
-import { save, tell, working } from "./messages.js";
-import { Moment } from "./moment.js";
+import { plural, span, spoken } from "./format.js";
+import { momentKey } from "./moment.js";
+import { MomentList, bars } from "./moment_list.js";
 import { Screen } from "./screen.js";
 import { Strip, peakOf } from "./strip.js";
 import { trimButton } from "./viewer.js";
 
-/** A card in the list of results; it stays when the next answer has the same moment. */
+/** Moments of each film that are asked for with an answer. */
+export const MOMENTS = 10;
+
+/** A card in the list of results; it stays when the next answer has the same moment first. */
 export class Card {
   /**
-   * @param {Object} hit
+   * @param {Object} hit the film's best moment
    * @param {{tray: Tray, viewer: Viewer, onOpen: function(Card)}} surroundings
+   * @param {string} query
    */
-  constructor(hit, { tray, viewer, onOpen }) {
+  constructor(hit, { tray, viewer, onOpen }, query) {
     Object.assign(this, { hit, tray, viewer });
-    const moment = new Moment(hit, { start: hit.start, end: hit.end, poster: peakOf(hit.strip, hit.start, hit.end) });
-    this.moment = moment;
-    this.key = moment.key;
-    this.screen = new Screen(hit, moment, {
+    this.moment = this.#momentOf(hit, query);
+    this.moments = [this.moment];
+    this.screen = new Screen(hit, this.moment, {
       onTime: (second) => this.strip.showPlaying(second),
       onOpen: () => onOpen(this),
       onClose: () => this.strip.showPlaying(null),
     });
-    this.strip = new Strip(hit, moment, (second) => this.screen.playFrom(second));
-    this.word = element("span", { class: "word" });
+    this.strip = new Strip(hit, this.moment, (second) => this.screen.playFrom(second));
     this.times = element("p", { class: "times" });
+    this.word = element("span", { class: "match" });
     this.trim = trimButton(hit.name, () => this.openViewer(), !hit.available);
-    this.pick = element("button", { type: "button", class: "small", on: { click: () => this.togglePicked() } });
-    this.cut = this.#cutButton();
+    this.keep = keepButton(hit.name, () => this.togglePicked());
+    this.list = new MomentList(tray, (moment) => this.#use(moment, true));
+    this.list.element.hidden = true;
+    this.more = element("button", {
+      type: "button",
+      class: "quiet others",
+      hidden: true,
+      "aria-expanded": "false",
+      on: { click: () => this.#unfold(this.list.element.hidden) },
+    });
+    const key = (event) => playerKey(event, this.screen) && event.preventDefault();
     this.element = element(
       "li",
-      { class: "card", on: { keydown: (event) => playerKey(event, this.screen) && event.preventDefault() } },
+      { class: "card", on: { keydown: key } },
       this.screen.element,
       this.strip.element,
       ...this.#texts(),
+      this.more,
+      this.list.element,
     );
-    moment.addEventListener("change", () => {
-      this.#showTimes();
-      this.tray.change(this.key, this.#picked());
-    });
-    this.#showTimes();
-    this.showPicked();
+    this.#showMoment();
     this.showFolder();
   }
 
@@ -54,51 +64,46 @@ export class Card {
     this.folder.textContent = shortFolder(this.hit.folder);
   }
 
-  /** Shows what an answer says about the moment. */
-  update(hit, scale, query) {
-    this.hit = hit;
-    this.query = query;
-    this.drawn = hit.strip && { strip: hit.strip, scale };
-    if (this.drawn) this.strip.draw(hit.strip, scale);
-    const found = match(hit.word);
-    this.word.hidden = !found;
-    if (found) {
-      this.word.dataset.level = found.level;
-      this.word.replaceChildren(
-        ...[1, 2, 3].map((bar) => element("i", { class: bar <= found.level ? "on" : "", "aria-hidden": "true" })),
-        found.text,
-      );
-    }
+  /**
+   * Shows what an answer says about the film.
+   * @param {Object[]} hits its moments, best first
+   * @param {{low: number, high: number}} scale
+   * @param {string} query
+   */
+  update(hits, scale, query) {
+    [this.hit] = hits;
+    if (this.hit.strip) this.strip.draw(this.hit.strip, scale);
+    const before = this.moments;
+    this.moments = hits.map((hit) => {
+      const known = before.find((moment) => moment.key === momentKey(hit));
+      return Object.assign(known ?? this.#momentOf(hit, query), { word: hit.word, query });
+    });
+    if (!this.moments.includes(this.moment)) this.moments.push(this.moment);
+    const others = this.moments.length - 1;
+    this.more.hidden = !others;
+    this.more.textContent = `${plural(others, "more moment")}${hits.length === MOMENTS ? ", or more" : ""}`;
+    this.list.show(others ? this.moments : [], this.moment);
+    this.#showWord();
   }
 
   /** Whether the tray has it. */
-  showPicked(button = this.pick) {
-    const picked = this.tray.has(this.key);
-    button.setAttribute("aria-pressed", String(picked));
-    button.setAttribute("aria-label", `Keep this moment of ${this.hit.name} in the tray`);
-    button.title = picked ? "Take out of the tray" : "Put into the tray";
-    button.replaceChildren(icon(picked ? "check" : "add"), picked ? "In tray" : "Tray");
+  showPicked() {
+    this.keep.show(this.tray.has(this.moment.key));
+    this.list.showPicked();
   }
 
   togglePicked() {
-    if (this.tray.has(this.key)) this.tray.remove(this.key);
-    else this.tray.add(this.key, this.#picked());
+    this.tray.toggle(this.moment);
   }
 
   /** Opens it large, to be trimmed. */
   openViewer() {
     if (!this.hit.available) return;
     this.close();
-    const keep = element("button", { type: "button", class: "small" });
-    const show = () => this.showPicked(keep);
-    keep.addEventListener("click", () => this.togglePicked());
-    this.tray.addEventListener("change", show);
-    show();
     this.viewer.open(this.hit, this.moment, {
-      drawn: this.drawn,
-      actions: [keep, this.#cutButton()],
-      onClose: () => {
-        this.tray.removeEventListener("change", show);
+      moments: this.moments,
+      onClose: (last) => {
+        if (this.moments.includes(last)) this.#use(last, false);
         this.trim.focus();
       },
     });
@@ -118,6 +123,30 @@ export class Card {
     this.screen.drop();
   }
 
+  #momentOf({ start, end, word }, query) {
+    const poster = peakOf(this.hit.strip, start, end);
+    const moment = this.tray.moment(this.hit, { start, end, poster, word, query });
+    moment.addEventListener("change", () => this.#showMoment());
+    return moment;
+  }
+
+  #use(moment, play) {
+    if (moment !== this.moment) {
+      this.moment = moment;
+      this.screen.use(moment);
+      this.strip.use(moment);
+      this.list.choose(moment);
+      this.#showMoment();
+      this.#showWord();
+    }
+    if (play) this.screen.playFrom(moment.start);
+  }
+
+  #unfold(open) {
+    this.list.element.hidden = !open;
+    this.more.setAttribute("aria-expanded", String(open));
+  }
+
   #texts() {
     const { hit } = this;
     const name = element("h2", { title: hit.film }, hit.name);
@@ -127,44 +156,27 @@ export class Card {
       name.append(element("small", { title: hit.copies.join("\n") }, ` +${hit.copies.length} ${word}`));
     }
     this.folder = element("p", { class: "folder", title: hit.folder });
+    const cut = cutButton(hit, () => this.moment);
     return [
       element("div", { class: "line" }, this.times, this.word),
       name,
-      element("div", { class: "line actions" }, this.folder, this.trim, this.pick, this.cut),
+      element("div", { class: "line actions" }, this.folder, this.trim, this.keep, cut),
     ];
   }
 
-  #showTimes() {
-    const { start, end, changed } = this.moment;
+  #showWord() {
+    this.word.replaceChildren(...bars(this.moment.word));
+  }
+
+  #showMoment() {
+    if (!this.times) return;
+    const { start, end, changed, found } = this.moment;
     this.times.replaceChildren(
       element("span", { class: "hidden" }, `From ${spoken(start)} to ${spoken(end)}`),
       element("span", { "aria-hidden": "true" }, span(start, end)),
-      ...(changed ? [element("small", { title: `Found: ${span(this.hit.start, this.hit.end)}` }, " trimmed")] : []),
+      ...(changed ? [element("small", { title: `Found: ${span(found.start, found.end)}` }, " trimmed")] : []),
     );
-  }
-
-  #picked() {
-    const { start, end, poster, found } = this.moment;
-    const { id, film, name } = this.hit;
-    return { id, film, name, start, end, poster, found, query: this.query };
-  }
-
-  #cutButton() {
-    const { hit, moment } = this;
-    const button = element(
-      "button",
-      { type: "button", class: "small", disabled: !hit.available, title: "Save this moment as mp4" },
-      icon("download"),
-      "mp4",
-    );
-    button.setAttribute("aria-label", `Save this moment of ${hit.name} as mp4`);
-    button.addEventListener("click", () =>
-      working(button, async () => {
-        const { start, end } = moment;
-        save(await cut({ id: hit.id, start, end }));
-        tell(`Saved ${span(start, end)} of ${hit.name}.`);
-      }),
-    );
-    return button;
+    this.list.showTimes();
+    this.showPicked();
   }
 }

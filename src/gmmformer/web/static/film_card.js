@@ -1,7 +1,7 @@
 // A film of the library: a frame that plays the whole film, its name and length.
 
 import { playerKey } from "./controls.js";
-import { element, icon } from "./dom.js";
+import { element } from "./dom.js";
 import { shortFolder } from "./folders.js";
 import { clock } from "./format.js";
 import { Moment } from "./moment.js";
@@ -9,7 +9,7 @@ import { Screen } from "./screen.js";
 import { trimButton } from "./viewer.js";
 
 /** Seconds that a moment chosen by hand has at first. */
-const CHOSEN = 10;
+const BY_HAND = 10;
 
 /** A card in a list of films. */
 export class FilmCard {
@@ -40,23 +40,15 @@ export class FilmCard {
     this.folder.textContent = shortFolder(this.film.folder);
   }
 
-  /** Opens it large, to choose a moment of it by hand, from where it is now. */
+  /** Opens it large, to choose a moment of it by hand: what was marked here, or from where it is on. */
   openViewer() {
-    const { film, tray } = this;
+    const { film, moment } = this;
     if (!film.available) return;
     const start = this.screen.open ? this.screen.time : 0;
-    const moment = this.moment.changed
-      ? this.moment
-      : new Moment(film, { start, end: Math.min(start + CHOSEN, film.length) });
+    const { start: from, end: to } = moment.changed ? moment : { start, end: Math.min(start + BY_HAND, film.length) };
     this.close();
-    const keep = element("button", { type: "button", class: "small" }, icon("add"), "Tray");
-    keep.setAttribute("aria-label", `Keep this moment of ${film.name} in the tray`);
-    keep.addEventListener("click", () => {
-      const { start: from, end } = moment;
-      const item = { id: film.id, film: film.film, name: film.name, start: from, end, poster: from, query: "" };
-      tray.add(`${film.id}:${from}:${end}`, { ...item, found: { start: from, end } });
-    });
-    this.viewer.open(film, moment, { actions: [keep], onClose: () => this.trim.focus() });
+    moment.reset();
+    this.viewer.open(film, this.tray.moment(film, { start: from, end: to }), { onClose: () => this.trim.focus() });
   }
 
   focus() {

@@ -18,6 +18,7 @@ const ENDS = { start: "Start", end: "End" };
 /** The seconds around a moment. The event "view" says that it shows others. */
 export class Lens extends EventTarget {
   #drawn = null;
+  #moved = () => this.#show();
 
   /**
    * @param {Object} film
@@ -52,9 +53,22 @@ export class Lens extends EventTarget {
       },
       ...[chart, this.head, this.handles.start, this.handles.end, this.ruler],
     );
-    moment.addEventListener("change", () => this.#show());
-    this.shots.addEventListener("change", () => this.#show());
+    this.shots.addEventListener("change", this.#moved);
+    this.use(moment);
+  }
+
+  /** Enlarges another moment of the film. */
+  use(moment) {
+    this.moment.removeEventListener("change", this.#moved);
+    this.moment = moment;
+    moment.addEventListener("change", this.#moved);
     this.fit();
+  }
+
+  /** Ends it: nobody is listened to any more. */
+  drop() {
+    this.moment.removeEventListener("change", this.#moved);
+    this.shots.removeEventListener("change", this.#moved);
   }
 
   /** Shows the moment and what is around it. */

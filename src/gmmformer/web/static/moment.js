@@ -13,13 +13,14 @@ export class Moment extends EventTarget {
   #best;
 
   /**
-   * @param {{id: number, length: number}} film
-   * @param {{start: number, end: number, poster?: number, found?: {start: number, end: number}}} span seconds; `poster`
-   *     is the frame that stands for it, `found` where it was before anybody changed it
+   * @param {{id: number, film: string, name: string, length: number}} film
+   * @param {{start: number, end: number, poster?: number, found?: {start: number, end: number}, word?: string,
+   *     query?: string}} span seconds; `poster` is the frame that stands for it, `found` where it was before anybody
+   *     changed it, `word` how well it matches `query`
    */
-  constructor(film, { start, end, poster, found = { start, end } }) {
+  constructor(film, { start, end, poster, found = { start, end }, word = null, query = "" }) {
     super();
-    Object.assign(this, { film, start, end, found });
+    Object.assign(this, { film, start, end, found, word, query });
     this.#best = poster ?? (start + end) / 2;
     this.key = momentKey({ id: film.id, ...found });
   }
@@ -31,6 +32,13 @@ export class Moment extends EventTarget {
   /** The second of the frame that stands for it: its middle where the best one is no longer in it. */
   get poster() {
     return this.#best >= this.start && this.#best <= this.end ? this.#best : (this.start + this.end) / 2;
+  }
+
+  /** What a tray keeps of it. */
+  get item() {
+    const { start, end, poster, found, query } = this;
+    const { id, film, name } = this.film;
+    return { id, film, name, start, end, poster, found, query };
   }
 
   /** Whether it is another span than the one that was found. */

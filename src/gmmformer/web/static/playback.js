@@ -19,7 +19,7 @@ let active = null;
  */
 export class Playback extends EventTarget {
   #stopAt;
-  #moved;
+  #moved = () => this.#stopAt !== null && (this.#stopAt = this.moment.end);
   #piece = null; // what of the film the video holds, where it is a preview
   #previews;
   #wanted;
@@ -43,8 +43,7 @@ export class Playback extends EventTarget {
     this.#previews = !film.playable;
     this.video = element("video", { playsinline: true, preload: "auto", disableremoteplayback: true, tabindex: "-1" });
     this.apply();
-    this.#moved = () => this.#stopAt !== null && (this.#stopAt = this.moment.end);
-    moment.addEventListener("change", this.#moved);
+    this.moment.addEventListener("change", this.#moved);
     this.state = "loading";
     this.message = "";
     this.#listen();
@@ -70,6 +69,14 @@ export class Playback extends EventTarget {
   get atEndOfFilm() {
     const end = this.#atEndOfPiece ? this.#piece.end : this.time;
     return end > this.film.length - 0.3;
+  }
+
+  /** Plays another moment of the film from now on: as soon as a second of it is chosen. */
+  use(moment) {
+    this.moment.removeEventListener("change", this.#moved);
+    this.moment = moment;
+    this.moment.addEventListener("change", this.#moved);
+    this.#stopAt = null;
   }
 
   /** Plays as loud and as fast as is liked now. */

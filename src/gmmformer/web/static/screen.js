@@ -15,6 +15,7 @@ function sentence(clause) {
 /** A frame that plays when it is clicked. */
 export class Screen {
   #verb = "Play";
+  #moved = () => this.film.available && this.#label();
 
   /**
    * @param {Object} film as the server describes it: id, name, length, playable, reason, available
@@ -42,7 +43,19 @@ export class Screen {
     if (!film.available) this.#sayMissing();
     else this.#label("Play");
     if (film.available && !film.playable) this.#sayPreview(film.reason);
-    moment.addEventListener("change", () => this.film.available && this.#label());
+    moment.addEventListener("change", this.#moved);
+  }
+
+  /** Shows another moment of the film from now on. */
+  use(moment) {
+    this.moment.removeEventListener("change", this.#moved);
+    this.moment = moment;
+    moment.addEventListener("change", this.#moved);
+    this.playback?.use(moment);
+    if (this.open) this.controls.seek.use(moment);
+    const address = this.#address();
+    for (const image of this.element.querySelectorAll("img")) image.src = address;
+    this.#moved();
   }
 
   get open() {
@@ -100,14 +113,17 @@ export class Screen {
   }
 
   #pictures() {
-    const { film, moment } = this;
-    if (!film.available) return [];
-    const address = thumbnail(film.id, moment.poster, devicePixelRatio > 1.4 ? 480 : 240);
+    if (!this.film.available) return [];
+    const address = this.#address();
     const frame = element("img", { class: "frame", alt: "", decoding: "async", loading: "lazy", src: address });
     const around = element("img", { class: "around", alt: "", decoding: "async", loading: "lazy", src: address });
     frame.addEventListener("load", () => this.element.classList.add("loaded"));
     frame.addEventListener("error", () => this.element.classList.add("frameless"));
     return [around, frame];
+  }
+
+  #address() {
+    return thumbnail(this.film.id, this.moment.poster, devicePixelRatio > 1.4 ? 480 : 240);
   }
 
   #sayMissing() {

@@ -2,12 +2,12 @@
 
 import { Problem, Unreachable, isAborted, search } from "./api.js";
 import { globOf, readAddress, writeAddress } from "./address.js";
-import { Card } from "./card.js";
+import { Card, MOMENTS } from "./card.js";
 import { element } from "./dom.js";
 import { Filters } from "./filters.js";
 import { learnFolders } from "./folders.js";
-import { isWeak, plural } from "./format.js";
-import { announce } from "./messages.js";
+import { grouped, isWeak, plural } from "./format.js";
+import { announce, working } from "./messages.js";
 import { momentKey } from "./moment.js";
 import { Start, skeleton } from "./start.js";
 import { scaleOf } from "./strip.js";
@@ -18,7 +18,8 @@ const TYPING = 40;
 const SETTLED = 1500;
 /** Milliseconds until an answer that has not come is worth a word. */
 const SLOW = 150;
-const [FIRST, MORE, MOST] = [12, 12, 100];
+/** Films that are asked for at a time, and how many a server finds. */
+const [PAGE, MOST] = [12, 9900];
 
 /** What the page is for. */
 export class SearchView {
@@ -26,7 +27,9 @@ export class SearchView {
   #timers = { typing: 0, settled: 0, slow: 0 };
   #settled = true; // whether the next change of the query is a new entry of the history
   #cards = new Map();
-  #k = FIRST;
+  #hits = []; // of all pages, best film first
+  #pages = 1;
+  #word = null;
 
   /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray  @param {Viewer} viewer */
   constructor(root, box, tray, viewer) {
@@ -61,7 +64,7 @@ export class SearchView {
     this.state = state;
     if (!typed) this.box.value = state.query;
     this.#settled = true;
-    this.#k = FIRST;
+    this.#pages = 1;
     this.filters.show(this.state);
     this.run();
   }
@@ -98,15 +101,18 @@ export class SearchView {
   async run() {
     clearTimeout(this.#timers.typing);
     this.#request?.abort();
-    const { query, folder, minLength } = this.state;
+    const { query } = this.state;
     document.title = query ? `${query} – gmmformer` : "gmmformer";
     if (!query) return this.#showStart();
     const request = new AbortController();
     this.#request = request;
     this.#timers.slow = setTimeout(() => this.#request === request && this.#showWaiting(), SLOW);
     try {
-      const answer = await search({ query, k: this.#k, where: globOf(folder), minLength }, request.signal);
-      if (this.#request === request) this.#showAnswer(answer);
+      const pages = Array.from({ length: this.#pages }, (_, page) => this.#page(page, request.signal));
+      const answers = await Promise.all(pages);
+      if (this.#request !== request) return;
+      this.#hits = answers.flatMap((answer) => answer.hits);
+      this.#showAnswer(answers.at(-1), answers[0].word);
     } catch (error) {
       if (!isAborted(error) && this.#request === request) this.#showError(error);
     } finally {
@@ -137,7 +143,7 @@ export class SearchView {
     this.state = { ...this.state, view: "search", query };
     writeAddress(this.state, this.#settled);
     this.#settled = false;
-    this.#k = FIRST;
+    this.#pages = 1;
     clearTimeout(this.#timers.settled);
     this.#timers.settled = setTimeout(() => this.settle(), SETTLED);
     clearTimeout(this.#timers.typing);
@@ -157,34 +163,50 @@ export class SearchView {
     this.state = { ...this.state, ...change };
     writeAddress(this.state, true);
     this.settle();
-    this.#k = FIRST;
+    this.#pages = 1;
     this.filters.show(this.state);
     this.run();
   }
 
-  async #showMore() {
-    const before = this.#cards.size;
-    this.#k = Math.min(this.#k + MORE, MOST);
-    await this.run();
-    this.cards[before]?.focus();
+  #page(page, signal) {
+    const { query, folder, minLength } = this.state;
+    const asked = { query, k: PAGE, skip: page * PAGE, moments: MOMENTS, where: globOf(folder), minLength };
+    return search(asked, signal);
   }
 
-  #showAnswer(answer) {
-    const scale = scaleOf(answer.hits.map((hit) => hit.strip).filter(Boolean));
+  #showMore() {
+    const before = this.#cards.size;
+    working(this.more, async () => {
+      const request = this.#request;
+      const answer = await this.#page(this.#pages, request.signal);
+      if (this.#request !== request) return;
+      this.#pages += 1;
+      this.#hits.push(...answer.hits);
+      this.#showAnswer(answer, this.#word);
+      this.cards[before]?.focus();
+    });
+  }
+
+  #showAnswer(last, word) {
+    this.#word = word;
+    const films = new Map();
+    for (const hit of this.#hits) films.set(hit.id, [...(films.get(hit.id) ?? []), hit]);
+    const scale = scaleOf(this.#hits.map((hit) => hit.strip).filter(Boolean));
     const kept = new Map();
-    for (const hit of answer.hits) {
-      const key = momentKey(hit);
-      const { tray, viewer } = this;
-      const card = this.#cards.get(key) ?? new Card(hit, { tray, viewer, onOpen: (opened) => this.#opened(opened) });
-      card.update(hit, scale, this.state.query);
+    const { tray, viewer } = this;
+    const surroundings = { tray, viewer, onOpen: (opened) => this.#opened(opened) };
+    for (const hits of films.values()) {
+      const key = momentKey(hits[0]);
+      const card = this.#cards.get(key) ?? new Card(hits[0], surroundings, this.state.query);
+      card.update(hits, scale, this.state.query);
       kept.set(key, card);
     }
     for (const [key, card] of this.#cards) if (!kept.has(key)) card.drop();
     this.#cards = kept;
     this.#leaveStart();
     this.#order([...kept.values()].map((card) => card.element));
-    this.more.hidden = answer.hits.length < this.#k || this.#k >= MOST;
-    this.#describe(answer);
+    this.more.hidden = new Set(last.hits.map((hit) => hit.id)).size < PAGE || this.#pages * PAGE >= MOST;
+    this.#describe(last, word);
   }
 
   // A film that plays would stop if it were taken out and put back: it stays, and the others go around it.
@@ -197,15 +219,19 @@ export class SearchView {
     return elements[still].after(...elements.slice(still + 1));
   }
 
-  #describe({ hits, films: count, seconds, word, unknown = [] }) {
+  #describe({ films: count, seconds, unknown = [] }, word) {
+    const shown = this.#cards.size;
     const time = seconds < 1 ? `${Math.max(1, Math.round(seconds * 1000))} ms` : `${seconds.toFixed(1)} s`;
-    const found = `${plural(hits.length, "moment")} in ${plural(count, "film")}`;
+    const fitting = this.state.folder || this.state.minLength ? " that fit" : "";
+    const found = this.more.hidden
+      ? `All ${plural(shown, "film")}${fitting}, best first`
+      : `The ${plural(shown, "best film")} of ${grouped(count)}`;
     const strange = unknown.length ? ` · not known: ${unknown.join(", ")}` : "";
-    this.status.textContent = `${found} · ${time}${strange}`;
-    if (!hits.length) this.#noHits(count);
+    this.status.textContent = shown ? `${found} · ${time}${strange}` : `No film${strange}`;
+    if (!shown) this.#noHits(count);
     else if (isWeak(word)) this.#note("Nothing in this library stands out for this sentence.", "These come closest.");
     else this.#note();
-    announce(hits.length ? `${found}.${isWeak(word) ? " Nothing stands out." : ""}` : "No results.");
+    announce(shown ? `${found}.${isWeak(word) ? " Nothing stands out." : ""}` : "No results.");
   }
 
   #noHits(count) {
@@ -253,6 +279,7 @@ export class SearchView {
     this.#leaveStart();
     this.#cards.forEach((card) => card.close());
     this.#cards.clear();
+    this.#hits = [];
     this.#order([]);
     this.more.hidden = true;
     this.status.textContent = "";
@@ -277,6 +304,7 @@ export class SearchView {
   #showStart() {
     this.#cards.forEach((card) => card.close());
     this.#cards.clear();
+    this.#hits = [];
     this.#request = null;
     this.#note();
     this.status.textContent = "";

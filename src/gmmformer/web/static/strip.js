@@ -61,6 +61,7 @@ export function barsOf({ edges, scores }, { low, high }, share, wanted) {
 export class Strip {
   #shown = null;
   #drawn = null;
+  #moved = () => this.#showMoment();
   #timer = 0;
   #at;
 
@@ -94,7 +95,15 @@ export class Strip {
     );
     this.element = element("div", this.#slider(), chart, this.head, this.tip);
     this.#say(this.#at);
-    moment.addEventListener("change", () => this.#showMoment());
+    moment.addEventListener("change", this.#moved);
+  }
+
+  /** Marks another moment of the film. */
+  use(moment) {
+    this.moment.removeEventListener("change", this.#moved);
+    this.moment = moment;
+    moment.addEventListener("change", this.#moved);
+    this.#showMoment();
   }
 
   /** Draws an answer's scores. */

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { element, iconButton } from "./dom.js";
 import { plural, span } from "./format.js";
 import { announce, save, tell, working } from "./messages.js";
-import { momentKey } from "./moment.js";
+import { Moment, momentKey } from "./moment.js";
 
 const STORED = "gmmformer.tray";
 const FORMATS = [
@@ -43,27 +43,26 @@ export class Tray extends EventTarget {
     return this.#items.has(key);
   }
 
-  /**
-   * Puts a moment in.
-   * @param {string} key of the moment, however it is changed
-   * @param {Object} item id, film, name, start, end, query, poster and found: where it was before anybody changed it
-   */
-  add(key, item) {
-    this.#items.set(key, item);
+  /** Puts a moment in, or takes it out. */
+  toggle(moment) {
+    if (this.has(moment.key)) return this.remove(moment.key);
+    this.#items.set(moment.key, moment.item);
     this.#changed();
-    announce(`Picked; ${plural(this.#items.size, "moment")} in the tray.`);
+    return announce(`Picked; ${plural(this.#items.size, "moment")} in the tray.`);
   }
 
-  /** Takes what a moment has become, if it is here. */
-  change(key, item) {
-    if (!this.#items.has(key)) return;
-    this.#items.set(key, { ...this.#items.get(key), ...item });
-    this.#changed();
-  }
-
-  /** What is kept of a moment. */
-  get(key) {
-    return this.#items.get(key);
+  /** A moment of a film as the tray has it, if it does; and the tray has it as it is changed. */
+  moment(film, span) {
+    const moment = new Moment(film, span);
+    const kept = this.#items.get(moment.key);
+    if (kept) moment.set(kept.start, kept.end);
+    moment.addEventListener("change", () => {
+      const item = this.#items.get(moment.key);
+      if (!item) return;
+      this.#items.set(moment.key, { ...item, ...moment.item });
+      this.#changed();
+    });
+    return moment;
   }
 
   remove(key) {

@@ -6,12 +6,14 @@ import { fine, parsed } from "./format.js";
 
 /** Buttons and fields below the enlarged strip. */
 export class Trim {
+  #moved = () => this.#show();
+
   /** @param {Screen} screen  @param {Lens} lens */
   constructor(screen, lens) {
     Object.assign(this, { screen, lens, moment: screen.moment });
     this.start = this.#field("trim-start", (second) => this.moment.begin(second));
     this.end = this.#field("trim-end", (second) => this.moment.finish(second));
-    this.length = element("output", { class: "length", for: "trim-start trim-end" });
+    this.length = element("span", {});
     this.reset = element(
       "button",
       { type: "button", class: "quiet", on: { click: () => this.#reset() } },
@@ -25,8 +27,20 @@ export class Trim {
       this.#end("End", "trim-end", this.end, "o", "finish"),
       element("p", { class: "span" }, this.length, this.reset),
     );
-    this.moment.addEventListener("change", () => this.#show());
+    this.use(screen.moment);
+  }
+
+  /** Trims another moment of the film. */
+  use(moment) {
+    this.drop();
+    this.moment = moment;
+    moment.addEventListener("change", this.#moved);
     this.#show();
+  }
+
+  /** Ends it: the moment is listened to no more. */
+  drop() {
+    this.moment.removeEventListener("change", this.#moved);
   }
 
   #transport() {

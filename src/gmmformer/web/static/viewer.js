@@ -1,22 +1,42 @@
-// The viewer: a film, large, with the strip of all of it, a part enlarged, and what a moment is trimmed with.
+// The viewer: a film, large, with the strip of all of it, a part enlarged, what a moment is trimmed with, and its moments.
 
+import { inside, isAborted } from "./api.js";
+import { playerKey } from "./controls.js";
+import { cutButton, keepButton } from "./actions.js";
 import { element, icon, iconButton } from "./dom.js";
 import { shortFolder } from "./folders.js";
+import { plural } from "./format.js";
 import { Lens } from "./lens.js";
-import { playerKey } from "./controls.js";
+import { announce } from "./messages.js";
+import { MomentList } from "./moment_list.js";
 import { Screen } from "./screen.js";
-import { Strip } from "./strip.js";
+import { Strip, scaleOf } from "./strip.js";
 import { Trim } from "./trim.js";
+
+/** Moments of the film that are listed. */
+const MOST = 50;
+/** Seconds of a moment that is begun by hand. */
+const BY_HAND = 10;
+/** Milliseconds without a key until what is typed is searched for. */
+const TYPING = 150;
+const OWN_KEYS = "input, select, button, [role=slider]";
 
 /** Shows one film at a time, above the page. */
 export class Viewer {
-  constructor() {
+  #request = null;
+  #timer = 0;
+  #onPicked = () => this.#showPicked();
+  #onMoved = () => this.list.showTimes();
+
+  /** @param {Tray} tray */
+  constructor(tray) {
+    this.tray = tray;
     this.dialog = element("dialog", {
       class: "viewer",
       "aria-labelledby": "viewer-title",
       on: {
         close: () => this.#closed(),
-        click: (event) => event.target === this.dialog && this.dialog.close(),
+        pointerdown: (event) => event.target === this.dialog && this.dialog.close(),
         keydown: (event) => this.#key(event),
       },
     });
@@ -27,11 +47,11 @@ export class Viewer {
    * Opens on a moment, which changes as it is trimmed.
    * @param {Object} film as the server describes it
    * @param {Moment} moment
-   * @param {{drawn?: {strip: Object, scale: Object}, actions?: Node[], onClose?: function()}} more its scores, if they are
-   *     known, buttons to stand below it, and what to do afterwards
+   * @param {{moments?: Moment[], onClose?: function(Moment)}} more others of the film that are shown elsewhere, and what
+   *     to do afterwards with the one that was shown last
    */
-  open(film, moment, { drawn = null, actions = [], onClose = () => {} } = {}) {
-    this.onClose = onClose;
+  open(film, moment, { moments = [moment], onClose = () => {} } = {}) {
+    Object.assign(this, { film, moment, known: moments, onClose });
     this.strip = new Strip(film, moment, (second) => this.screen.playFrom(second));
     this.screen = new Screen(film, moment, {
       onTime: (second) => {
@@ -45,36 +65,123 @@ export class Viewer {
     });
     this.lens.addEventListener("view", () => this.strip.showWindow(this.lens.view));
     this.strip.showWindow(this.lens.view);
-    if (drawn) this.draw(drawn.strip, drawn.scale);
     this.trim = new Trim(this.screen, this.lens);
-    const close = iconButton("close", "Close", () => this.dialog.close());
-    this.dialog.replaceChildren(
-      element(
-        "header",
-        {},
-        element("h2", { id: "viewer-title", title: film.film }, film.name),
-        element("p", { class: "folder" }, shortFolder(film.folder ?? "")),
-        close,
-      ),
-      element(
-        "div",
-        { class: "bench" },
-        this.screen.element,
-        this.strip.element,
-        this.lens.element,
-        this.trim.element,
-        element("div", { class: "line actions" }, ...actions),
-      ),
-    );
+    this.keep = keepButton(film.name, () => this.tray.toggle(this.moment));
+    this.list = new MomentList(this.tray, (chosen) => this.#use(chosen, true));
+    this.dialog.replaceChildren(this.#header(), element("div", { class: "bench" }, this.#table(), this.#finder()));
+    this.tray.addEventListener("change", this.#onPicked);
+    this.#use(moment, false);
+    this.list.show(moments, moment);
     this.dialog.showModal();
     this.screen.toggle.focus();
     this.screen.show(moment.start);
+    this.#find();
   }
 
-  /** Draws scores along the film. */
-  draw(strip, scale) {
-    this.strip.draw(strip, scale);
-    this.lens.draw(strip, scale);
+  #header() {
+    return element(
+      "header",
+      {},
+      element("h2", { id: "viewer-title", title: this.film.film }, this.film.name),
+      element("p", { class: "folder" }, shortFolder(this.film.folder)),
+      iconButton("close", "Close", () => this.dialog.close()),
+    );
+  }
+
+  #table() {
+    const fresh = element(
+      "button",
+      { type: "button", class: "small", title: "Begin another moment at the frame on screen", on: { click: () => this.#begin() } },
+      icon("add"),
+      "New moment",
+    );
+    return element(
+      "div",
+      { class: "table" },
+      this.screen.element,
+      this.strip.element,
+      this.lens.element,
+      this.trim.element,
+      element("div", { class: "line actions" }, this.keep, cutButton(this.film, () => this.moment), fresh),
+    );
+  }
+
+  #finder() {
+    this.box = element("input", {
+      id: "inside",
+      type: "search",
+      maxlength: 10000,
+      autocomplete: "off",
+      spellcheck: "false",
+      placeholder: "Describe a moment",
+      value: this.moment.query,
+      on: {
+        input: () => {
+          clearTimeout(this.#timer);
+          this.#timer = setTimeout(() => this.#find(), TYPING);
+        },
+      },
+    });
+    this.found = element("p", { class: "note", role: "status" });
+    return element(
+      "section",
+      { class: "finder", "aria-label": "Moments of this film" },
+      element("label", { for: "inside" }, "Search inside this film"),
+      this.box,
+      this.found,
+      this.list.element,
+    );
+  }
+
+  async #find() {
+    this.#request?.abort();
+    const query = this.box.value.trim();
+    if (!query) {
+      this.found.textContent = "";
+      return;
+    }
+    const request = (this.#request = new AbortController());
+    try {
+      const answer = await inside(this.film.id, query, MOST, request.signal);
+      if (this.#request !== request || !this.dialog.open) return;
+      const scale = scaleOf([answer]);
+      this.strip.draw(answer, scale);
+      this.lens.draw(answer, scale);
+      const moments = answer.moments.map((span) => this.#known(this.tray.moment(this.film, { ...span, query })));
+      this.list.show(moments, this.moment);
+      this.found.textContent = `${plural(moments.length, "moment")}${moments.length === MOST ? ", the best" : ""}, best first`;
+    } catch (error) {
+      if (!isAborted(error) && this.dialog.open) this.found.textContent = error.message;
+    }
+  }
+
+  // What is shown elsewhere too is one moment, not two that know nothing of each other.
+  #known(moment) {
+    const known = this.known.find((one) => one.key === moment.key);
+    if (!known) this.known = [...this.known, moment];
+    return known ?? moment;
+  }
+
+  #use(moment, play) {
+    this.moment.removeEventListener("change", this.#onMoved);
+    this.moment = moment;
+    moment.addEventListener("change", this.#onMoved);
+    for (const part of [this.screen, this.strip, this.lens, this.trim]) if (part.moment !== moment) part.use(moment);
+    this.list.choose(moment);
+    this.#showPicked();
+    if (play) this.screen.playFrom(moment.start);
+  }
+
+  #begin() {
+    const { time } = this.screen;
+    const span = { start: time, end: Math.min(time + BY_HAND, this.film.length) };
+    this.#use(this.#known(this.tray.moment(this.film, span)), false);
+    announce("A new moment begins here.");
+  }
+
+  #showPicked() {
+    this.list.showPicked();
+    this.keep.show(this.tray.has(this.moment.key));
   }
 
   #key(event) {
@@ -82,19 +189,27 @@ export class Viewer {
   }
 
   #ownKey(event) {
-    if (event.target.matches("input, select, button, [role=slider]")) return false;
-    const { moment } = this.screen;
-    if (event.key === " ") this.screen.press();
-    else if (event.key === "Home") this.screen.show(moment.start);
-    else if (event.key === "End") this.screen.show(moment.end);
+    const { moment, screen } = this;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return false;
+    if (event.key.toLowerCase() === "t") this.tray.toggle(moment);
+    else if (event.key.toLowerCase() === "n") this.#begin();
+    else if (event.key === "Home" && !event.target.matches(OWN_KEYS)) screen.show(moment.start);
+    else if (event.key === "End" && !event.target.matches(OWN_KEYS)) screen.show(moment.end);
+    else if (event.key === " " && !event.target.matches(OWN_KEYS)) screen.press();
     else return false;
     return true;
   }
 
   #closed() {
+    clearTimeout(this.#timer);
+    this.#request?.abort();
+    this.tray.removeEventListener("change", this.#onPicked);
+    this.moment.removeEventListener("change", this.#onMoved);
     this.screen.drop();
+    this.lens.drop();
+    this.trim.drop();
     this.dialog.replaceChildren();
-    this.onClose();
+    this.onClose(this.moment);
   }
 }
 
