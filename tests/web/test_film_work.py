@@ -124,7 +124,7 @@ def test_what_is_kept_is_bounded(library: Library, monkeypatch: pytest.MonkeyPat
     assert not list(tmp_path.iterdir())
 
 
-def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
+def test_what_a_film_is_is_asked_once(library: Library) -> None:
     counters = Counters()
     old = next(film for film in library.store.films() if film.path.endswith(".avi"))
 
@@ -132,14 +132,17 @@ def test_what_browsers_make_of_a_film_is_asked_once(library: Library) -> None:
         work = FilmWork(counters)
         try:
             together = await asyncio.gather(*(work.plays(old) for _ in range(3)))
-            return [*together, await work.plays(old), await work.frame_rate(old), await work.frame_rate(old)]
+            return [*together, await work.plays(old), await work.info(old), await work.info(old)]
         finally:
             work.stop()
 
-    assert asyncio.run(ask()) == ["AVI container"] * 4 + [12.0] * 2
+    *reasons, info, again = asyncio.run(ask())
+    assert reasons == ["AVI container"] * 4
+    assert info == again
+    assert (info.rate, info.sounds, info.timecode) == (12, (), None)
     told = generate_latest(counters.registry).decode()
     assert 'gmmformer_film_work_total{kind="plays",outcome="done"} 1.0' in told
-    assert 'gmmformer_film_work_total{kind="frame_rate",outcome="done"} 1.0' in told
+    assert 'gmmformer_film_work_total{kind="info",outcome="done"} 1.0' in told
 
 
 HOLDS = """

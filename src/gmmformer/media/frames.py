@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,20 @@ from gmmformer.media.pictures import PictureMaker
 from gmmformer.media.skipping import UnskippableError, picked_by_skipping, skippable
 from gmmformer.media.timeline import LONGEST_GAP, Ticks, Timeline, end_of_film, requested_ticks
 
+MOST_RATE = 300
+"""Frames per second; what claims more means the ticks of its clock."""
 SEEK_FROM = 2
 """Seconds into a film from which jumping there is worth the trouble."""
 STILL_SECONDS = 100
 """A film is sampled for a day, and this much longer for each picture in it: what its clock claims beyond is no film."""
+
+
+class Sound(NamedTuple):
+    """A sound stream."""
+
+    channels: int
+    rate: int
+    """Samples per second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +49,17 @@ class FilmInfo:
     """Of the stored frames, in ffmpeg's names."""
     rotation: int
     """Degrees counter-clockwise by which a stored frame is turned upright, mirroring aside: 0, 90, 180 or 270."""
-    average_rate: float | None
-    """Frames per second that the header claims."""
+    rate: Fraction | None
+    """Frames per second: of a varying rate the likeliest; None where nobody can say."""
     container: str
     """The file format, in ffmpeg's names."""
+    timecode: str | None
+    """The time code that the container gives its first frame, such as 10:00:00:00, or 10:00:00;00 where names of
+    frames are left out; as it stands there."""
+    reel: str | None
+    """The name of the tape or card that it came from, as it stands in the container."""
+    sounds: tuple[Sound, ...]
+    """Its sound streams, in their order."""
 
 
 class Frame(NamedTuple):
@@ -70,9 +88,27 @@ def probe(path: str | os.PathLike[str]) -> FilmInfo:
             codec=stream.codec.canonical_name,
             pixel_format=frame.format.name,
             rotation=film.orientation(frame).degrees,
-            average_rate=float(stream.average_rate) if stream.average_rate else None,
+            rate=next(
+                (rate for rate in (stream.guessed_rate, stream.average_rate) if rate and rate <= MOST_RATE), None
+            ),
             container=film.container.format.name,
+            timecode=_told(film, "timecode"),
+            reel=_told(film, "reel_name"),
+            sounds=tuple(
+                Sound(max(1, sound.channels), sound.rate)
+                for sound in film.container.streams.audio
+                if sound.codec_context is not None
+            ),
         )
+
+
+def _told(film: OpenFilm, name: str) -> str | None:
+    """What is said under a name of the film's stream, else of the file, else of another stream."""
+    for part in (film.stream, film.container, *film.container.streams):
+        for known, value in part.metadata.items():
+            if known.lower() == name:
+                return str(value)
+    return None
 
 
 def sampled_frames(

@@ -30,7 +30,8 @@ def shots(film: str | os.PathLike[str], start: float, end: float) -> tuple[float
         InputError: The span makes no sense.
         DecodeError: The film cannot be read or decoded.
     """
-    claimed = probe(film).average_rate
+    told = probe(film).rate
+    claimed = None if told is None else float(told)
     rate = min(claimed or USUAL_RATE, MOST_RATE)
     first = max(0, int(start * rate) - AROUND - 1)
     seconds, steps, last = list[float](), list[float](), None

@@ -134,7 +134,7 @@ class FilmWork:
         most = (1 + _WAITING_CUTS) * CUTTERS
         self._cuts = Lane(workers=CUTTERS, most=most, seconds=CUT_SECONDS, **limits)
         self._folder, self._lock = _own_folder()
-        self._plays, self._rates = _Kept(_MOST_KNOWN), _Kept(_MOST_KNOWN)
+        self._plays, self._infos = _Kept(_MOST_KNOWN), _Kept(_MOST_KNOWN)
         self._shots = _Kept(_MOST_KNOWN)
         self._thumbnails = _Kept(THUMBNAIL_BYTES, len)
         self._previews = _Kept(PREVIEW_BYTES, lambda preview: int(preview[1]))
@@ -164,15 +164,15 @@ class FilmWork:
         reason: str | None = await self._once(self._plays, (film.id, film.stamp), look)
         return reason
 
-    async def frame_rate(self, film: Film) -> float | None:
-        """Frames per second, if anybody knows and the film's file is there."""
+    async def info(self, film: Film) -> FilmInfo | None:
+        """What the film's file says of itself; None where it is not there or cannot be read."""
         key = (film.id, film.stamp)
-        if key not in self._rates and await asyncio.to_thread(state_of, film) is not None:
+        if key not in self._infos and await asyncio.to_thread(state_of, film) is not None:
             return None
         found: FilmInfo | None = await self._once(
-            self._rates, key, partial(self._look, "frame_rate", probe, film, otherwise=None)
+            self._infos, key, partial(self._look, "info", probe, film, otherwise=None)
         )
-        return None if found is None else found.average_rate
+        return found
 
     async def thumbnail(self, film: Film, second: float, height: int) -> bytes:
         """A JPEG of the frame at a second.

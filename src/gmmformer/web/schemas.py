@@ -1,8 +1,10 @@
 """What goes over the wire as JSON. All times are seconds, counted from a film's first frame."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from gmmformer.search.calibration import Word
 
@@ -33,7 +35,19 @@ Sentence = Annotated[
 ]
 FilmId = Annotated[int, Field(ge=1, le=MOST_ID, description="The film's id in the library.")]
 Second = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
-ExportFormat = Literal["edl", "fcpxml", "otio", "csv", "json"]
+ExportFormat = Literal["edl", "fcpxml", "xml", "otio", "csv", "json"]
+_WHOLE_PATH = re.compile(r"(/|[A-Za-z]:[\\/]|\\\\).*", re.ASCII)
+
+
+def _whole_path(text: str) -> str:
+    if not text.isprintable() or not _WHOLE_PATH.fullmatch(text):
+        told = "must be a whole path in plain text, such as /Volumes/Films or Z:\\Films."
+        raise PydanticCustomError("path", "{told}", {"told": told})
+    return text
+
+
+Folder = Annotated[str, StringConstraints(max_length=MOST_GLOB), AfterValidator(_whole_path)]
+"""A whole path, of whatever system."""
 
 
 class Model(BaseModel):
@@ -245,12 +259,27 @@ class MomentIn(Model):
     query: Annotated[str, StringConstraints(max_length=MOST_SENTENCE)] = Field(
         "", description="The sentence that it was found by."
     )
+    name: Annotated[str, StringConstraints(max_length=200)] = Field(
+        "", description="What the clip is to be called; empty: as the film's file."
+    )
+    note: Annotated[str, StringConstraints(max_length=2_000)] = Field("", description="What is noted about it.")
+
+
+class ElsewhereIn(Model):
+    """Where the films of a folder lie on the machine that the export is for."""
+
+    here: Folder = Field(description="A folder of films, as the library has it.")
+    there: Folder = Field(description="The same folder as that machine knows it, such as /Volumes/Films or Z:\\Films.")
 
 
 class ExportIn(Model):
     """The moments that a person picked, in the order in which they are to be."""
 
     moments: list[MomentIn] = Field(min_length=1, max_length=MOST_PICKED, description="At most 1,000.")
+    handles: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = Field(
+        0.0, description="Seconds that each clip has before and after its moment, as far as its film has them."
+    )
+    elsewhere: ElsewhereIn | None = Field(None, description="Paths for another machine; null: as they are here.")
 
 
 class LoginIn(Model):

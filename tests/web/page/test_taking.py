@@ -44,13 +44,37 @@ def test_tray_exports_what_was_picked(page: Page) -> None:
     assert len(list(csv.reader(table))) == 4
 
 
-@pytest.mark.parametrize(("form", "mark"), [("edl", b"TITLE"), ("fcpxml", b"<fcpxml"), ("otio", b"OTIO_SCHEMA")])
+@pytest.mark.parametrize(
+    ("form", "mark"), [("edl", b"TITLE"), ("fcpxml", b"<fcpxml"), ("xml", b"<xmeml"), ("otio", b"OTIO_SCHEMA")]
+)
 def test_tray_exports_for_editing_programs(page: Page, form: str, mark: bytes) -> None:
     pick(page, 2)
     download = export(page, form)
     assert download.suggested_filename.endswith(f".{form}")
     assert mark in content_of(download)
     expect(page.locator("#messages")).to_contain_text(f"as {download.suggested_filename}")
+
+
+def test_exports_are_for_the_editors_machine_and_it_is_remembered(page: Page) -> None:
+    pick(page, 1)
+    moment = json.loads(content_of(export(page, "json")))["moments"][0]
+    folder = str(Path(moment["film"]).parent)
+    page.locator("#tray summary").press("Enter")
+    page.get_by_label("Seconds before and after").fill("0.25")
+    page.get_by_label("Films that are here in").fill(folder)
+    page.get_by_label("are there, for the editing program, in").fill("Z:\\Films")
+    page.keyboard.press("Tab")
+    wider = json.loads(content_of(export(page, "json")))["moments"][0]
+    assert wider["film"] == "Z:\\Films\\" + Path(moment["film"]).name
+    assert wider["end"] - wider["start"] > moment["end"] - moment["start"]
+    page.reload()
+    page.get_by_role("button", name="Tray, 1 moment").click()
+    expect(page.locator("#tray summary")).to_contain_text(f"0.25 s · {folder} → Z:\\Films")
+    expect(page.get_by_label("For an editing program")).to_have_value("json")
+    page.locator("#tray summary").click()
+    page.get_by_label("are there, for the editing program, in").fill("Films")
+    page.keyboard.press("Enter")
+    expect(page.locator("#messages")).to_contain_text("elsewhere.there: must be a whole path in plain text, such as")
 
 
 def test_tray_outlives_the_page_and_can_be_emptied(page: Page) -> None:

@@ -121,9 +121,9 @@ export function cut({ id, start, end }) {
   return download("api/cut", { id, start: rounded(start), end: rounded(end), exact: null }, "moment.mp4");
 }
 
-/** Moments for another program. */
-export function exported(moments, format) {
-  return download(`api/export?${query({ format })}`, { moments }, `moments.${format}`);
+/** Moments for another program, with what is wanted beside them: handles, and where films lie elsewhere. */
+export function exported(moments, format, wanted) {
+  return download(`api/export?${query({ format })}`, { moments, ...wanted }, `moments.${format}`);
 }
 
 async function download(path, body, fallback) {

@@ -2,18 +2,12 @@
 
 import * as api from "./api.js";
 import { element, iconButton } from "./dom.js";
+import { ExportForm } from "./export_form.js";
 import { plural, span } from "./format.js";
 import { announce, save, tell, working } from "./messages.js";
 import { Moment, momentKey } from "./moment.js";
 
 const STORED = "gmmformer.tray";
-const FORMATS = [
-  ["edl", "EDL (CMX 3600)"],
-  ["fcpxml", "Final Cut XML"],
-  ["otio", "OpenTimelineIO"],
-  ["csv", "CSV table"],
-  ["json", "JSON"],
-];
 
 /** Picked moments. The event "change" says that there are others. */
 export class Tray extends EventTarget {
@@ -83,24 +77,13 @@ export class Tray extends EventTarget {
       this.show(false);
       this.opener.focus();
     });
-    this.format = element(
-      "select",
-      { id: "format" },
-      ...FORMATS.map(([value, text]) => element("option", { value }, text)),
-    );
-    this.export = element("button", { type: "button", class: "strong", on: { click: () => this.#export() } }, "Export");
+    this.form = new ExportForm((button) => this.#export(button));
     this.clear = element(
       "button",
       { type: "button", class: "quiet", on: { click: () => this.#clear() } },
       "Empty the tray",
     );
-    this.foot = element(
-      "div",
-      { class: "tray-foot" },
-      element("label", { for: "format" }, "For an editing program"),
-      element("div", { class: "line" }, this.format, this.export),
-      this.clear,
-    );
+    this.foot = element("div", { class: "tray-foot" }, this.form.element, this.clear);
     return [
       element("header", {}, element("h2", { id: "tray-title" }, "Tray"), close),
       this.empty,
@@ -174,15 +157,17 @@ export class Tray extends EventTarget {
     (next?.querySelector("button:last-of-type") ?? this.panel.querySelector("header button")).focus();
   }
 
-  #export() {
-    const moments = [...this.#items.values()].map(({ id, start, end, query }) => ({
+  #export(button) {
+    const moments = [...this.#items.values()].map(({ id, start, end, query, title, note }) => ({
       id,
       start,
       end,
       query: query ?? "",
+      name: title ?? "",
+      note: note ?? "",
     }));
-    working(this.export, async () => {
-      const file = await api.exported(moments, this.format.value);
+    working(button, async () => {
+      const file = await api.exported(moments, this.form.format.value, this.form.wanted);
       save(file);
       tell(`Saved ${plural(moments.length, "moment")} as ${file.name}.`);
     });
