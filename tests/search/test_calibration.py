@@ -1,5 +1,6 @@
 """Which scores are strong: held against what sentences about nothing in a library reach there."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,10 @@ from tests_search_helpers import Plain, drawn_film, planted, put
 
 from gmmformer.errors import InputError
 from gmmformer.search import Library
-from gmmformer.search.calibration import Calibration, calibration_of, general_sentences, outgrown, word_of
+from gmmformer.search.calibration import Calibration, Trial, calibration_of, general_sentences, outgrown, word_of
+from gmmformer.search.settings import Recipe
+
+KNOWN = [("there.mp4", "query 7")] * 10
 
 
 @pytest.fixture
@@ -32,9 +36,10 @@ def test_strength_is_the_share_of_sentences_that_stand_out_less() -> None:
 
 def test_what_is_there_is_strong_and_what_is_not_is_not(library: Library) -> None:
     assert library.search("query 7", 1)[0].word is None
-    found = library.calibrate()
+    found = library.calibrate(known=KNOWN)
     assert len(found.margins) == 300
     assert found == calibration_of(library.folder)
+    assert found.trial == Trial(KNOWN, 10, 10)
     best = library.search("query 7", 3)
     assert best[0].film.path == "there.mp4"
     assert best[0].word == "strong"
@@ -43,6 +48,50 @@ def test_what_is_there_is_strong_and_what_is_not_is_not(library: Library) -> Non
     absent = [library.search(f"query {other}", 1)[0].word for other in range(100, 200)]
     assert absent.count("strong") <= 15
     assert absent.count("weak") >= 60
+
+
+@pytest.mark.parametrize(
+    ("strong", "right", "words"), [(10, 7, True), (10, 6, False), (9, 9, False), (100, 70, True), (100, 69, False)]
+)
+@pytest.mark.parametrize("measured", [False, True])
+def test_words_are_shown_where_strong_was_seen_to_be_right(
+    strong: int, right: int, words: bool, measured: bool
+) -> None:
+    calibration = Calibration([0.1], 100, None, measured, Trial([], strong, right))
+    assert calibration.words is words
+    assert calibration.word(0.95) == ("strong" if words else None)
+    assert calibration._replace(trial=None).words is measured
+
+
+def test_no_word_is_shown_for_a_model_that_nobody_tried(library: Library) -> None:
+    assert not library.calibrate().words
+    assert not library.info().words
+    (hit,) = library.search("query 7", 1)
+    assert (hit.strength, hit.word) == (1.0, None)
+    wrong = [("0.mp4", "query 7")] * 20
+    assert library.calibrate(known=[(library.store.films()[0].path, sentence) for _, sentence in wrong]).trial[1:] == (
+        20,
+        0,
+    )
+    assert not library.info().words
+
+
+def test_small_was_tried_by_us(library: Library) -> None:
+    for recipe, words in (
+        (Recipe(dual_encoder="small"), True),
+        (Recipe(dual_encoder="openai/clip-vit-base-patch32"), False),
+        (Recipe(trained=True, dual_encoder="small", mix=0.5), False),
+    ):
+        library.store.settings = dataclasses.replace(library.settings, recipe=recipe)
+        assert library.calibrate().words is words
+
+
+def test_films_that_are_known_are_tried_again_while_they_are_there(library: Library) -> None:
+    library.calibrate(known=[*KNOWN, ("gone.mp4", "query 3")])
+    assert library.calibrate().trial == Trial(KNOWN, 10, 10)
+    library.remove(["there.mp4"])
+    assert library.calibrate().trial is None
+    assert library.search("query 7", 1)[0].word is None
 
 
 def test_each_margin_is_the_best_score_less_the_median_of_the_windows(library: Library) -> None:
@@ -72,22 +121,34 @@ def test_it_is_done_again_when_the_library_has_grown_by_a_tenth(library: Library
     assert outgrown(library.store)
 
 
+WHOLE = '{"margins": [1], "windows": 3, "sentences": null, "measured": true, "trial": null}'
+
+
 @pytest.mark.parametrize(
-    "told",
+    ("part", "instead"),
     [
-        "",
-        "[]",
-        "{}",
-        '{"margins": [], "windows": 3, "sentences": null}',
-        '{"margins": [1, "x"], "windows": 3, "sentences": null}',
-        '{"margins": [1], "windows": -1, "sentences": null}',
-        '{"margins": [1], "windows": 3, "sentences": [4]}',
-        '{"margins": [NaN], "windows": 3, "sentences": null}',
+        (WHOLE, ""),
+        (WHOLE, "[]"),
+        (WHOLE, "{}"),
+        ("[1]", "[]"),
+        ("[1]", '[1, "x"]'),
+        ("[1]", "[NaN]"),
+        ("3", "-1"),
+        ('"sentences": null', '"sentences": [4]'),
+        (', "measured": true, "trial": null', ""),
+        ('"trial": null', '"trial": {}'),
+        ('"trial": null', '"trial": [[], 10, 10]'),
+        ('"trial": null', '"trial": {"known": [[1, "a"]], "strong": 10, "right": 10}'),
+        ('"trial": null', '"trial": {"known": [["a"]], "strong": 10, "right": 10}'),
+        ('"trial": null', '"trial": {"known": [], "strong": "10", "right": 10}'),
     ],
 )
-def test_a_damaged_one_is_none(library: Library, told: str) -> None:
-    library.calibrate()
-    (library.folder / "calibration.json").write_text(told)
+def test_a_damaged_one_is_none(library: Library, part: str, instead: str) -> None:
+    file = library.folder / "calibration.json"
+    file.write_text(WHOLE)
+    assert calibration_of(library.folder) == Calibration([1.0], 3, None, True)
+    assert library.search("query 7", 1)[0].word is not None
+    file.write_text(WHOLE.replace(part, instead))
     assert calibration_of(library.folder) is None
     assert library.search("query 7", 1)[0].word is None
     assert len(library.calibrate().margins) == 300

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,7 @@ def _info(library: "Library", films: Sequence[str], progress: "Progress") -> Tol
         "removed": f"{info.removed:,}{' (compact gives back their room)' if info.removed else ''}",
         "features kept": "yes" if info.keeps_features else "no",
         "engine": info.engine,
+        "strong, possible, weak": "shown" if info.words else "not shown (`calibrate` says why)",
     }
     width = max(map(len, told))
     return [asdict(info)], [f"{name:<{width}}  {value}" for name, value in told.items()], 0
@@ -109,14 +111,46 @@ def _rebuild(library: "Library", films: Sequence[str], progress: "Progress") -> 
     return [{"windows": library.info().windows}], ["the index is made"], 0
 
 
-def _calibrate(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
+def _calibrate(library: "Library", films: Sequence[str], progress: "Progress", known: Path | None = None) -> Told:
+    from gmmformer.search.calibration import LEAST_RIGHT, LEAST_STRONG
+
     path = films[0] if films else None
     sentences = None if path is None else [line.strip() for line in read_text(Path(path)).splitlines() if line.strip()]
     if sentences == []:
         raise InputError(f"{path}: has no sentence; write one a line")
-    found = library.calibrate(sentences)
-    told = f"calibrated by {len(found.margins):,} sentences: one film in 20 that they find would be called strong"
-    return [{"sentences": len(found.margins), "windows": found.windows}], [told], 0
+    found = library.calibrate(sentences, None if known is None else _known(library, known))
+    told = {"sentences": len(found.margins), "windows": found.windows, "words": found.words}
+    lines = [f"calibrated by {len(found.margins):,} sentences: one film in 20 that they find would be called strong"]
+    if found.trial is not None:
+        tried, strong, right = len(found.trial.known), found.trial.strong, found.trial.right
+        told |= {"known": tried, "strong": strong, "right": right}
+        lines.append(
+            f"of {tried:,} sentences whose film is known, {strong:,} find a strong one, {right:,} the right one"
+        )
+    if not found.words:
+        lines.append(
+            "no words are shown: "
+            + (
+                "whether strong means anything with this model is not known; try it with --known FILE"
+                if found.trial is None
+                else f"strong has to be right in {100 * LEAST_RIGHT:.0f} % of at least {LEAST_STRONG} cases"
+            )
+        )
+    return [told], lines, 0
+
+
+def _known(library: "Library", path: Path) -> list[tuple[str, str]]:
+    """Films of the library and sentences about them, without those to train on."""
+    from gmmformer.media.annotations import read_annotations
+    from gmmformer.media.text_data import match_films
+
+    annotations = [one for one in read_annotations(path) if one.split != "train"]
+    there = {Path(film): film for film in library.store.known()}
+    films = match_films(annotations, list(there)).films
+    found = [(there[films[one.video]], one.sentence) for one in annotations if one.video in films]
+    if not found:
+        raise InputError(f"{path}: no sentence in it (those of the split train aside) is about a film of this library")
+    return found
 
 
 _ACTIONS: dict[str, Callable[["Library", Sequence[str], "Progress"], Told]] = {
@@ -127,7 +161,6 @@ _ACTIONS: dict[str, Callable[["Library", Sequence[str], "Progress"], Told]] = {
     "verify": _verify,
     "compact": _compact,
     "rebuild": _rebuild,
-    "calibrate": _calibrate,
 }
 
 
@@ -138,6 +171,7 @@ def library(
     ] = "info",
     films: Positional[tuple[str, ...]] = (),
     *,
+    known: Path | None = None,
     engine: str = "auto",
     json: bool = False,
 ) -> int:
@@ -146,13 +180,15 @@ def library(
     info: what it is and holds. list: its films. failures: films that could not be read, and why. remove: takes films
     out. verify: reads everything and finds damage; exit code 1 if there is any. compact: gives back the room of removed
     films. rebuild: trains the index of the ann engine anew, or fills a Milvus server anew. calibrate: learns anew what
-    is strong here, from general sentences or from those of a file.
+    is strong here, from general sentences or from those of a file, and whether strong is right.
 
     Args:
         folder: Folder of the library.
         action: What to do.
         films: With remove: paths as `list` shows them, or globs. With calibrate: a file of sentences, one a line, such
             as are asked, but about nothing that is in the library; it is used from then on.
+        known: With calibrate: sentences about films of the library, in any form that `extract --captions` takes; hits
+            are called strong, possible or weak if strong is right for these. Those of the split train are left out.
         engine: With rebuild and compact: the address of a Milvus server that the library was put on.
         json: Print JSON, and nothing else, on stdout.
     """
@@ -166,9 +202,12 @@ def library(
         raise InputError(
             f"--engine {engine}: goes with rebuild and compact, and does nothing with {action}; leave it out"
         )
+    if known is not None and action != "calibrate":
+        raise InputError(f"--known {known}: goes with calibrate, and does nothing with {action}; leave it out")
     check_server(engine)
     with bars() as progress, Library.open(folder, engine=engine) as opened:
-        records, lines, code = _ACTIONS[action](opened, films, progress)
+        chosen = partial(_calibrate, known=known) if action == "calibrate" else _ACTIONS[action]
+        records, lines, code = chosen(opened, films, progress)
         for line in map(json_format.dumps, records) if json else lines:
             print(line)
     return code

@@ -111,6 +111,10 @@ def run_demo(
     searches = []
     with Library.create(out / "library", choose_encoders(out / "run")) as library:
         library.add(paths, progress=progress)
+        asked = zip(
+            [str(Path(paths[video]).absolute()) for video in found.captions.video_of_query], sentences, strict=True
+        )
+        library.calibrate(known=list(asked))
         for sentence in sentences[::11][:3]:
             began = time.perf_counter()
             hits = library.search(sentence, k=3)

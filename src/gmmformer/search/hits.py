@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from gmmformer.evaluation.moments import ScoreCurve, moments_of, score_curve
 from gmmformer.media.films import path_text, printable
-from gmmformer.search.calibration import Calibration, Word, calibration_of, word_of
+from gmmformer.search.calibration import Calibration, Word, calibration_of
 from gmmformer.search.database import damaged
 from gmmformer.search.engines.exact import Found
 from gmmformer.search.folding import Folded, Spans, search_folded
@@ -56,7 +56,7 @@ class Hit:
     """Which share of general sentences has a best film that stands out less: it says what the score alone does not,
     whether this is more than chance. None in a library that is not calibrated (`Library.calibrate`)."""
     word: Word | None
-    """The strength in words."""
+    """The strength in words; None too where it was not seen that they mean something (`Calibration.words`)."""
     copies: tuple[Film, ...] = ()
     """Other films that were found and show the same thing, best first (`Library.search`, `fold`)."""
     named: bool = False
@@ -189,7 +189,7 @@ def _moments(
             end=moment.end,
             score=moment.score,
             strength=strength,
-            word=None if strength is None else word_of(strength),
+            word=None if calibration is None or strength is None else calibration.word(strength),
             **told,
             clip_scores=scores[window],
             clip_spans=spans[window],

@@ -15,7 +15,7 @@ from gmmformer.config import DecodeLimits, Running
 from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.encoders import SMALL
-from gmmformer.search.calibration import Calibration, calibrate, outgrown
+from gmmformer.search.calibration import Calibration, calibrate, calibration_of, outgrown
 from gmmformer.search.changes import IndexReport, Paths, settled_changes, several
 from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
 from gmmformer.search.engines import Engine, checked_queries, choose_engine
@@ -144,7 +144,8 @@ class Library:
 
     def info(self) -> LibraryInfo:
         """What the library is and holds."""
-        return self.store.info(self.engine.name)
+        calibration = calibration_of(self.folder)
+        return self.store.info(self.engine.name, calibration is not None and calibration.words)
 
     @overload
     def search(  # type: ignore[overload-overlap]
@@ -220,7 +221,9 @@ class Library:
         named = self._names.among(snapshot, allowed, sentences or [""] * len(queries))
         return hits_of(self.store, snapshot, queries, find, k, skip, moments, fold, named)
 
-    def calibrate(self, sentences: Sequence[str] | None = None) -> Calibration:
+    def calibrate(
+        self, sentences: Sequence[str] | None = None, known: Sequence[tuple[str, str]] | None = None
+    ) -> Calibration:
         """Learn how far the best film stands out for sentences about nothing in particular, to say what is strong.
 
         `add` does so by itself when the library has grown.
@@ -228,11 +231,18 @@ class Library:
         Args:
             sentences: Such as people ask for, but about nothing that is here; they are kept for the next time. Default:
                 those of the last time, or 300 general ones.
+            known: Paths of films that are here, as the library has them, each with a sentence about that film, which
+                the model was not trained on. If strong is right for them, hits get words. They are kept as well.
 
         Raises:
             InputError: The library has too few windows, its model has no text encoder, or it cannot be written to.
         """
-        return calibrate(self.store, self.engine, self.embed, sentences)
+
+        def best(queries: Float[np.ndarray, "queries dim"]) -> list[tuple[float, set[str]]]:
+            found = self.search_vectors(queries, 1, fold=True)
+            return [(hit.score, {film.path for film in (hit.film, *hit.copies)}) for (hit,) in found]
+
+        return calibrate(self.store, self.engine, self.embed, best, sentences, known)
 
     def calibrate_if_outgrown(self) -> None:
         """`calibrate` if the library has grown or shrunk by a tenth since, and its model reads sentences."""

@@ -91,6 +91,8 @@ class LibraryInfo:
     keeps_features: bool
     engine: str
     """What "auto" takes now."""
+    words: bool
+    """Whether hits are called strong, possible or weak (`Calibration.words`)."""
 
 
 class Store:
@@ -256,7 +258,7 @@ class Store:
             mapped = MappedPart(file, first + film.rows, 2 * self.settings.feature_dim)
         return mapped.copied(np.arange(first, first + film.rows)).view(np.float16), film.timing
 
-    def info(self, engine: str) -> LibraryInfo:
+    def info(self, engine: str, words: bool) -> LibraryInfo:
         """What the library is and holds; `engine` searches it."""
         snapshot, settings = self.snapshot(), self.settings
         with self.reading() as connection:
@@ -276,6 +278,7 @@ class Store:
             bytes=sum(entry.stat().st_size for entry in self.folder.iterdir() if entry.is_file()),
             keeps_features=settings.keep_features,
             engine=engine,
+            words=words,
         )
 
     def _film(self, row: tuple[Any, ...]) -> Film:

@@ -100,7 +100,9 @@ class HitOut(Named):
         description="Which share of sentences about nothing in particular has a best film here that stands out less; "
         "null in a library that is not calibrated."
     )
-    word: Word | None = Field(description="The strength in words; null in a library that is not calibrated.")
+    word: Word | None = Field(
+        description="The strength in words; null where it was not seen that they mean something with this model."
+    )
     named: bool = Field(description="Whether all words of the sentence stand in the path of the film, or of a copy.")
     copies: list[str] = Field(description="Paths of other films that were found and show the same thing, best first.")
     strip: Strip | None = Field(

@@ -75,7 +75,7 @@ const MATCHES = {
   weak: { level: 1, text: "weak match" },
 };
 
-/** How well something matches, in words and as 1 to 3 bars; null where the library is not calibrated. */
+/** How well something matches, in words and as 1 to 3 bars; null where they mean nothing. */
 export function match(word) {
   return MATCHES[word] ?? null;
 }
