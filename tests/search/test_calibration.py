@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from tests_search_helpers import Plain, drawn_film, planted, put
 
+from gmmformer.cli.looking_after import _calibrate
+from gmmformer.cli.looking_after import library as look_after
+from gmmformer.cores import silent
 from gmmformer.errors import InputError
 from gmmformer.search import Library
 from gmmformer.search.calibration import Calibration, Trial, calibration_of, general_sentences, outgrown, word_of
@@ -167,3 +170,24 @@ def test_the_general_sentences_are_300_and_each_is_there_once() -> None:
     assert len(sentences) == len(set(sentences)) == 300
     assert all(sentence.endswith(".") and sentence.isascii() for sentence in sentences)
     assert json.loads(json.dumps(sentences)) == sentences
+
+
+def test_the_command_tells_whether_strong_is_right(library: Library, tmp_path: Path) -> None:
+    file = tmp_path / "known.csv"
+    rows = ["video,sentence,split", *["there,query 7,test"] * 12, "there,query 3,train", "nowhere,query 4,test"]
+    file.write_text("\n".join(rows))
+    (told,), lines, code = _calibrate(library, (), silent, file)
+    assert told == {"sentences": 300, "windows": 61, "words": True, "known": 12, "strong": 12, "right": 12}
+    assert code == 0
+    assert "12 find a strong one, 12 the right one" in list(lines)[-1]
+
+    file.write_text("video,sentence\nthere.mp4,query 8\n")
+    (told,), lines, _ = _calibrate(library, (), silent, file)
+    assert not told["words"]
+    assert "no words are shown: strong has to be right in 70 % of at least 10 cases" in list(lines)
+    for text in ("video,sentence\nnowhere,query 7\n", "video,sentence,split\nthere,query 7,train\n"):
+        file.write_text(text)
+        with pytest.raises(InputError, match=r"known.csv: no sentence in it .* is about a film of this library"):
+            _calibrate(library, (), silent, file)
+    with pytest.raises(InputError, match="--known x: goes with calibrate"):
+        look_after(library.folder, "list", known=Path("x"))

@@ -19,6 +19,7 @@ from gmmformer.media.extract import extract
 from gmmformer.media.report import read_film_records
 from gmmformer.model import load_model
 from gmmformer.search import Hit, Library, choose_encoders
+from gmmformer.search.calibration import LEAST_WINDOWS
 from gmmformer.search.pictures import draw_hits
 from gmmformer.training import EpochEnd, train
 
@@ -111,10 +112,9 @@ def run_demo(
     searches = []
     with Library.create(out / "library", choose_encoders(out / "run")) as library:
         library.add(paths, progress=progress)
-        asked = zip(
-            [str(Path(paths[video]).absolute()) for video in found.captions.video_of_query], sentences, strict=True
-        )
-        library.calibrate(known=list(asked))
+        if library.info().windows >= LEAST_WINDOWS:
+            shown = [paths[video] for video in found.captions.video_of_query]
+            library.calibrate(known=list(zip(shown, sentences, strict=True)))
         for sentence in sentences[::11][:3]:
             began = time.perf_counter()
             hits = library.search(sentence, k=3)

@@ -130,8 +130,8 @@ def calibrate(
     recipe = store.settings.recipe
     measured = recipe is not None and not recipe.trained and recipe.dual_encoder == SMALL
     found = Calibration(margins, windows, own, measured)
-    there = set(store.known())
-    tried = [(path, sentence) for path, sentence in tried if path in there]
+    films = {path: store.film(path) for path, _ in tried}
+    tried = [(film.path, sentence) for path, sentence in tried if (film := films[path]) is not None]
     if tried:
         queries = embed([sentence for _, sentence in tried])
         first = zip(tried, best(queries), snapshot.medians(queries).tolist(), strict=True)

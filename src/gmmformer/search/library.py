@@ -231,8 +231,8 @@ class Library:
         Args:
             sentences: Such as people ask for, but about nothing that is here; they are kept for the next time. Default:
                 those of the last time, or 300 general ones.
-            known: Paths of films that are here, as the library has them, each with a sentence about that film, which
-                the model was not trained on. If strong is right for them, hits get words. They are kept as well.
+            known: Paths of films that are here, each with a sentence about that film, which the model was not trained
+                on. If strong is right for them, hits get words. They are kept as well.
 
         Raises:
             InputError: The library has too few windows, its model has no text encoder, or it cannot be written to.
