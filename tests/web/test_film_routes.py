@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from gmmformer.media.frames import frame_at
 from gmmformer.search import Film, Library, choose_encoders
 from gmmformer.web import ServeConfig, film_work
 from gmmformer.web.catalogue import _containing
+from gmmformer.web.problems import ProblemError
 
 
 def named(library: Library, name: str) -> Film:
@@ -282,3 +284,35 @@ def test_shots_of_a_part_of_a_film(client: httpx.Client, plain: Film, old: Film)
     for bad in ({"start": 0, "end": 61}, {"start": 3, "end": 3}, {"start": 1e6, "end": 1e6 + 1}, {"start": 1}):
         assert client.get(f"/api/films/{plain.id}/shots", params=bad).status_code == 422
     assert client.get("/api/films/99/shots", params={"start": 0, "end": 10}).status_code == 404
+
+
+def test_several_moments_are_one_zip_that_names_what_is_missing(
+    client: httpx.Client, plain: Film, old: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = film_work.FilmWork.cut
+
+    async def refusing(work: film_work.FilmWork, film: Film, start: float, end: float, exact: bool | None) -> object:
+        if film.id == old.id:
+            raise ProblemError(410)
+        return await cut(work, film, start, end, exact)
+
+    monkeypatch.setattr(film_work.FilmWork, "cut", refusing)
+    moments = [{"id": plain.id, "start": 1.0, "end": 2.5}, {"id": old.id, "start": 0, "end": 1}]
+    moments.append({"id": plain.id, "start": 4.0, "end": 5.0})
+    answer = client.post("/api/cuts", json={"moments": moments})
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        first, third, missing = archive.namelist()
+        assert (first[:3], third[:3], missing) == ("01_", "03_", "not saved.txt")
+        with av.open(io.BytesIO(archive.read(first))) as container:
+            assert float(container.duration or 0) / 1e6 == pytest.approx(1.5, abs=0.1)
+        told = archive.read(missing).decode()
+        assert told.startswith("02_old-camera")
+        assert told.endswith("The film's file is not where it was when it was indexed.\n")
+    for bad, status in (({"id": plain.id, "start": 2, "end": 1}, 422), ({"id": 99, "start": 0, "end": 1}, 404)):
+        refused = client.post("/api/cuts", json={"moments": [moments[0], bad]})
+        assert refused.status_code == status
+    assert client.post("/api/cuts", json={"moments": [moments[0] | {"end": 5_000}]}).json()["detail"] == (
+        "moments.0.end: must be at most 600 s after start."
+    )

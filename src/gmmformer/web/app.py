@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 import gmmformer
 from gmmformer.search import Library
-from gmmformer.web import problems, routes, taking
+from gmmformer.web import problems, routes, saving, taking
 from gmmformer.web.batching import Batcher
 from gmmformer.web.catalogue import Catalogue, Events
 from gmmformer.web.files import state_of
@@ -77,7 +77,7 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
         lifespan=living,
     )
     problems.install(app)
-    for some in (routes.searching, routes.showing, taking.router, router):
+    for some in (routes.searching, routes.showing, taking.router, saving.router, router):
         app.include_router(some)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
     app.add_middleware(Guard, config=config, tokens=tokens, counters=counters)

@@ -284,6 +284,12 @@ class ExportIn(Model):
     elsewhere: ElsewhereIn | None = Field(None, description="Paths for another machine; null: as they are here.")
 
 
+class CutsIn(Model):
+    """The moments that a person picked, to be cut."""
+
+    moments: list[MomentIn] = Field(min_length=1, max_length=MOST_PICKED, description="At most 1,000.")
+
+
 class LoginIn(Model):
     """The token, to be kept in a cookie."""
 

@@ -92,13 +92,19 @@ def test_tray_outlives_the_page_and_can_be_emptied(page: Page) -> None:
     expect(page.locator(".small[aria-pressed=true]")).to_have_count(0)
 
 
-def test_tray_forgets_films_that_are_not_in_the_library(page: Page) -> None:
-    page.goto("/")
+def test_tray_marks_films_that_are_not_in_the_library_and_does_not_export_them(page: Page) -> None:
+    pick(page, 1)
+    (kept,) = page.evaluate("JSON.parse(localStorage.getItem('gmmformer.trays'))")["trays"][0]["items"]
     stranger = {"id": 999_999, "film": "x.mp4", "name": "x.mp4", "start": 1, "end": 2, "query": ""}
-    page.evaluate("item => localStorage.setItem('gmmformer.tray', JSON.stringify([item, 7, {}, null]))", stranger)
+    page.evaluate(
+        "items => { localStorage.clear(); localStorage.setItem('gmmformer.tray', JSON.stringify(items)); }",
+        [stranger, 7, {}, None, kept],
+    )
     page.reload()
-    page.get_by_role("button", name="Tray, 0 moments").or_(page.get_by_role("button", name="Tray, 1 moment")).click()
-    expect(page.locator("#tray li")).to_have_count(0)
+    page.get_by_role("button", name="Tray, 2 moments").click()
+    expect(page.locator("#tray li.gone .asked")).to_have_text("No longer in this library")
+    expect(page.locator("#tray li:not(.gone) .name")).to_have_text(kept["name"])
+    assert [one["id"] for one in json.loads(content_of(export(page, "json")))["moments"]] == [kept["id"]]
 
 
 def test_moment_is_saved_as_mp4(page: Page) -> None:

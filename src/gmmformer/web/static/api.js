@@ -121,6 +121,11 @@ export function cut({ id, start, end }) {
   return download("api/cut", { id, start: rounded(start), end: rounded(end), exact: null }, "moment.mp4");
 }
 
+/** Moments as mp4, all in one zip. */
+export function cuts(moments) {
+  return download("api/cuts", { moments }, "moments.zip");
+}
+
 /** Moments for another program, with what is wanted beside them: handles, and where films lie elsewhere. */
 export function exported(moments, format, wanted) {
   return download(`api/export?${query({ format })}`, { moments, ...wanted }, `moments.${format}`);

@@ -18,6 +18,7 @@ const at = (id) => document.getElementById(id);
 const box = at("query");
 const tray = new Tray(at("tray"), at("to-tray"));
 const viewer = new Viewer(tray);
+tray.viewer = viewer;
 const views = {
   search: new SearchView(at("search-view"), box, tray, viewer),
   library: new LibraryView(at("library-view"), { refresh, tray, viewer }),
@@ -86,6 +87,7 @@ function go(event) {
 function escape() {
   if (views[shown]?.closePlayer?.()) return true;
   if (tray.open) {
+    if (tray.closePlayer()) return true;
     tray.show(false);
     at("to-tray").focus();
     return true;

@@ -6,7 +6,6 @@ import { playerKey } from "./controls.js";
 import { element } from "./dom.js";
 import { shortFolder } from "./folders.js";
 import { plural, span, spoken } from "./format.js";
-import { momentKey } from "./moment.js";
 import { MomentList, bars } from "./moment_list.js";
 import { Screen } from "./screen.js";
 import { Strip, peakOf } from "./strip.js";
@@ -73,11 +72,8 @@ export class Card {
   update(hits, scale, query) {
     [this.hit] = hits;
     if (this.hit.strip) this.strip.draw(this.hit.strip, scale);
-    const before = this.moments;
-    this.moments = hits.map((hit) => {
-      const known = before.find((moment) => moment.key === momentKey(hit));
-      return Object.assign(known ?? this.#momentOf(hit, query), { word: hit.word, query });
-    });
+    const before = new Set(this.moments);
+    this.moments = hits.map((one) => this.#momentOf(one, query, before));
     if (!this.moments.includes(this.moment)) this.moments.push(this.moment);
     const others = this.moments.length - 1;
     this.more.hidden = !others;
@@ -123,10 +119,10 @@ export class Card {
     this.screen.drop();
   }
 
-  #momentOf({ start, end, word }, query) {
+  #momentOf({ start, end, word }, query, known = new Set()) {
     const poster = peakOf(this.hit.strip, start, end);
     const moment = this.tray.moment(this.hit, { start, end, poster, word, query });
-    moment.addEventListener("change", () => this.#showMoment());
+    if (!known.has(moment)) moment.addEventListener("change", () => this.#showMoment());
     return moment;
   }
 

@@ -15,13 +15,32 @@ export function announce(text) {
   }, REST);
 }
 
-/** Shows a message; it goes by itself, errors stay until they are closed. */
-export function tell(text, { error = false } = {}) {
+/**
+ * Shows a message; it goes by itself, errors stay until they are closed.
+ * @param {string} text
+ * @param {{error?: boolean, action?: {text: string, run: function()}}} more `action` is a button beside it
+ */
+export function tell(text, { error = false, action = null } = {}) {
   const remove = () => message.remove();
   const message = element(
     "p",
     { class: error ? "message error" : "message" },
     element("span", {}, text),
+    action &&
+      element(
+        "button",
+        {
+          type: "button",
+          class: "quiet",
+          on: {
+            click: () => {
+              remove();
+              action.run();
+            },
+          },
+        },
+        action.text,
+      ),
     iconButton("close", "Close the message", remove),
   );
   const place = document.getElementById("messages");

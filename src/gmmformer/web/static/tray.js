@@ -1,22 +1,27 @@
-// The tray: moments that a person has picked, kept in the browser until they are exported or thrown away.
+// The tray: moments that a person has picked, kept in the browser until they are exported or thrown away; one of several.
 
 import * as api from "./api.js";
-import { element, iconButton } from "./dom.js";
+import { element, iconButton, setAttributes } from "./dom.js";
 import { ExportForm } from "./export_form.js";
-import { plural, span } from "./format.js";
+import { plural } from "./format.js";
 import { announce, save, tell, working } from "./messages.js";
-import { Moment, momentKey } from "./moment.js";
+import { TrayRow } from "./tray_row.js";
+import { Trays } from "./trays.js";
 
-const STORED = "gmmformer.tray";
+const GONE = "No longer in this library";
 
 /** Picked moments. The event "change" says that there are others. */
 export class Tray extends EventTarget {
-  #items = new Map();
+  #trays = new Trays();
+  #rows = new Map();
+  #gone = new Set(); // ids of films that this library does not have
 
   /** @param {HTMLElement} panel  @param {HTMLButtonElement} opener */
   constructor(panel, opener) {
     super();
     Object.assign(this, { panel, opener });
+    /** What shows a moment large. */
+    this.viewer = null;
     this.list = element("ol", {});
     this.empty = element(
       "p",
@@ -24,9 +29,10 @@ export class Tray extends EventTarget {
       "Nothing picked yet. “Tray” below a result puts its moment here; from here all go to an editing program.",
     );
     this.panel.append(...this.#parts());
+    this.panel.addEventListener("keydown", (event) => this.#key(event));
     this.opener.addEventListener("click", () => this.show(this.panel.hidden));
-    addEventListener("storage", (event) => event.key === STORED && this.#load());
-    this.#load();
+    this.#trays.addEventListener("change", () => this.#show());
+    this.#show();
   }
 
   get open() {
@@ -34,42 +40,46 @@ export class Tray extends EventTarget {
   }
 
   has(key) {
-    return this.#items.has(key);
+    return this.#trays.items.has(key);
+  }
+
+  /** A moment of a film, which is as the tray has it, and the tray has it as it is changed. */
+  moment(film, span) {
+    return this.#trays.moment(film, span);
   }
 
   /** Puts a moment in, or takes it out. */
   toggle(moment) {
     if (this.has(moment.key)) return this.remove(moment.key);
-    this.#items.set(moment.key, moment.item);
-    this.#changed();
-    return announce(`Picked; ${plural(this.#items.size, "moment")} in the tray.`);
-  }
-
-  /** A moment of a film as the tray has it, if it does; and the tray has it as it is changed. */
-  moment(film, span) {
-    const moment = new Moment(film, span);
-    const kept = this.#items.get(moment.key);
-    if (kept) moment.set(kept.start, kept.end);
-    moment.addEventListener("change", () => {
-      const item = this.#items.get(moment.key);
-      if (!item) return;
-      this.#items.set(moment.key, { ...item, ...moment.item });
-      this.#changed();
-    });
-    return moment;
+    this.#trays.put([...this.#trays.items, [moment.key, moment.item]], "picking a moment");
+    return announce(`Picked; ${plural(this.#trays.items.size, "moment")} in the tray.`);
   }
 
   remove(key) {
-    this.#items.delete(key);
-    this.#changed();
-    announce(`Taken out; ${plural(this.#items.size, "moment")} in the tray.`);
+    const left = [...this.#trays.items].filter(([own]) => own !== key);
+    this.#trays.put(left, "taking a moment out");
+    announce(`Taken out; ${plural(left.length, "moment")} in the tray.`);
   }
 
   show(open) {
     this.panel.hidden = !open;
     document.body.classList.toggle("with-tray", open);
     this.opener.setAttribute("aria-expanded", String(open));
-    if (open) this.#forgetStrangers();
+    if (open) this.#look();
+    else this.closePlayer();
+  }
+
+  /** Folds the moment that plays here; whether there was one. */
+  closePlayer() {
+    const open = [...this.#rows.values()].find((row) => row.fold());
+    open?.thumb.focus();
+    return Boolean(open);
+  }
+
+  /** Undoes the last change to any of the trays. */
+  undo() {
+    const what = this.#trays.undo();
+    announce(what ? `Undone: ${what}.` : "There is nothing to undo.");
   }
 
   #parts() {
@@ -83,41 +93,107 @@ export class Tray extends EventTarget {
       { type: "button", class: "quiet", on: { click: () => this.#clear() } },
       "Empty the tray",
     );
-    this.foot = element("div", { class: "tray-foot" }, this.form.element, this.clear);
-    return [
-      element("header", {}, element("h2", { id: "tray-title" }, "Tray"), close),
-      this.empty,
-      this.list,
-      this.foot,
-    ];
+    this.all = element(
+      "button",
+      { type: "button", class: "quiet", title: "Every moment as mp4, in one zip", on: { click: () => this.#saveAll() } },
+      "Save all as mp4",
+    );
+    this.foot = element(
+      "div",
+      { class: "tray-foot" },
+      this.form.element,
+      element("div", { class: "line" }, this.all, this.clear),
+    );
+    return [this.#head(close), this.empty, this.list, this.foot];
   }
 
-  #load() {
-    try {
-      const stored = JSON.parse(localStorage.getItem(STORED) ?? "[]");
-      this.#items = new Map(
-        stored
-          .filter((item) => Number.isInteger(item.id) && item.end > item.start)
-          .map((item) => [momentKey({ id: item.id, ...(item.found ?? item) }), item]),
-      );
-    } catch {
-      this.#items = new Map();
-    }
-    this.#show();
+  #head(close) {
+    this.which = element("select", { "aria-label": "Which tray", on: { change: () => this.#choose() } });
+    this.name = element("input", {
+      "aria-label": "Name of the tray",
+      maxlength: 60,
+      hidden: true,
+      on: { blur: () => this.#named(true), keydown: (event) => this.#nameKey(event) },
+    });
+    this.undoing = iconButton("undo", "Nothing to undo", () => this.undo());
+    return element(
+      "header",
+      {},
+      element("h2", { id: "tray-title", class: "hidden" }, "Tray"),
+      this.which,
+      this.name,
+      iconButton("pencil", "Rename the tray", () => this.#rename()),
+      iconButton("add", "Another tray", () => this.#trays.create()),
+      iconButton("bin", "Throw the tray away", () => this.#discard()),
+      this.undoing,
+      close,
+    );
   }
 
-  #changed() {
-    try {
-      localStorage.setItem(STORED, JSON.stringify([...this.#items.values()]));
-    } catch {
-      // A browser that keeps nothing keeps the tray as long as the page.
-    }
-    this.#show();
+  #choose() {
+    this.closePlayer();
+    this.#trays.choose(this.which.selectedIndex);
+    this.which.focus();
+    this.#look();
+  }
+
+  #rename() {
+    this.name.value = this.#trays.names[this.#trays.current];
+    this.name.hidden = false;
+    this.which.hidden = true;
+    this.name.select();
+  }
+
+  #nameKey(event) {
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.#named(event.key === "Enter");
+    this.which.focus();
+  }
+
+  #named(kept) {
+    if (this.name.hidden) return;
+    const name = this.name.value.trim();
+    this.name.hidden = true;
+    this.which.hidden = false;
+    if (kept && name && name !== this.#trays.names[this.#trays.current]) this.#trays.rename(name);
+  }
+
+  #discard() {
+    const name = this.#trays.names[this.#trays.current];
+    this.#trays.discard();
+    this.#tellUndo(`Threw “${name}” away.`);
+  }
+
+  #tellUndo(text) {
+    tell(text, { action: { text: "Undo", run: () => this.undo() } });
+  }
+
+  #key(event) {
+    if (event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || event.target.matches("input")) return;
+    event.preventDefault();
+    this.undo();
   }
 
   #show() {
-    const count = this.#items.size;
-    this.list.replaceChildren(...[...this.#items].map(([key, item]) => this.#row(key, item)));
+    const { items, names, current, undoable } = this.#trays;
+    const count = items.size;
+    for (const [key, row] of this.#rows)
+      if (!items.has(key)) {
+        row.fold();
+        row.element.remove();
+        this.#rows.delete(key);
+      }
+    [...items].forEach(([key, item], index) => {
+      const row = this.#rows.get(key) ?? this.#newRow(key);
+      row.update(item, this.#gone.has(item.id) ? GONE : "");
+      if (this.list.children[index] !== row.element) this.list.insertBefore(row.element, this.list.children[index] ?? null);
+    });
+    this.which.replaceChildren(...names.map((name) => element("option", {}, name)));
+    this.which.selectedIndex = current;
+    const undo = undoable ? `Undo ${undoable}` : "Nothing to undo";
+    setAttributes(this.undoing, { "aria-label": undo, title: undo, disabled: !undoable });
     this.empty.hidden = count > 0;
     this.foot.hidden = this.list.hidden = count === 0;
     document.getElementById("picked").textContent = count;
@@ -126,39 +202,90 @@ export class Tray extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  #row(key, item) {
-    const { id, name, start, end, query, poster } = item;
-    const image = element("img", {
-      alt: "",
-      loading: "lazy",
-      decoding: "async",
-      src: api.thumbnail(id, poster ?? start, 120),
+  #newRow(key) {
+    const row = new TrayRow(key, {
+      film: (id) => this.#film(id),
+      moment: (film, span) => this.moment(film, span),
+      viewer: () => this.viewer,
+      onOpen: () => this.#rows.forEach((other) => other !== row && other.fold()),
+      onMove: (by) => this.#move(row, by),
+      onDrag: (event) => this.#drag(event, row),
+      onRemove: () => this.#removeRow(key),
+      onChange: (change, what) => this.#trays.change(key, change, what),
     });
-    image.addEventListener("error", () => image.remove());
-    const cut = iconButton("download", `Save this moment of ${name} as mp4`, () =>
-      working(cut, async () => save(await api.cut(item))),
+    this.#rows.set(key, row);
+    return row;
+  }
+
+  async #film(id) {
+    try {
+      return await api.film(id);
+    } catch (error) {
+      tell(error.message, { error: true });
+      return null;
+    }
+  }
+
+  #move(row, by) {
+    const keys = [...this.#trays.items.keys()];
+    const from = keys.indexOf(row.key);
+    const to = Math.min(Math.max(from + by, 0), keys.length - 1);
+    if (to === from) return;
+    keys.splice(to, 0, ...keys.splice(from, 1));
+    this.#order(keys, row.key);
+    row.grip.focus();
+    row.element.scrollIntoView({ block: "nearest" });
+    announce(`Moved to place ${to + 1} of ${keys.length}.`);
+  }
+
+  #order(keys, moved) {
+    this.#trays.put(
+      keys.map((key) => [key, this.#trays.items.get(key)]),
+      "moving a moment",
+      `moving ${moved}`,
     );
-    const remove = iconButton("close", `Take ${name}, ${span(start, end)} out of the tray`, () => this.#removeRow(key));
-    const texts = element(
-      "div",
-      {},
-      element("p", { class: "times" }, span(start, end)),
-      element("p", { class: "name", title: item.film }, name),
-      query ? element("p", { class: "asked", title: query }, query) : null,
-    );
-    return element("li", {}, element("span", { class: "thumb" }, image), texts, cut, remove);
+  }
+
+  #drag(event, row) {
+    if (event.button !== 0) return;
+    const { grip, element: dragged } = row;
+    const move = ({ clientY }) => {
+      const under = [...this.list.children].find((one) => {
+        const { top, bottom } = one.getBoundingClientRect();
+        return one !== dragged && clientY >= top && clientY <= bottom;
+      });
+      if (!under) return;
+      const { top, bottom } = under.getBoundingClientRect();
+      const after = under.compareDocumentPosition(dragged) & Node.DOCUMENT_POSITION_PRECEDING;
+      if (after && clientY > (top + bottom) / 2) under.after(dragged);
+      else if (!after && clientY < (top + bottom) / 2) under.before(dragged);
+    };
+    const stop = () => {
+      removeEventListener("pointermove", move);
+      for (const name of ["pointerup", "pointercancel"]) removeEventListener(name, stop);
+      dragged.classList.remove("dragged");
+      const places = new Map([...this.#rows].map(([key, one]) => [one.element, key]));
+      const keys = [...this.list.children].map((one) => places.get(one));
+      if (String(keys) !== String([...this.#trays.items.keys()])) this.#order(keys, row.key);
+    };
+    event.preventDefault();
+    grip.focus();
+    dragged.classList.add("dragged");
+    addEventListener("pointermove", move);
+    for (const name of ["pointerup", "pointercancel"]) addEventListener(name, stop);
   }
 
   #removeRow(key) {
-    const index = [...this.#items.keys()].indexOf(key);
+    const index = [...this.#trays.items.keys()].indexOf(key);
     this.remove(key);
+    this.#tellUndo("Took a moment out of the tray.");
     const rows = this.list.querySelectorAll("li");
     const next = rows[Math.min(index, rows.length - 1)];
-    (next?.querySelector("button:last-of-type") ?? this.panel.querySelector("header button")).focus();
+    (next?.querySelector(".remove") ?? this.panel.querySelector("header button:last-of-type")).focus();
   }
 
   #export(button) {
-    const moments = [...this.#items.values()].map(({ id, start, end, query, title, note }) => ({
+    const moments = this.#present().map(({ id, start, end, query, title, note }) => ({
       id,
       start,
       end,
@@ -173,30 +300,40 @@ export class Tray extends EventTarget {
     });
   }
 
+  #saveAll() {
+    const moments = this.#present().map(({ id, start, end }) => ({ id, start, end }));
+    working(this.all, async () => {
+      save(await api.cuts(moments));
+      tell(`Saved ${plural(moments.length, "moment")} as moments.zip.`);
+    });
+  }
+
   #clear() {
-    const before = new Map(this.#items);
-    this.#items.clear();
-    this.#changed();
-    tell(`Took ${plural(before.size, "moment")} out of the tray.`);
-    this.panel.querySelector("header button").focus();
+    const count = this.#trays.items.size;
+    this.#trays.put([], "emptying the tray");
+    this.#tellUndo(`Took ${plural(count, "moment")} out of the tray.`);
+    this.panel.querySelector("header button:last-of-type").focus();
+  }
+
+  /** What of the tray this library has. */
+  #present() {
+    return [...this.#trays.items.values()].filter((item) => !this.#gone.has(item.id));
   }
 
   // Ids belong to a library: a tray that was filled from another one, or a film that was replaced, leads to nothing.
-  async #forgetStrangers() {
-    const ids = new Set([...this.#items.values()].map((item) => item.id));
-    for (const id of ids) {
+  async #look() {
+    for (const id of new Set([...this.#trays.items.values()].map((item) => item.id))) {
       let film;
       try {
         film = await api.film(id);
       } catch {
         return;
       }
-      const strangers = [...this.#items].filter(([, item]) => item.id === id && item.film !== film?.film);
-      for (const [key] of strangers) this.#items.delete(key);
-      if (strangers.length) {
-        tell(`${strangers[0][1].name} is no longer in this library; it was taken out of the tray.`);
-        this.#changed();
-      }
+      const strange = [...this.#trays.items.values()].some((item) => item.id === id && item.film !== film?.film);
+      if (strange === this.#gone.has(id)) continue;
+      if (strange) this.#gone.add(id);
+      else this.#gone.delete(id);
+      this.#show();
     }
   }
 }

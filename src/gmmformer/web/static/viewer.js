@@ -51,7 +51,7 @@ export class Viewer {
    *     to do afterwards with the one that was shown last
    */
   open(film, moment, { moments = [moment], onClose = () => {} } = {}) {
-    Object.assign(this, { film, moment, known: moments, onClose });
+    Object.assign(this, { film, moment, onClose });
     this.strip = new Strip(film, moment, (second) => this.screen.playFrom(second));
     this.screen = new Screen(film, moment, {
       onTime: (second) => {
@@ -147,19 +147,12 @@ export class Viewer {
       const scale = scaleOf([answer]);
       this.strip.draw(answer, scale);
       this.lens.draw(answer, scale);
-      const moments = answer.moments.map((span) => this.#known(this.tray.moment(this.film, { ...span, query })));
+      const moments = answer.moments.map((span) => this.tray.moment(this.film, { ...span, query }));
       this.list.show(moments, this.moment);
       this.found.textContent = `${plural(moments.length, "moment")}${moments.length === MOST ? ", the best" : ""}, best first`;
     } catch (error) {
       if (!isAborted(error) && this.dialog.open) this.found.textContent = error.message;
     }
-  }
-
-  // What is shown elsewhere too is one moment, not two that know nothing of each other.
-  #known(moment) {
-    const known = this.known.find((one) => one.key === moment.key);
-    if (!known) this.known = [...this.known, moment];
-    return known ?? moment;
   }
 
   #use(moment, play) {
@@ -175,7 +168,7 @@ export class Viewer {
   #begin() {
     const { time } = this.screen;
     const span = { start: time, end: Math.min(time + BY_HAND, this.film.length) };
-    this.#use(this.#known(this.tray.moment(this.film, span)), false);
+    this.#use(this.tray.moment(this.film, span), false);
     announce("A new moment begins here.");
   }
 
