@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= demo-out
 MINUTES ?= 30
 
-.PHONY: demo test check unit fuzz browser clean
+.PHONY: demo test check types unit fuzz browser clean
 
 # make demo FILMS=~/Videos: films of your own, indexed with the model small and served; without FILMS the demo's own.
 demo: $(VENV)/.demo
@@ -20,11 +20,15 @@ endif
 
 test: check unit
 
-check: $(VENV)/.test
+check: $(VENV)/.test types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The page's modules, by TypeScript, from npm; nothing of it is in what is served.
+types: $(VENV)/.test
+	PATH="$(CURDIR)/$(BIN):$$PATH" npx --yes --package typescript@5.9.3 tsc --project tsconfig.json
 
 # Compiled modules are kept even where the user has switched that off: the hundreds of processes that tests start load them.
 unit: $(VENV)/.test browser

@@ -21,6 +21,11 @@ export function isAborted(error) {
   return error?.name === "AbortError";
 }
 
+/**
+ * An answer, whatever it holds.
+ * @param {string} path
+ * @param {{signal?: AbortSignal, method?: string, body?: Object}} options
+ */
 async function ask(path, { signal, method = "GET", body } = {}) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   let response;

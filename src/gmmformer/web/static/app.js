@@ -14,6 +14,7 @@ import { Viewer } from "./viewer.js";
 const KNOCK = 2000;
 const HEADINGS = { search: "Search your films", library: "Library", login: "Locked" };
 
+/** @returns {any} */
 const at = (id) => document.getElementById(id);
 const box = at("query");
 const tray = new Tray(at("tray"), at("to-tray"));

@@ -11,6 +11,9 @@ import { Screen } from "./screen.js";
 import { Strip, peakOf } from "./strip.js";
 import { trimButton } from "./viewer.js";
 
+/** @import { Tray } from "./tray.js" */
+/** @import { Viewer } from "./viewer.js" */
+
 /** Moments of each film that are asked for with an answer. */
 export const MOMENTS = 10;
 
@@ -18,11 +21,13 @@ export const MOMENTS = 10;
 export class Card {
   /**
    * @param {Object} hit the film's best moment
-   * @param {{tray: Tray, viewer: Viewer, onOpen: function(Card)}} surroundings
+   * @param {{tray: Tray, viewer: Viewer, onOpen: function(Card): void}} surroundings
    * @param {string} query
    */
   constructor(hit, { tray, viewer, onOpen }, query) {
-    Object.assign(this, { hit, tray, viewer });
+    this.hit = hit;
+    this.tray = tray;
+    this.viewer = viewer;
     this.moment = this.#momentOf(hit, query);
     this.moments = [this.moment];
     this.screen = new Screen(hit, this.moment, {

@@ -1,10 +1,12 @@
 // What a film that is open is moved in with: a bar to choose a second on, speed, sound, and the keys.
 
-import { element, iconButton, relabel } from "./dom.js";
+import { element, iconButton, relabel, within } from "./dom.js";
 import { clock } from "./format.js";
 import { SPEEDS, prefer, preferences } from "./preferences.js";
 import { shotsOf } from "./shots.js";
 import { Strip } from "./strip.js";
+
+/** @import { Screen } from "./screen.js" */
 
 /** Seconds that an arrow moves, and that it moves with the shift key. */
 const [FAR, NEAR] = [5, 1];
@@ -12,7 +14,7 @@ const OWN_KEYS = "input, select, textarea, [role=slider]";
 
 /** The bar below the picture of an open screen. */
 export class Controls {
-  /** @param {Screen} screen that is open  @param {function()} onClose */
+  /** @param {Screen} screen that is open  @param {function(): void} onClose */
   constructor(screen, onClose) {
     this.screen = screen;
     this.clock = element("span", { class: "clock" });
@@ -69,7 +71,7 @@ export class Controls {
  * @returns {boolean} whether it asked for anything
  */
 export function playerKey(event, screen) {
-  if (!screen.open || event.ctrlKey || event.metaKey || event.altKey || event.target.matches(OWN_KEYS)) return false;
+  if (!screen.open || event.ctrlKey || event.metaKey || event.altKey || within(event).matches(OWN_KEYS)) return false;
   const act = {
     i: () => mark(screen, "begin"),
     o: () => mark(screen, "finish"),

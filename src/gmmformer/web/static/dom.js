@@ -5,18 +5,24 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * Makes an element.
  * @param {string} tag
- * @param {Object} properties `class`, `data` (dataset), `on` (listeners by event), attributes; false and null are left out.
+ * @param {Record<string, any>} properties `class`, `data` (dataset), `on` (listeners by event), attributes; false and null are left out.
  * @param {...(Node|string|null|undefined)} children strings become text
  */
 export function element(tag, properties = {}, ...children) {
   return filled(document.createElement(tag), properties, children);
 }
 
-/** As `element`, for the parts of a drawing. */
+/**
+ * As `element`, for the parts of a drawing.
+ * @param {string} tag
+ * @param {Record<string, any>} properties
+ * @param {...Node} children
+ */
 export function drawing(tag, properties = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), properties, children);
 }
 
+/** @type {function(any, Record<string, any>, Array<Node | string | null | undefined>): any} */
 function filled(made, { class: classes, data = {}, on = {}, ...attributes }, children) {
   if (classes) made.setAttribute("class", classes);
   Object.assign(made.dataset, data);
@@ -65,6 +71,15 @@ const ICONS = {
 /** One of the icons, hidden from screen readers. */
 export function icon(name) {
   return drawing("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, drawing("path", { d: ICONS[name] }));
+}
+
+/**
+ * The element in which an event happened.
+ * @param {Event} event
+ * @returns {Element}
+ */
+export function within(event) {
+  return /** @type {Element} */ (event.target);
 }
 
 /** A button with an icon, and words for those who do not see it. */

@@ -8,14 +8,19 @@ import { Moment } from "./moment.js";
 import { Screen } from "./screen.js";
 import { trimButton } from "./viewer.js";
 
+/** @import { Tray } from "./tray.js" */
+/** @import { Viewer } from "./viewer.js" */
+
 /** Seconds that a moment chosen by hand has at first. */
 const BY_HAND = 10;
 
 /** A card in a list of films. */
 export class FilmCard {
-  /** @param {Object} film  @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard)}} surroundings */
+  /** @param {Object} film  @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard): void}} surroundings */
   constructor(film, { tray, viewer, onOpen }) {
-    Object.assign(this, { film, tray, viewer });
+    this.film = film;
+    this.tray = tray;
+    this.viewer = viewer;
     this.moment = new Moment(film, { start: 0, end: film.length, poster: film.length / 3 });
     this.screen = new Screen(film, this.moment, { onOpen: () => onOpen(this) });
     this.folder = element("p", { class: "folder", title: film.folder });

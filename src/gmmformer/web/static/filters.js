@@ -12,7 +12,7 @@ export class Filters {
   /** Folders of the library. */
   folders = [];
 
-  /** @param {function({folder?: string, minLength?: number})} onChange told what was chosen */
+  /** @param {function({folder?: string, minLength?: number}): void} onChange told what was chosen */
   constructor(onChange) {
     this.onChange = onChange;
     this.folder = element("select", { id: "folder", on: { change: () => onChange({ folder: this.folder.value }) } });

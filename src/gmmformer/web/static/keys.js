@@ -1,5 +1,9 @@
 // Keys: / to the box, arrows through the results, Escape closes. Space plays because what has the focus is a button.
 
+/** @import { Card } from "./card.js" */
+
+import { within } from "./dom.js";
+
 const TYPED_INTO = "input, textarea, select, [contenteditable]";
 
 /** Whether an event comes with a key that makes it something else's. */
@@ -37,14 +41,14 @@ export function neighbour(all, index, key) {
 
 /**
  * Listens to the keys of the page.
- * @param {{toBox: function(), cards: function(): Card[], escape: function(): boolean, box: HTMLInputElement}} page
+ * @param {{toBox: function(): void, cards: function(): Card[], escape: function(): boolean, box: HTMLInputElement}} page
  */
 export function listenToKeys({ toBox, cards, escape, box }) {
   addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || modified(event) || event.isComposing || event.target.closest?.("dialog")) return;
+    if (event.defaultPrevented || modified(event) || event.isComposing || within(event).closest?.("dialog")) return;
     if (event.key === "Escape") {
       if (escape()) event.preventDefault();
-    } else if (event.key === "/" && !event.target.matches(TYPED_INTO)) {
+    } else if (event.key === "/" && !within(event).matches(TYPED_INTO)) {
       toBox();
       event.preventDefault();
     } else if (move(event, cards(), box)) {

@@ -5,6 +5,8 @@ import { clock, fine, spoken } from "./format.js";
 import { shotsOf } from "./shots.js";
 import { HEIGHT, WIDTH, barsOf } from "./strip.js";
 
+/** @import { Moment } from "./moment.js" */
+
 /** Seconds that it shows at least, and up to how many shots are looked for in all of them. */
 const [NARROWEST, LOOKED_THROUGH] = [1, 150];
 /** How many times longer than the moment it is at first, and how many seconds at least. */
@@ -23,11 +25,15 @@ export class Lens extends EventTarget {
   /**
    * @param {Object} film
    * @param {Moment} moment
-   * @param {{onShow: function(number), onSeek: function(number)}} listeners told which second to show, or to play from
+   * @param {{onShow: function(number): void, onSeek: function(number): void}} listeners told which second to show, or to play from
    */
   constructor(film, moment, { onShow, onSeek }) {
     super();
-    Object.assign(this, { film, moment, onShow, onSeek, shots: shotsOf(film) });
+    this.film = film;
+    this.moment = moment;
+    this.onShow = onShow;
+    this.onSeek = onSeek;
+    this.shots = shotsOf(film);
     this.view = { from: 0, to: film.length };
     this.band = drawing("rect", { class: "band", y: 0, height: HEIGHT });
     this.all = drawing("path", { class: "all" });
@@ -132,7 +138,8 @@ export class Lens extends EventTarget {
     const { start, end } = this.moment;
     const [left, right] = [this.#share(start), this.#share(end)];
     setAttributes(this.band, { x: left * WIDTH, width: Math.max(right - left, 0.001) * WIDTH });
-    for (const [which, share] of [["start", left], ["end", right]]) {
+    for (const which of ["start", "end"]) {
+      const share = which === "start" ? left : right;
       const handle = this.handles[which];
       const second = this.moment[which];
       handle.style.setProperty("--at", share);

@@ -9,6 +9,9 @@ import { bytes, duration, grouped, plural } from "./format.js";
 import { announce } from "./messages.js";
 import { filmSkeleton } from "./start.js";
 
+/** @import { Tray } from "./tray.js" */
+/** @import { Viewer } from "./viewer.js" */
+
 const PAGE = 24;
 const TYPING = 120;
 /** More failures than this are folded away. */
@@ -27,7 +30,9 @@ export class LibraryView {
    */
   constructor(root, { refresh, tray, viewer }) {
     const onOpen = (opened) => this.#cards.forEach((card) => card !== opened && card.close());
-    Object.assign(this, { root, refresh, surroundings: { tray, viewer, onOpen } });
+    this.root = root;
+    this.refresh = refresh;
+    this.surroundings = { tray, viewer, onOpen };
     this.facts = element("dl", { class: "facts" });
     this.activity = element("div", { class: "activity", hidden: true });
     this.failures = element("details", { class: "failures", hidden: true });

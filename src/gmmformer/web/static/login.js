@@ -5,9 +5,10 @@ import { element } from "./dom.js";
 
 /** Asks for the token; calls `onDone` when the server has taken it. */
 export class LoginView {
-  /** @param {HTMLElement} root  @param {function()} onDone */
+  /** @param {HTMLElement} root  @param {function(): void} onDone */
   constructor(root, onDone) {
-    Object.assign(this, { root, onDone });
+    this.root = root;
+    this.onDone = onDone;
     this.token = element("input", {
       id: "token",
       type: "password",

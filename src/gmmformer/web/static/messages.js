@@ -18,7 +18,7 @@ export function announce(text) {
 /**
  * Shows a message; it goes by itself, errors stay until they are closed.
  * @param {string} text
- * @param {{error?: boolean, action?: {text: string, run: function()}}} more `action` is a button beside it
+ * @param {{error?: boolean, action?: {text: string, run: function(): void}}} more `action` is a button beside it
  */
 export function tell(text, { error = false, action = null } = {}) {
   const remove = () => message.remove();

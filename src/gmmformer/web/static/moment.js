@@ -20,7 +20,12 @@ export class Moment extends EventTarget {
    */
   constructor(film, { start, end, poster, found = { start, end }, word = null, query = "" }) {
     super();
-    Object.assign(this, { film, start, end, found, word, query });
+    this.film = film;
+    this.start = start;
+    this.end = end;
+    this.found = found;
+    this.word = word;
+    this.query = query;
     this.#best = poster ?? (start + end) / 2;
     this.key = momentKey({ id: film.id, ...found });
   }

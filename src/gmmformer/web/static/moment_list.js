@@ -3,13 +3,17 @@
 import { element, icon } from "./dom.js";
 import { match, span, spoken } from "./format.js";
 
+/** @import { Tray } from "./tray.js" */
+/** @import { Moment } from "./moment.js" */
+
 /** A list of moments, one of which is chosen. */
 export class MomentList {
   #rows = new Map();
 
-  /** @param {Tray} tray  @param {function(Moment)} onChoose told which one was */
+  /** @param {Tray} tray  @param {function(Moment): void} onChoose told which one was */
   constructor(tray, onChoose) {
-    Object.assign(this, { tray, onChoose });
+    this.tray = tray;
+    this.onChoose = onChoose;
     this.element = element("ol", { class: "moments" });
   }
 

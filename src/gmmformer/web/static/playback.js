@@ -4,6 +4,8 @@ import { Problem, media, preview, reasonOf } from "./api.js";
 import { element } from "./dom.js";
 import { preferences } from "./preferences.js";
 
+/** @import { Moment } from "./moment.js" */
+
 /** Seconds of a preview, at most: longer ones are played in pieces, so that the first is soon there. */
 const PIECE = 30;
 /** How often a busy server is asked again for a preview. */
@@ -38,7 +40,8 @@ export class Playback extends EventTarget {
     super();
     active?.pause();
     active = this;
-    Object.assign(this, { film, moment });
+    this.film = film;
+    this.moment = moment;
     this.#still = still;
     this.#previews = !film.playable;
     this.video = element("video", { playsinline: true, preload: "auto", disableremoteplayback: true, tabindex: "-1" });

@@ -6,6 +6,8 @@ import { element, icon } from "./dom.js";
 import { span, spoken } from "./format.js";
 import { Playback } from "./playback.js";
 
+/** @import { Moment } from "./moment.js" */
+
 const LABELS = { loading: "Loading", playing: "Pause", paused: "Play", ended: "Go on playing", failed: "Cannot play" };
 
 function sentence(clause) {
@@ -20,10 +22,14 @@ export class Screen {
   /**
    * @param {Object} film as the server describes it: id, name, length, playable, reason, available
    * @param {Moment} moment of it; its poster is the frame to show
-   * @param {{onTime: function(number), onOpen: function(), onClose: function()}} listeners
+   * @param {{onTime?: function(number): void, onOpen?: function(): void, onClose?: function(): void}} listeners
    */
   constructor(film, moment, { onTime = () => {}, onOpen = () => {}, onClose = () => {} } = {}) {
-    Object.assign(this, { film, moment, onTime, onOpen, onClose });
+    this.film = film;
+    this.moment = moment;
+    this.onTime = onTime;
+    this.onOpen = onOpen;
+    this.onClose = onClose;
     this.playback = null;
     this.toggle = element(
       "button",

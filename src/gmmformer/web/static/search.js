@@ -12,6 +12,9 @@ import { momentKey } from "./moment.js";
 import { Start, skeleton } from "./start.js";
 import { scaleOf } from "./strip.js";
 
+/** @import { Tray } from "./tray.js" */
+/** @import { Viewer } from "./viewer.js" */
+
 /** Milliseconds without a key until what is typed is searched for. */
 const TYPING = 40;
 /** Milliseconds after which a sentence counts as one to come back to. */
@@ -33,7 +36,10 @@ export class SearchView {
 
   /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray  @param {Viewer} viewer */
   constructor(root, box, tray, viewer) {
-    Object.assign(this, { root, box, tray, viewer });
+    this.root = root;
+    this.box = box;
+    this.tray = tray;
+    this.viewer = viewer;
     this.state = readAddress();
     /** What brings this view back when something is typed while another one is shown. */
     this.onReturn = () => {};
@@ -131,7 +137,7 @@ export class SearchView {
   }
 
   #listenToBox() {
-    this.box.addEventListener("input", (event) => event.isComposing || this.#typed());
+    this.box.addEventListener("input", (/** @type {InputEvent} */ event) => event.isComposing || this.#typed());
     this.box.addEventListener("compositionend", () => this.#typed());
     this.box.addEventListener("blur", () => this.settle());
   }
@@ -154,7 +160,7 @@ export class SearchView {
   // Typing while the library is shown searches.
   #return() {
     this.onReturn();
-    this.state = { view: "search", query: "", folder: "", minLength: 0 };
+    this.state = { ...this.state, view: "search", query: "", folder: "", minLength: 0 };
     this.#settled = true;
     this.filters.show(this.state);
   }

@@ -5,6 +5,9 @@ import { element } from "./dom.js";
 import { FilmCard } from "./film_card.js";
 import { duration, plural } from "./format.js";
 
+/** @import { Tray } from "./tray.js" */
+/** @import { Viewer } from "./viewer.js" */
+
 const SHELF = 12;
 
 /** The start of the search view. */
@@ -12,7 +15,7 @@ export class Start {
   /** Its films, in order. */
   cards = [];
 
-  /** @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard)}} surroundings of its cards */
+  /** @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard): void}} surroundings of its cards */
   constructor(surroundings) {
     this.surroundings = surroundings;
     this.lead = element("p", { class: "lead" }, "\u00a0");

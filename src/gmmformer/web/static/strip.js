@@ -4,6 +4,8 @@ import { thumbnail } from "./api.js";
 import { drawing, element, setAttributes } from "./dom.js";
 import { clock, spoken } from "./format.js";
 
+/** @import { Moment } from "./moment.js" */
+
 /** Of the drawing; it is stretched to whatever room there is. */
 export const [WIDTH, HEIGHT] = [1000, 100];
 /** Share of the height that the lowest score keeps. */
@@ -68,11 +70,14 @@ export class Strip {
   /**
    * @param {Object} film id, name, length, available
    * @param {Moment} moment
-   * @param {function(number)} onSeek what to do with a second that was chosen
+   * @param {function(number): void} onSeek what to do with a second that was chosen
    * @param {string} what it shows, besides the moment
    */
   constructor(film, moment, onSeek, what = "Scores along") {
-    Object.assign(this, { film, moment, onSeek, what });
+    this.film = film;
+    this.moment = moment;
+    this.onSeek = onSeek;
+    this.what = what;
     this.#at = moment.start;
     this.all = drawing("path", { class: "all" });
     this.best = drawing("path", { class: "best" });

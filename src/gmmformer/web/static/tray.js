@@ -19,7 +19,8 @@ export class Tray extends EventTarget {
   /** @param {HTMLElement} panel  @param {HTMLButtonElement} opener */
   constructor(panel, opener) {
     super();
-    Object.assign(this, { panel, opener });
+    this.panel = panel;
+    this.opener = opener;
     /** What shows a moment large. */
     this.viewer = null;
     this.list = element("ol", {});
@@ -83,7 +84,7 @@ export class Tray extends EventTarget {
   }
 
   #parts() {
-    const close = iconButton("close", "Close the tray", () => {
+    this.shut = iconButton("close", "Close the tray", () => {
       this.show(false);
       this.opener.focus();
     });
@@ -104,10 +105,10 @@ export class Tray extends EventTarget {
       this.form.element,
       element("div", { class: "line" }, this.all, this.clear),
     );
-    return [this.#head(close), this.empty, this.list, this.foot];
+    return [this.#head(), this.empty, this.list, this.foot];
   }
 
-  #head(close) {
+  #head() {
     this.which = element("select", { "aria-label": "Which tray", on: { change: () => this.#choose() } });
     this.name = element("input", {
       "aria-label": "Name of the tray",
@@ -126,7 +127,7 @@ export class Tray extends EventTarget {
       iconButton("add", "Another tray", () => this.#trays.create()),
       iconButton("bin", "Throw the tray away", () => this.#discard()),
       this.undoing,
-      close,
+      this.shut,
     );
   }
 
@@ -196,7 +197,7 @@ export class Tray extends EventTarget {
     setAttributes(this.undoing, { "aria-label": undo, title: undo, disabled: !undoable });
     this.empty.hidden = count > 0;
     this.foot.hidden = this.list.hidden = count === 0;
-    document.getElementById("picked").textContent = count;
+    document.getElementById("picked").textContent = String(count);
     this.opener.setAttribute("aria-label", `Tray, ${plural(count, "moment")}`);
     this.opener.classList.toggle("filled", count > 0);
     this.dispatchEvent(new Event("change"));
@@ -281,7 +282,7 @@ export class Tray extends EventTarget {
     this.#tellUndo("Took a moment out of the tray.");
     const rows = this.list.querySelectorAll("li");
     const next = rows[Math.min(index, rows.length - 1)];
-    (next?.querySelector(".remove") ?? this.panel.querySelector("header button:last-of-type")).focus();
+    (next?.querySelector(".remove") ?? this.shut).focus();
   }
 
   #export(button) {
@@ -312,7 +313,7 @@ export class Tray extends EventTarget {
     const count = this.#trays.items.size;
     this.#trays.put([], "emptying the tray");
     this.#tellUndo(`Took ${plural(count, "moment")} out of the tray.`);
-    this.panel.querySelector("header button:last-of-type").focus();
+    this.shut.focus();
   }
 
   /** What of the tray this library has. */

@@ -8,16 +8,21 @@ import { span } from "./format.js";
 import { Screen } from "./screen.js";
 import { trimButton } from "./viewer.js";
 
+/** @import { Viewer } from "./viewer.js" */
+/** @import { Moment } from "./moment.js" */
+
 /** A row of the tray. */
 export class TrayRow {
   /**
    * @param {string} key of its moment
-   * @param {{film: function(number): Promise<Object>, moment: function(Object, Object): Moment, onMove: function(number),
-   *     onDrag: function(PointerEvent), onRemove: function(), onChange: function(Object, string), onOpen: function(),
+   * @param {{film: function(number): Promise<Object>, moment: function(Object, Object): Moment, onMove: function(number): void,
+   *     onDrag: function(PointerEvent): void, onRemove: function(): void, onChange: function(Object, string): void, onOpen: function(): void,
    *     viewer: function(): Viewer}} tray what it asks of the tray
    */
   constructor(key, tray) {
-    Object.assign(this, { key, tray, screen: null });
+    this.key = key;
+    this.tray = tray;
+    this.screen = null;
     this.image = element("img", { alt: "", loading: "lazy", decoding: "async" });
     this.image.addEventListener("error", () => this.image.removeAttribute("src"));
     this.grip = element(

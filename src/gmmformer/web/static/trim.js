@@ -4,13 +4,18 @@ import { jump, mark, step } from "./controls.js";
 import { element, icon, iconButton } from "./dom.js";
 import { fine, parsed } from "./format.js";
 
+/** @import { Screen } from "./screen.js" */
+/** @import { Lens } from "./lens.js" */
+
 /** Buttons and fields below the enlarged strip. */
 export class Trim {
   #moved = () => this.#show();
 
   /** @param {Screen} screen  @param {Lens} lens */
   constructor(screen, lens) {
-    Object.assign(this, { screen, lens, moment: screen.moment });
+    this.screen = screen;
+    this.lens = lens;
+    this.moment = screen.moment;
     this.start = this.#field("trim-start", (second) => this.moment.begin(second));
     this.end = this.#field("trim-end", (second) => this.moment.finish(second));
     this.length = element("span", {});

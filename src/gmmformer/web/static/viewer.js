@@ -13,6 +13,9 @@ import { Screen } from "./screen.js";
 import { Strip, scaleOf } from "./strip.js";
 import { Trim } from "./trim.js";
 
+/** @import { Tray } from "./tray.js" */
+/** @import { Moment } from "./moment.js" */
+
 /** Moments of the film that are listed. */
 const MOST = 50;
 /** Seconds of a moment that is begun by hand. */
@@ -47,11 +50,13 @@ export class Viewer {
    * Opens on a moment, which changes as it is trimmed.
    * @param {Object} film as the server describes it
    * @param {Moment} moment
-   * @param {{moments?: Moment[], onClose?: function(Moment)}} more others of the film that are shown elsewhere, and what
+   * @param {{moments?: Moment[], onClose?: function(Moment): void}} more others of the film that are shown elsewhere, and what
    *     to do afterwards with the one that was shown last
    */
   open(film, moment, { moments = [moment], onClose = () => {} } = {}) {
-    Object.assign(this, { film, moment, onClose });
+    this.film = film;
+    this.moment = moment;
+    this.onClose = onClose;
     this.strip = new Strip(film, moment, (second) => this.screen.playFrom(second));
     this.screen = new Screen(film, moment, {
       onTime: (second) => {
