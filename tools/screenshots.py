@@ -106,20 +106,35 @@ class States:
         """Playing, the strip's frame, and picked moments at once: for the README."""
         self.results()
         self._page.locator("#search-view .toggle").nth(1).click()
-        for card in self._page.locator("#search-view .small[aria-pressed]").all()[:2]:
+        for card in self._page.get_by_role("button", name="Keep this moment").all()[:2]:
             card.click()
         self._page.locator("#search-view .strip").nth(0).hover(position={"x": 150, "y": 12})
         self._page.wait_for_timeout(900)
 
     def tray(self) -> None:
         self.results()
-        for card in self._page.locator("#search-view .small[aria-pressed]").all()[:3]:
+        for card in self._page.get_by_role("button", name="Keep this moment").all()[:3]:
             card.click()
         self._page.locator("#to-tray").click()
 
     def tray_empty(self) -> None:
         self.results()
         self._page.locator("#to-tray").click()
+
+    def moments(self) -> None:
+        self.results()
+        self._page.locator(".others:visible").first.click()
+
+    def trimming(self) -> None:
+        self.results()
+        self._page.get_by_role("button", name="Trim").first.click()
+        self._page.wait_for_timeout(1500)
+        self._settle()
+
+    def tray_unfolded(self) -> None:
+        self.tray()
+        self._page.locator("#tray .thumb").nth(1).click()
+        self._page.wait_for_timeout(900)
 
     def preview(self) -> None:
         def change(answer: dict[str, Any]) -> None:

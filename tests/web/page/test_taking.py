@@ -248,7 +248,19 @@ def test_server_that_goes_away_and_comes_back(page: Page) -> None:
     assert any("healthz" in url for url in away)
 
 
-VIEWS = ["start", "results", "playing", "trimming", "film", "tray", "nothing", "library", "login", "skeletons"]
+VIEWS = [
+    "start",
+    "results",
+    "playing",
+    "trimming",
+    "film",
+    "tray",
+    "unfolded",
+    "nothing",
+    "library",
+    "login",
+    "skeletons",
+]
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -286,6 +298,11 @@ def show(page: Page, view: str) -> None:
         page.get_by_role("slider", name="Seek").hover()
     elif view == "tray":
         pick(page, 2)
+    elif view == "unfolded":
+        pick(page, 2)
+        page.locator("#tray .thumb").first.click()
+        page.locator(".others:visible").first.click()
+        until_video(page, "v.readyState > 1")
     elif view == "nothing":
         page.goto("/?q=x&min_length=36000")
         expect(page.locator(".notice")).to_be_visible()
