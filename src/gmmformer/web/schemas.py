@@ -179,7 +179,7 @@ class MomentOut(Model):
     start: float = Field(description="Second at which it begins.")
     end: float = Field(description="Second at which it ends.")
     score: float = Field(description="Retrieval score of its best clip, in [-1, 1].")
-    word: Word | None = Field(description="How well it matches; null in a library that is not calibrated.")
+    word: Word | None = Field(description="How well it matches, in words; null as for a hit.")
 
 
 class ClipsOut(Model):

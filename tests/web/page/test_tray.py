@@ -73,7 +73,14 @@ def test_a_moment_is_trimmed_from_the_tray_and_its_result_follows(page: Page) ->
     expect(tray.locator(".thumb").first).to_be_focused()
     expect(tray.locator(".times").first).to_contain_text("00:00 – ")
     expect(page.locator("#search-view .card").first.locator(".line .times")).to_contain_text("trimmed")
-    tray.get_by_role("button", name="Undo trimming").click()
+    card = page.locator("#search-view .card").first
+    card.get_by_role("button", name="Trim").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Start", exact=True)).to_have_value("00:00.50")
+    dialog.get_by_role("button", name="New moment").focus()
+    page.keyboard.press("Control+z")
+    expect(dialog.get_by_label("Start", exact=True)).not_to_have_value("00:00.50")
+    page.keyboard.press("Escape")
     expect(page.locator("#search-view .card").first.locator(".line .times")).not_to_contain_text("trimmed")
 
 

@@ -144,6 +144,7 @@ def test_what_was_trimmed_is_kept_saved_and_exported(page: Page) -> None:
     page.keyboard.press("Enter")
     with page.expect_request("**/api/cut") as cut, page.expect_download():
         viewer.get_by_role("button", name="as mp4").click()
+    viewer.locator(".message").get_by_role("button", name="Close the message").click()
     assert {name: cut.value.post_data_json[name] for name in ("start", "end")} == {"start": 3.5, "end": 6}
     page.keyboard.press("Escape")
     card = page.locator("#search-view .card").first

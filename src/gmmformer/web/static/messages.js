@@ -59,6 +59,11 @@ export function save({ name, content }) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+/** Says everything inside an element from now on: what lies outside an open dialog is neither clicked nor read out. */
+export function speakFrom(place) {
+  place.append(document.getElementById("messages"), document.getElementById("announcer"));
+}
+
 /** Runs what a button asks for; the button shows that it works, and errors are told. */
 export async function working(button, job) {
   if (button.getAttribute("aria-busy") === "true") return;

@@ -1,7 +1,7 @@
 // The tray: moments that a person has picked, kept in the browser until they are exported or thrown away; one of several.
 
 import * as api from "./api.js";
-import { element, iconButton, setAttributes } from "./dom.js";
+import { element, iconButton, setAttributes, within } from "./dom.js";
 import { ExportForm } from "./export_form.js";
 import { plural } from "./format.js";
 import { announce, save, tell, working } from "./messages.js";
@@ -30,7 +30,7 @@ export class Tray extends EventTarget {
       "Nothing picked yet. “Tray” below a result puts its moment here; from here all go to an editing program.",
     );
     this.panel.append(...this.#parts());
-    this.panel.addEventListener("keydown", (event) => this.#key(event));
+    addEventListener("keydown", (event) => this.#key(event));
     this.opener.addEventListener("click", () => this.show(this.panel.hidden));
     this.#trays.addEventListener("change", () => this.#show());
     this.#show();
@@ -80,7 +80,7 @@ export class Tray extends EventTarget {
   /** Undoes the last change to any of the trays. */
   undo() {
     const what = this.#trays.undo();
-    announce(what ? `Undone: ${what}.` : "There is nothing to undo.");
+    if (what) tell(`Undone: ${what}.`);
   }
 
   #parts() {
@@ -172,7 +172,8 @@ export class Tray extends EventTarget {
   }
 
   #key(event) {
-    if (event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || event.target.matches("input")) return;
+    if (event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+    if (within(event).matches("input, textarea") || !this.#trays.undoable) return;
     event.preventDefault();
     this.undo();
   }

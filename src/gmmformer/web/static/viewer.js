@@ -7,7 +7,7 @@ import { element, icon, iconButton } from "./dom.js";
 import { shortFolder } from "./folders.js";
 import { plural } from "./format.js";
 import { Lens } from "./lens.js";
-import { announce } from "./messages.js";
+import { announce, speakFrom } from "./messages.js";
 import { MomentList } from "./moment_list.js";
 import { Screen } from "./screen.js";
 import { Strip, scaleOf } from "./strip.js";
@@ -74,6 +74,7 @@ export class Viewer {
     this.keep = keepButton(film.name, () => this.tray.toggle(this.moment));
     this.list = new MomentList(this.tray, (chosen) => this.#use(chosen, true));
     this.dialog.replaceChildren(this.#header(), element("div", { class: "bench" }, this.#table(), this.#finder()));
+    speakFrom(this.dialog);
     this.tray.addEventListener("change", this.#onPicked);
     this.#use(moment, false);
     this.list.show(moments, moment);
@@ -206,6 +207,7 @@ export class Viewer {
     this.screen.drop();
     this.lens.drop();
     this.trim.drop();
+    speakFrom(document.body);
     this.dialog.replaceChildren();
     this.onClose(this.moment);
   }
