@@ -65,7 +65,7 @@ def test_the_viewer_searches_inside_its_film(page: Page) -> None:
     viewer = page.get_by_role("dialog")
     box = viewer.get_by_role("searchbox", name="Search inside this film")
     expect(box).to_have_value("two red circles grow")
-    expect(viewer.get_by_role("status")).to_have_text(re.compile(r"^\d+ moments?, best first$"))
+    expect(viewer.locator(".finder").get_by_role("status")).to_have_text(re.compile(r"^\d+ moments?, best first$"))
     assert "M" in (viewer.locator(".table > .strip path.all").get_attribute("d") or "")
     box.fill("something else")
     expect(viewer.locator(".moments .times")).to_have_text(["00:02 – 00:03", "00:09 – 00:11"])
@@ -77,7 +77,7 @@ def test_the_viewer_searches_inside_its_film(page: Page) -> None:
     expect(viewer.get_by_role("button", name="Keep 9 seconds")).to_have_attribute("aria-pressed", "true")
     until_video(page, "v.paused")
     box.fill("")
-    expect(viewer.get_by_role("status")).to_have_text("")
+    expect(viewer.locator(".finder").get_by_role("status")).to_have_text("")
     page.keyboard.press("Escape")
     if viewer.is_visible():  # the first Escape clears a search box in some browsers
         page.keyboard.press("Escape")
