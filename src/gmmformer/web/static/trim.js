@@ -24,13 +24,14 @@ export class Trim {
       { type: "button", class: "quiet", on: { click: () => this.#reset() } },
       "As it was found",
     );
+    /** How long the moment is, and the way back to what was found. */
+    this.span = element("p", { class: "span" }, this.reset, this.length);
     this.element = element(
       "div",
       { class: "trim" },
       this.#transport(),
       this.#end("Start", "trim-start", this.start, "i", "begin"),
       this.#end("End", "trim-end", this.end, "o", "finish"),
-      element("p", { class: "span" }, this.length, this.reset),
     );
     this.use(screen.moment);
   }

@@ -108,7 +108,7 @@ export class Viewer {
       this.strip.element,
       this.lens.element,
       this.trim.element,
-      element("div", { class: "line actions" }, this.keep, cutButton(this.film, () => this.moment), fresh),
+      element("div", { class: "line actions" }, this.keep, cutButton(this.film, () => this.moment), fresh, this.trim.span),
     );
   }
 
