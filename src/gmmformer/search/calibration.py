@@ -6,7 +6,7 @@ tried: by us for `small`, on films that people described (docs/search.md), else 
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib.resources import files
@@ -98,7 +98,7 @@ def calibrate(
     store: Store,
     engine: Engine,
     embed: Callable[[Sequence[str]], Float[np.ndarray, "queries dim"]],
-    best: Callable[[Float[np.ndarray, "queries dim"]], Sequence[tuple[float, Collection[str]]]],
+    first: Callable[[Float[np.ndarray, "queries dim"]], Sequence[Sequence[Any]]],
     sentences: Sequence[str] | None = None,
     known: Sequence[tuple[str, str]] | None = None,
 ) -> Calibration:
@@ -108,7 +108,7 @@ def calibrate(
         store: Of the library.
         engine: What finds films there.
         embed: Makes unit vectors of sentences.
-        best: The score of the first film for each query, and the paths of it and its copies.
+        first: The first hit for each query, in a list.
         sentences: See `Library.calibrate`, as for `known` and the errors.
         known: Films and what they show.
     """
@@ -134,8 +134,12 @@ def calibrate(
     tried = [(film.path, sentence) for path, sentence in tried if (film := films[path]) is not None]
     if tried:
         queries = embed([sentence for _, sentence in tried])
-        first = zip(tried, best(queries), snapshot.medians(queries).tolist(), strict=True)
-        strong = [path in paths for (path, _), (score, paths), median in first if found.is_strong(score - median)]
+        hits = zip(tried, first(queries), snapshot.medians(queries).tolist(), strict=True)
+        strong = [
+            path in [film.path for film in (hit.film, *hit.copies)]
+            for (path, _), (hit,), median in hits
+            if found.is_strong(hit.score - median)
+        ]
         found = found._replace(trial=Trial(tried, len(strong), sum(strong)))
     write_text(store.folder / _FILE, json.dumps(found._asdict() | {"trial": found.trial and found.trial._asdict()}))
     return found

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -52,6 +52,15 @@ def film_source(models: Models, limits: DecodeLimits, ray: str | None) -> FilmSo
         return featurise_on(ray, encoders.frames_elsewhere())(films, encoders.frames, decode)
 
     return source
+
+
+class Added(TypedDict, total=False):
+    """How films are taken in; see `Library.add`."""
+
+    prune: bool
+    limits: DecodeLimits
+    ray: str | None
+    progress: Progress
 
 
 def index_films(

@@ -20,7 +20,7 @@ from gmmformer.search.changes import IndexReport, Paths, settled_changes, severa
 from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
 from gmmformer.search.engines import Engine, checked_queries, choose_engine
 from gmmformer.search.hits import Hit, Wanted, hits_in, hits_of
-from gmmformer.search.indexing import embedded_film, film_source, index_films
+from gmmformer.search.indexing import Added, embedded_film, film_source, index_films
 from gmmformer.search.naming import Names
 from gmmformer.search.recipe import Encoders, Models, choose_encoders
 from gmmformer.search.store import Film, LibraryInfo, Store
@@ -237,12 +237,8 @@ class Library:
         Raises:
             InputError: The library has too few windows, its model has no text encoder, or it cannot be written to.
         """
-
-        def best(queries: Float[np.ndarray, "queries dim"]) -> list[tuple[float, set[str]]]:
-            found = self.search_vectors(queries, 1, fold=True)
-            return [(hit.score, {film.path for film in (hit.film, *hit.copies)}) for (hit,) in found]
-
-        return calibrate(self.store, self.engine, self.embed, best, sentences, known)
+        first = partial(self.search_vectors, k=1, fold=True)
+        return calibrate(self.store, self.engine, self.embed, first, sentences, known)
 
     def calibrate_if_outgrown(self) -> None:
         """`calibrate` if the library has grown or shrunk by a tenth since, and its model reads sentences."""
@@ -258,9 +254,8 @@ class Library:
         Raises:
             InputError: The query is no unit vector of the library's width.
         """
-        return hits_in(
-            self.store, self.store.snapshot(), checked_queries(query[None], self.settings.dim)[0], film_id, moments
-        )
+        (query,) = checked_queries(query[None], self.settings.dim)
+        return hits_in(self.store, self.store.snapshot(), query, film_id, moments)
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -297,15 +292,7 @@ class Library:
         return report
 
     def watch(
-        self,
-        paths: Paths,
-        *,
-        prune: bool = False,
-        retry: bool = False,
-        limits: DecodeLimits = DecodeLimits(),
-        ray: str | None = None,
-        progress: Progress = silent,
-        stop: threading.Event | None = None,
+        self, paths: Paths, *, retry: bool = False, stop: threading.Event | None = None, **how: Unpack[Added]
     ) -> Iterator[IndexReport]:
         """`add` now, and after every change to the films; files still written wait until they are quiet.
 
@@ -319,9 +306,9 @@ class Library:
             MissingExtraError: watchfiles is not installed.
         """
         quiet = settled_changes(several(paths), stop)
-        yield self.add(paths, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress)
+        yield self.add(paths, retry=retry, **how)
         for _ in quiet:
-            report = self.add(paths, prune=prune, limits=limits, ray=ray, progress=progress)
+            report = self.add(paths, **how)
             if report.changed:
                 yield report
 
