@@ -4,21 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import generate_latest
-from starlette.responses import FileResponse, Response
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 import gmmformer
 from gmmformer.search import Library
 from gmmformer.web import problems, routes, saving, taking
 from gmmformer.web.batching import Batcher
 from gmmformer.web.catalogue import Catalogue, Events
-from gmmformer.web.files import state_of
+from gmmformer.web.files import UNKNOWN_TYPE, state_of, tag_of, unchanged
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.guard import Guard, Tokens, client_of
+from gmmformer.web.page import FOREVER, STATIC, Page
 from gmmformer.web.problems import LOG, ProblemError, documented
 from gmmformer.web.routes import Given, Services
 from gmmformer.web.schemas import Health, LoginIn, Problem
@@ -79,7 +81,10 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
     problems.install(app)
     for some in (routes.searching, routes.showing, taking.router, saving.router, router):
         app.include_router(some)
-    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    app.state.page = Page()
+    app.mount("/static", _Static(app.state.page), name="static")
+    films = (*DEFAULT_EXCLUDED_CONTENT_TYPES, UNKNOWN_TYPE)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=6, exclude_content_types=films)
     app.add_middleware(Guard, config=config, tokens=tokens, counters=counters)
     app.openapi()["components"]["schemas"]["Problem"] = Problem.model_json_schema()  # of routes' errors, not answers
     return app
@@ -120,17 +125,32 @@ async def _look_at_films(services: Services) -> None:
         LOG.exception("the films could not be looked at")
 
 
-STATIC = Path(__file__).parent / "static"
+class _Static(StaticFiles):
+    """The page's files: those named by what they hold are kept by browsers for ever."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(directory=STATIC, check_dir=False)
+        self._page = page
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if path not in self._page.files or scope["method"] not in ("GET", "HEAD"):
+            return await super().get_response(path, scope)
+        content, kind = self._page.files[path]
+        return Response(content, media_type=kind, headers=FOREVER)
+
 
 router = APIRouter(tags=["server"])
-_HTML = {"cache-control": "no-cache"}
 
 
 @router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
-async def page() -> Response:
+async def page(request: Request) -> Response:
     """The page."""
-    return FileResponse(STATIC / "index.html", media_type="text/html; charset=utf-8", headers=_HTML)
+    html: bytes = request.app.state.page.html
+    headers = {"cache-control": "no-cache", "etag": tag_of(html)}
+    if unchanged(request.headers, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(html, media_type="text/html", headers=headers)
 
 
 @router.post(

@@ -41,7 +41,7 @@ def test_fast_typing_asks_once(page: Page) -> None:
     }""",
         SENTENCE,
     )
-    expect(page.locator("#search-view .card:not(.skeleton)").first).to_be_visible()
+    expect(page.get_by_role("list", name="Results").locator(".card:not(.skeleton)").first).to_be_visible()
     assert len(asked) == 1
 
 

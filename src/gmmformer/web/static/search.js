@@ -16,7 +16,7 @@ import { scaleOf } from "./strip.js";
 /** @import { Viewer } from "./viewer.js" */
 
 /** Milliseconds without a key until what is typed is searched for. */
-const TYPING = 40;
+const TYPING = 300;
 /** Milliseconds after which a sentence counts as one to come back to. */
 const SETTLED = 1500;
 /** Milliseconds until an answer that has not come is worth a word. */
@@ -29,6 +29,7 @@ export class SearchView {
   #request = null;
   #timers = { typing: 0, settled: 0, slow: 0 };
   #settled = true; // whether the next change of the query is a new entry of the history
+  #unwritten = false; // whether something was typed that the address does not say yet
   #cards = new Map();
   #hits = []; // of all pages, best film first
   #pages = 1;
@@ -68,6 +69,7 @@ export class SearchView {
   show(state) {
     const typed = document.activeElement === this.box && this.box.value.trim() === state.query;
     this.state = state;
+    this.#unwritten = false;
     if (!typed) this.box.value = state.query;
     this.#settled = true;
     this.#pages = 1;
@@ -107,6 +109,8 @@ export class SearchView {
   async run() {
     clearTimeout(this.#timers.typing);
     this.#request?.abort();
+    if (this.#unwritten) writeAddress(this.state, false);
+    this.#unwritten = false;
     const { query } = this.state;
     document.title = query ? `${query} – gmmformer` : "gmmformer";
     if (!query) return this.#showStart();
@@ -145,15 +149,23 @@ export class SearchView {
   #typed() {
     const query = this.box.value.trim();
     if (this.root.hidden) this.#return();
-    if (query === this.state.query) return;
+    if (query === this.state.query) {
+      if (this.#unwritten) this.#wait(); // a space: a word is to follow
+      return;
+    }
     this.state = { ...this.state, view: "search", query };
-    writeAddress(this.state, this.#settled);
+    if (this.#settled) writeAddress(this.state, true);
+    this.#unwritten = true;
     this.#settled = false;
     this.#pages = 1;
     clearTimeout(this.#timers.settled);
     this.#timers.settled = setTimeout(() => this.settle(), SETTLED);
-    clearTimeout(this.#timers.typing);
     this.#request?.abort();
+    this.#wait();
+  }
+
+  #wait() {
+    clearTimeout(this.#timers.typing);
     this.#timers.typing = setTimeout(() => this.run(), TYPING);
   }
 
@@ -168,6 +180,7 @@ export class SearchView {
   #filter(change) {
     this.state = { ...this.state, ...change };
     writeAddress(this.state, true);
+    this.#unwritten = false;
     this.settle();
     this.#pages = 1;
     this.filters.show(this.state);
