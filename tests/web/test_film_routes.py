@@ -21,8 +21,9 @@ from gmmformer.demo.world import plan_films
 from gmmformer.media.frames import frame_at
 from gmmformer.search import Film, Library, choose_encoders
 from gmmformer.web import ServeConfig, film_work
-from gmmformer.web.catalogue import _containing
+from gmmformer.web.catalogue import _chosen
 from gmmformer.web.problems import ProblemError
+from gmmformer.web.schemas import FilmsQuery
 
 
 def named(library: Library, name: str) -> Film:
@@ -50,6 +51,29 @@ def test_films_are_listed_by_page(client: httpx.Client, library: Library) -> Non
     assert [film["name"] for film in found["films"]] == [OLD_FILM]
     for bad in ({"limit": 0}, {"limit": 501}, {"offset": -1}, {"offset": 2**70}, {"q": "x" * 1_001}):
         assert client.get("/api/films", params=bad).status_code == 422
+
+
+def test_films_are_put_in_order_and_held_to_a_folder(
+    client: httpx.Client, library: Library, films_folder: Path
+) -> None:
+    films = library.store.films()
+
+    def asked(**wanted: object) -> list[int]:
+        return [film["id"] for film in client.get("/api/films", params=wanted).json()["films"]]
+
+    by_length = [film.id for film in sorted(films, key=lambda film: film.length)]
+    assert asked(sort="length") == by_length
+    assert asked(sort="length", descending=True) == by_length[::-1]
+    assert asked(descending=True) == [film.id for film in films][::-1]
+    assert asked(sort="name")[0] == named(library, MARKED_UP).id
+    dates = [
+        Path(film.path).stat().st_mtime_ns for film in sorted(films, key=lambda film: asked(sort="date").index(film.id))
+    ]
+    assert dates == sorted(dates)
+    assert len(asked(folder=str(films_folder))) == 10  # what is below counts
+    assert len(asked(folder=f"{films_folder}/shapes/", sort="length")) == 8
+    assert asked(folder=str(films_folder / "shap")) == []
+    assert client.get("/api/films", params={"sort": "size"}).status_code == 422
 
 
 def test_a_film_that_browsers_do_not_play_says_so(client: httpx.Client, old: Film, plain: Film) -> None:
@@ -269,7 +293,7 @@ def test_a_film_that_is_written_to_while_it_is_sent_is_not_sent_as_whole(tmp_pat
 @pytest.mark.parametrize("asked", ["caf\u00e9", "CAFE\u0301", " caf\u00c9.mp4 "])
 def test_a_film_is_found_by_its_name_however_its_accents_are_written(asked):
     films = [SimpleNamespace(path=path) for path in ("u/cafe\u0301.mp4", "u/cafe.mp4", "u/\udcff.mp4")]
-    assert _containing(films, asked) == films[:1]
+    assert _chosen(films, FilmsQuery(q=asked)) == films[:1]
 
 
 def test_shots_of_a_part_of_a_film(client: httpx.Client, plain: Film, old: Film) -> None:

@@ -185,6 +185,7 @@ def serve(
     token: str | None = None,
     allow_host: tuple[str, ...] = (),
     proxy: tuple[str, ...] = (),
+    roots: tuple[str, ...] = (),
     engine: str = "auto",
     device: str = "auto",
     trust_encoder: bool = False,
@@ -203,6 +204,8 @@ def serve(
             this machine cannot see, else none.
         allow_host: Names by which the server may be called beside localhost and --host.
         proxy: Addresses of reverse proxies, such as 127.0.0.1, whose X-Forwarded-For and -Proto are believed.
+        roots: Folders from which films can be added to the library in the page, which can take films out too then;
+            their files are never touched.
         engine: What searches: "auto", "exact", "ann", or the address of a Milvus server, http://host:port or https://...,
             that was filled by `index` with the same --engine; GMMFORMER_MILVUS_TOKEN holds what it wants to be shown.
         device: "auto", "cpu", "cuda" or "mps": where sentences are embedded.
@@ -220,6 +223,7 @@ def serve(
         token=token if token is not None else os.environ.get("GMMFORMER_TOKEN") or None,
         allow_hosts=allow_host,
         proxies=proxy,
+        roots=roots,
     )
     if library is None and not demo:
         raise InputError("name the library to serve: gmmformer serve DIR; or gmmformer serve --demo")

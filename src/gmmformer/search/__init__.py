@@ -6,7 +6,7 @@ from gmmformer.lazy import lazily
 
 if TYPE_CHECKING:
     from gmmformer.evaluation.moments import ScoreCurve
-    from gmmformer.search.care import Compacted, compact, verify
+    from gmmformer.search.care import Compacted, bring_back, compact, verify
     from gmmformer.search.changes import Activity, Failure, IndexReport, Unchanged, activity_in, unchanged
     from gmmformer.search.database import is_library
     from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder, unknown_words
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "care": ["Compacted", "compact", "verify"],
+        "care": ["Compacted", "bring_back", "compact", "verify"],
         "changes": ["Activity", "Failure", "IndexReport", "Unchanged", "activity_in", "unchanged"],
         "database": ["is_library"],
         "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder", "unknown_words"],
@@ -56,6 +56,7 @@ __all__ = [
     "Unchanged",
     "Writer",
     "activity_in",
+    "bring_back",
     "choose_encoders",
     "compact",
     "evaluate_encoders",

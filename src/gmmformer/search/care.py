@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,11 @@ from gmmformer.search.vectors import Records
 from gmmformer.search.writer import PART_BYTES, Writer, film_checksum, window_checksum
 
 _CHUNK_BYTES = 2**25
+_KEPT = (
+    "path, stamp, fingerprint, windows, rows, first, step, length, seconds, feature_part, feature_row,"
+    " feature_checksum, checksum"
+)
+"""What a film that is brought back is as it was."""
 _FILMS = (
     "SELECT path, fingerprint, windows, rows, first, step, length, seconds, checksum FROM films WHERE removed IS NULL"
 )
@@ -157,6 +162,63 @@ def compact(writer: Writer, progress: Progress = silent) -> Compacted:
     finally:
         writer.sweep()
     return Compacted(gone, max(0, before - _part_bytes(store)))
+
+
+def bring_back(writer: Writer, films: Sequence[int]) -> dict[int, int]:
+    """Take removed films in again, with what is kept of them; none of their files is read.
+
+    Args:
+        writer: The library's, from `Library.writing`.
+        films: Ids that they had; others than `Store.removed` lists are passed over.
+
+    Returns:
+        The ids that they have now, by those that they had: what was made from the library knows nothing of new ones.
+
+    Raises:
+        InputError: The disk is full or fails, or what is kept of a film is damaged; none was taken in.
+    """
+    store, now = writer.store, dict[int, int]()
+    wanted = {film.id: film.path for film in store.removed()}
+    with writer.transaction() as connection:
+        parts = _Parts(store, records_in(connection, store.folder, WINDOWS))
+        for film in sorted({*films} & wanted.keys()):
+            now[film] = (
+                connection.execute(
+                    f"INSERT INTO films ({_KEPT}, added) SELECT {_KEPT}, generation + 1 FROM films, state WHERE id = ?",
+                    (film,),
+                ).lastrowid
+                or 0
+            )
+            columns, which = "first, rows, part, record, checksum", "WHERE film = ? ORDER BY id"
+            windows = list(rows_of(connection, store.folder, "windows", columns, which, (film,)))
+            for first, rows, part, record, check in windows:
+                window, read = Window(first, rows), parts.record(part, record)
+                if read is None or window_checksum(film, window, *read) != check:
+                    raise InputError(f"{printable(wanted[film])}: what was kept of it is damaged; index it again")
+                connection.execute(
+                    "INSERT INTO windows (film, first, rows, part, record, checksum) VALUES (?, ?, ?, ?, ?, ?)",
+                    (now[film], first, rows, part, record, window_checksum(now[film], window, *read)),
+                )
+    return now
+
+
+class _Parts:
+    """Single records of the parts with vectors."""
+
+    def __init__(self, store: Store, sizes: dict[int, int]) -> None:
+        self._folder, self._sizes, self._open = store.folder, sizes, dict[int, list[MappedPart]]()
+        self._widths = {"vectors": store.settings.format.vector_bytes, "heads": store.settings.format.head_bytes}
+
+    def record(self, part: int, record: int) -> list[UInt8[np.ndarray, "bytes"]] | None:
+        """The vectors and the head of a window; None where there are none."""
+        records = self._sizes.get(part, 0)
+        if record >= records:
+            return None
+        if part not in self._open:
+            self._open[part] = [
+                MappedPart(part_path(self._folder, name, part), records, width) for name, width in self._widths.items()
+            ]
+        return [mapped.copied(np.array([record]))[0] for mapped in self._open[part]]
 
 
 class _Copy:

@@ -8,10 +8,10 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from gmmformer.cores import Progress
@@ -162,7 +162,7 @@ def vanished_from(known: Iterable[str], films: Iterable[str], paths: Sequence[st
 
     They are those at or below one of `paths`, and those that were somewhere else where no file is now.
     """
-    roots = [os.path.abspath(path) for path in paths]  # noqa: PTH100
+    roots = {os.path.abspath(path) for path in paths}  # noqa: PTH100
     return [path for path in known if path not in films and _gone(path, roots)]
 
 
@@ -183,8 +183,8 @@ def failures_in(connection: sqlite3.Connection, folder: Path) -> list[Failure]:
     return [Failure(os.fsdecode(path), stamp, reason) for path, stamp, reason in rows]
 
 
-def _gone(path: str, roots: Sequence[str]) -> bool:
-    if any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots):
+def _gone(path: str, roots: Set[str]) -> bool:
+    if not roots.isdisjoint([path, *map(str, PurePath(path).parents)]):
         return True
     return os.path.isabs(path) and not os.path.lexists(path)  # noqa: PTH117
 

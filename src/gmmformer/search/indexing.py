@@ -39,14 +39,16 @@ FilmSource = Callable[[Iterable[Path]], Iterator[FilmFeatures | FilmEnd]]
 """Decodes and encodes films, in whatever order they are done: `gmmformer.media.featurise` with its encoder."""
 
 
-def film_source(models: Models, limits: DecodeLimits, ray: str | None) -> FilmSource:
-    """What decodes and encodes films for a library: here, or on the Ray cluster at an address."""
+def film_source(
+    models: Models, limits: DecodeLimits, ray: str | None, on_frames: Callable[[int], None] = lambda frames: None
+) -> FilmSource:
+    """What decodes and encodes films for a library: on a Ray cluster at an address, or here, and tells `on_frames`."""
 
     def source(films: Iterable[Path]) -> Iterator[FilmFeatures | FilmEnd]:
         encoders = models.encoders  # loaded only if there is something to do
         decode = DecodeConfig(**vars(limits), fps=encoders.recipe.fps)
         if ray is None:
-            return featurise(films, encoders.frames, decode)
+            return featurise(films, encoders.frames, decode, on_frames=on_frames)
         from gmmformer.media.cluster import featurise_on
 
         return featurise_on(ray, encoders.frames_elsewhere())(films, encoders.frames, decode)

@@ -179,6 +179,15 @@ class Store:
                 found = found or next(map(self._film, rows), None)
         return found
 
+    def removed(self) -> list[Film]:
+        """The films that can be brought back, those that went last first: of a path the newest, if it is free."""
+        which = (
+            "WHERE id IN (SELECT max(id) FROM films WHERE removed IS NOT NULL GROUP BY path)"
+            " AND path NOT IN (SELECT path FROM films WHERE removed IS NULL) ORDER BY removed DESC, id"
+        )
+        with self.reading() as connection:
+            return [self._film(row) for row in rows_of(connection, self.folder, "films", _FILM, which)]
+
     def known(self) -> dict[str, tuple[str, str]]:
         """Stamp and fingerprint of every film, by path."""
         with self.reading() as connection:

@@ -13,15 +13,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 import gmmformer
+from gmmformer.errors import InputError
 from gmmformer.search import Library
-from gmmformer.web import problems, routes, saving, taking
+from gmmformer.search.database import writable
+from gmmformer.web import changing, problems, routes, saving, taking
 from gmmformer.web.batching import Batcher
 from gmmformer.web.catalogue import Catalogue, Events
 from gmmformer.web.files import UNKNOWN_TYPE, state_of, tag_of, unchanged
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.guard import Guard, Tokens, client_of
+from gmmformer.web.intake import Intake
 from gmmformer.web.page import FOREVER, STATIC, Page
 from gmmformer.web.problems import LOG, ProblemError, documented
+from gmmformer.web.roots import Roots
 from gmmformer.web.routes import Given, Services
 from gmmformer.web.schemas import Health, LoginIn, Problem
 from gmmformer.web.server import Counters, ServeConfig, Server, address, bound_socket
@@ -47,7 +51,8 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
         work = FilmWork(counters)
-        catalogue = Catalogue(library, work)
+        catalogue, roots = Catalogue(library, work), Roots(config.roots)
+        intake = Intake(library, roots, catalogue.forget)
         services = app.state.services = Services(
             library=library,
             counters=counters,
@@ -55,7 +60,9 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
             batcher=Batcher(library, counters.batch_size.observe),
             work=work,
             catalogue=catalogue,
-            events=Events(catalogue),
+            events=Events(catalogue, (lambda: intake.state().model_dump_json()) if roots else None),
+            roots=roots,
+            intake=intake,
         )
         services.batcher.start()
         looking = asyncio.create_task(_look_at_films(services))
@@ -66,6 +73,7 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await looking
             await services.events.stop()
+            await asyncio.to_thread(intake.stop)
             await services.batcher.stop()
             work.stop()
 
@@ -79,7 +87,7 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
         lifespan=living,
     )
     problems.install(app)
-    for some in (routes.searching, routes.showing, taking.router, saving.router, router):
+    for some in (routes.searching, routes.showing, taking.router, saving.router, changing.router, router):
         app.include_router(some)
     app.state.page = Page()
     app.mount("/static", _Static(app.state.page), name="static")
@@ -99,8 +107,13 @@ def serve(library: Library, config: ServeConfig, *, ready: Callable[[str], None]
         ready: Called with the server's address when it can be asked.
 
     Raises:
-        InputError: The address is taken or is none of this machine's, or the library cannot be searched.
+        InputError: The address is taken or is none of this machine's, the library cannot be searched, or not be changed
+            though it is to be.
     """
+    if config.roots and not writable(library.folder):
+        raise InputError(
+            f"--roots: films cannot be added to {library.folder}, which cannot be written to; leave it out"
+        )
     bound = bound_socket(config)
     try:
         library.search("warm up", k=1)

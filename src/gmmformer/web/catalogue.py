@@ -1,8 +1,10 @@
 """The library as the server shows it: counts, films, hits, which of them can be seen, and what changes in it."""
 
 import asyncio
+import math
 import os
 import posixpath
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
@@ -17,7 +19,18 @@ from gmmformer.search.calibration import Word
 from gmmformer.web.files import state_of
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.problems import DETAILS, LOG, ProblemError, busy
-from gmmformer.web.schemas import ActivityOut, CountsOut, FailureOut, FilmOut, FilmsOut, HitOut, LibraryOut, Strip
+from gmmformer.web.schemas import (
+    ActivityOut,
+    CountsOut,
+    FailureOut,
+    FilmOut,
+    FilmsOut,
+    FilmsQuery,
+    HitOut,
+    LibraryOut,
+    RemovedFilmOut,
+    Strip,
+)
 
 FRESH = 1.0
 """Seconds that counts and lists of a library may be old."""
@@ -29,6 +42,8 @@ STREAMS = 64
 """Event streams at a time; more are answered 503."""
 _MOST_LISTED = 1_000
 _STRIP_PIECES = 240
+_STAMP = re.compile(r"[0-9]{1,20}-([0-9]{1,20})")
+"""Of a file: its size, and the nanosecond at which it was last written to."""
 _PLAYED = frozenset({".mp4", ".m4v", ".webm"})
 _WORDS: tuple[Word, ...] = ("strong", "possible", "weak")
 
@@ -42,15 +57,19 @@ class Recent(Generic[T]):
         """`find` is called on a thread."""
         self._find, self._lock = find, asyncio.Lock()
         self._value: T | None = None
-        self._since = -FRESH
+        self._since = self._changed = -math.inf
 
     async def get(self) -> T:
         """What it is, or was a moment ago."""
         async with self._lock:
-            if self._value is None or time.monotonic() - self._since > FRESH:
+            if self._value is None or self._since < max(time.monotonic() - FRESH, self._changed):
                 began = time.monotonic()
                 self._value, self._since = await asyncio.to_thread(self._find), began
             return self._value
+
+    def forget(self) -> None:
+        """Find it out when it is asked for next, even if that is being done now."""
+        self._changed = time.monotonic()
 
 
 class Catalogue:
@@ -64,6 +83,15 @@ class Catalogue:
         self._failures = Recent(library.store.failures)
         self._folders = Recent(self._all_folders)
         self._learning: set[asyncio.Task[None]] = set()
+
+    def forget(self) -> None:
+        """The library was changed from here: nothing may be old."""
+        for recent in (self._info, self._films, self._failures, self._folders):
+            recent.forget()
+
+    def removed(self, films: Sequence[Film]) -> list[RemovedFilmOut]:
+        """Films that were taken out."""
+        return [RemovedFilmOut(**_names(film.id, path_text(film.path), film.length)) for film in films]
 
     async def film(self, identity: int) -> Film:
         """The film of an id.
@@ -86,8 +114,8 @@ class Catalogue:
         activity = await asyncio.to_thread(activity_in, self.library.folder)
         return None if activity is None else ActivityOut(**activity._asdict())
 
-    async def whole(self, *, locked: bool) -> LibraryOut:
-        """What the library holds, and whether a token is needed to see it."""
+    async def whole(self, *, locked: bool, changeable: bool) -> LibraryOut:
+        """What the library holds, whether a token is needed to see it, and whether it can be changed from here."""
         info = await self._info.get()
         failures = await self._failures.get()
         return LibraryOut(
@@ -100,14 +128,13 @@ class Catalogue:
             bytes=info.bytes,
             activity=await self.activity(),
             locked=locked,
+            changeable=changeable,
         )
 
-    async def page(self, offset: int, limit: int, containing: str) -> FilmsOut:
-        """Films whose path holds some text, in any case."""
-        films = await self._films.get()
-        if containing:
-            films = await asyncio.to_thread(_containing, films, containing)
-        some = films[offset : offset + limit]
+    async def page(self, asked: FilmsQuery) -> FilmsOut:
+        """Some of the films, in some order."""
+        films = await asyncio.to_thread(_chosen, await self._films.get(), asked)
+        some = films[asked.offset : asked.offset + asked.limit]
         return FilmsOut(total=len(films), films=await self.cards(some))
 
     async def cards(self, films: Sequence[Film]) -> list[FilmOut]:
@@ -166,9 +193,9 @@ class Catalogue:
 class Events:
     """Looks at the library for all who listen."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        """Nobody listens yet."""
-        self._catalogue, self._listeners = catalogue, 0
+    def __init__(self, catalogue: Catalogue, intake: Callable[[], str] | None = None) -> None:
+        """Nobody listens yet; `intake` tells what is done to the library from here, in JSON, if anything can be."""
+        self._catalogue, self._intake, self._listeners = catalogue, intake, 0
         self._state: dict[str, str] = {}
         self._changed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
@@ -231,6 +258,8 @@ class Events:
         activity = await self._catalogue.activity()
         counts = await self._catalogue.counts()
         state = {"library": counts.model_dump_json(), "activity": activity.model_dump_json() if activity else "null"}
+        if self._intake is not None:
+            state["intake"] = self._intake()
         if state != self._state:
             self._state = state
             changed, self._changed = self._changed, asyncio.Event()
@@ -281,6 +310,21 @@ def _names(identity: int, film: str, length: float) -> dict[str, Any]:
     }
 
 
-def _containing(films: Sequence[Film], text: str) -> list[Film]:
-    text = folded(text)
-    return [film for film in films if text in folded(path_text(film.path))]
+_ORDERS: dict[str, Callable[[Film], Any]] = {
+    "name": lambda film: folded(posixpath.basename(path_text(film.path))),
+    "length": lambda film: film.length,
+    "date": lambda film: int(dated[1]) if (dated := _STAMP.fullmatch(film.stamp)) else 0,
+}
+
+
+def _chosen(films: Sequence[Film], asked: FilmsQuery) -> list[Film]:
+    chosen = list(films)
+    if asked.folder:
+        within = asked.folder.rstrip("/") + "/"
+        chosen = [film for film in chosen if path_text(film.path).startswith(within)]
+    if asked.q:
+        text = folded(asked.q)
+        chosen = [film for film in chosen if text in folded(path_text(film.path))]
+    if asked.sort in _ORDERS:
+        chosen.sort(key=_ORDERS[asked.sort])
+    return chosen[::-1] if asked.descending else chosen

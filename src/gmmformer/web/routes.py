@@ -20,7 +20,9 @@ from gmmformer.web.catalogue import Catalogue, Events, best_word, rounded
 from gmmformer.web.files import FileAnswer, media_type_of, open_film, tag_of, unchanged
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.guard import Tokens
+from gmmformer.web.intake import Intake
 from gmmformer.web.problems import ProblemError, documented
+from gmmformer.web.roots import Roots
 from gmmformer.web.schemas import (
     ClipsOut,
     FilmOut,
@@ -48,6 +50,8 @@ class Services:
     work: FilmWork
     catalogue: Catalogue
     events: Events
+    roots: Roots
+    intake: Intake
 
 
 def _services(request: Request) -> Services:
@@ -106,7 +110,7 @@ async def clips(
 @showing.get("/api/library", responses=documented())
 async def library(services: Given) -> LibraryOut:
     """What the library holds, and what is being done to it."""
-    return await services.catalogue.whole(locked=services.tokens.needed)
+    return await services.catalogue.whole(locked=services.tokens.needed, changeable=bool(services.roots))
 
 
 @showing.get(
@@ -116,7 +120,8 @@ async def library(services: Given) -> LibraryOut:
         **documented(),
         200: {
             "description": 'Server-sent events, without end. "library": the counts {films, seconds, failed}; '
-            '"activity": as in /api/library. Each is sent at first and when it changes; a comment every 15 s.',
+            '"activity": as in /api/library; with --roots "intake": as /api/intake. Each is sent at first and when it '
+            "changes; a comment every 15 s.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
     },
@@ -130,14 +135,9 @@ async def events(services: Given) -> StreamingResponse:
 
 
 @showing.get("/api/films", responses=documented(422))
-async def films(
-    services: Given,
-    offset: Annotated[int, Query(ge=0, le=wire.MOST_ID, description="Films to pass over.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most films of the page.")] = 50,
-    q: Annotated[str, Query(max_length=1_000, description="Only films whose path holds this text, in any case.")] = "",
-) -> FilmsOut:
+async def films(services: Given, asked: Annotated[wire.FilmsQuery, Query()]) -> FilmsOut:
     """A page of the library's films."""
-    return await services.catalogue.page(offset, limit, q)
+    return await services.catalogue.page(asked)
 
 
 @showing.get("/api/films/{id}", responses=documented(404, 422))

@@ -162,15 +162,38 @@ class SearchesOut(Model):
     results: list[SearchOut] = Field(description="One for each sentence, in their order.")
 
 
+class RemovedFilmOut(Model):
+    """A film that was taken out of the library."""
+
+    id: FilmId = Field(description="The id that it had; by it, it is brought back.")
+    film: str = Field(description="Path of the film; bytes that are no UTF-8 as backslash escapes.")
+    name: str = Field(description="The last part of the path.")
+    folder: str = Field(description="The path without its last part.")
+    length: float = Field(description="Seconds of the whole film.")
+
+
 class FilmOut(Named):
     """A film of the library."""
+
+
+class FilmsQuery(BaseModel):
+    """Which films, and in which order."""
+
+    offset: int = Field(0, ge=0, le=MOST_ID, description="Films to pass over.")
+    limit: int = Field(50, ge=1, le=500, description="Most films of the page.")
+    q: str = Field("", max_length=1_000, description="Only films whose path holds this text, in any case.")
+    folder: str = Field("", max_length=4_000, description="Only films in this folder, or anywhere below it.")
+    sort: Literal["added", "name", "length", "date"] = Field(
+        "added", description="added: as they came; name; length: shortest first; date: of their files, oldest first."
+    )
+    descending: bool = Field(False, description="Whether the other way round.")
 
 
 class FilmsOut(Model):
     """A page of the library's films."""
 
     total: int = Field(description="Films that fit the question, on all pages.")
-    films: list[FilmOut] = Field(description="Those of this page, in the order in which they came to the library.")
+    films: list[FilmOut] = Field(description="Those of this page, in that order.")
 
 
 class MomentOut(Model):
@@ -237,6 +260,7 @@ class LibraryOut(Model):
     bytes: int = Field(description="Bytes of the library on disk, films not included.")
     activity: ActivityOut | None = Field(description="What is being done to it now; null if nothing is.")
     locked: bool = Field(description="Whether the server wants a token, so that a browser can log out.")
+    changeable: bool = Field(description="Whether films can be added and taken out here: the server has --roots.")
 
 
 class CutIn(Model):

@@ -2,12 +2,14 @@
 
 import asyncio
 import ipaddress
+import os
 import resource
 import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,6 +19,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gmmformer.errors import InputError
+from gmmformer.media.films import printable
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 SHORTEST_TOKEN = 16
@@ -49,6 +52,8 @@ class ServeConfig:
     """Names by which the server may be called beside localhost and `host`, such as that of a reverse proxy."""
     proxies: tuple[str, ...] = ()
     """Addresses or networks of reverse proxies, whose word is taken for who asks, and whether by https."""
+    roots: tuple[str | os.PathLike[str], ...] = ()
+    """Folders that films may be taken from into the library; none: the library cannot be changed from the page."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -64,6 +69,9 @@ class ServeConfig:
                 'python -c "import secrets; print(secrets.token_urlsafe())"'
             )
         _ = self.networks
+        for root in self.roots:
+            if not Path(root).is_dir():
+                raise InputError(f"--roots {printable(root)}: there is no such folder; name folders that films lie in")
         if self.token is None and not is_local(self.host):
             raise InputError(
                 f"--host {self.host}: everybody who can reach this address could see the films; give a --token, or "

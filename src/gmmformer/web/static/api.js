@@ -96,6 +96,41 @@ export function library(signal) {
   return json("api/library", { signal });
 }
 
+/** What lies in a folder that films may be taken from; without one, which folders these are. */
+export function folders(path) {
+  return json(`api/folders?${query({ path })}`);
+}
+
+/** Has the films at these paths, and below, taken in; what is done and waits to be done now. */
+export function addFilms(paths) {
+  return json("api/intake", { method: "POST", body: { paths } });
+}
+
+/** Has films that failed tried again, and those that have changed taken in anew. */
+export function lookAgain() {
+  return json("api/intake/again", { method: "POST" });
+}
+
+/** Lets a wish be. */
+export function cancelIntake(number) {
+  return json("api/intake/cancel", { method: "POST", body: { number } });
+}
+
+/** Takes films out of the library; their files stay. */
+export function removeFilms(ids) {
+  return json("api/remove", { method: "POST", body: { ids } });
+}
+
+/** The films that were taken out and can be brought back. */
+export function removedFilms() {
+  return json("api/removed");
+}
+
+/** Brings films back; they have other ids then. */
+export function restoreFilms(ids) {
+  return json("api/restore", { method: "POST", body: { ids } });
+}
+
 /** Shows the token; the server answers with a cookie. */
 export async function login(token) {
   await ask("login", { method: "POST", body: { token } });
@@ -185,12 +220,13 @@ export function preview(id, start, end) {
 const AGAIN = 5000;
 
 /** Follows what happens to the library; returns what ends it. */
-export function follow({ onLibrary, onActivity }) {
+export function follow({ onLibrary, onActivity, onIntake }) {
   let [events, timer] = [null, 0];
   const connect = () => {
     events = new EventSource("api/events");
     events.addEventListener("library", (event) => onLibrary(JSON.parse(event.data)));
     events.addEventListener("activity", (event) => onActivity(JSON.parse(event.data)));
+    events.addEventListener("intake", (event) => onIntake(JSON.parse(event.data)));
     events.addEventListener("open", () => connection.dispatchEvent(new Event("there")));
     events.addEventListener("error", () => {
       connection.dispatchEvent(new Event("gone"));

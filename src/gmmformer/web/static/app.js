@@ -69,7 +69,8 @@ function start() {
   show(state.view, state);
   if (state.view !== "library") refresh();
   unfollow?.();
-  unfollow = follow({ onLibrary: refresh, onActivity: takeActivity });
+  const onIntake = (state) => views.library.intake.take(state);
+  unfollow = follow({ onLibrary: refresh, onActivity: takeActivity, onIntake });
   if (state.view === "search" && matchMedia("(pointer: fine)").matches) box.focus();
 }
 

@@ -1,9 +1,10 @@
 // A film of the library: a frame that plays the whole film, its name and length.
 
 import { playerKey } from "./controls.js";
-import { element } from "./dom.js";
+import { element, iconButton } from "./dom.js";
 import { shortFolder } from "./folders.js";
 import { clock } from "./format.js";
+import { working } from "./messages.js";
 import { Moment } from "./moment.js";
 import { Screen } from "./screen.js";
 import { trimButton } from "./viewer.js";
@@ -16,8 +17,12 @@ const BY_HAND = 10;
 
 /** A card in a list of films. */
 export class FilmCard {
-  /** @param {Object} film  @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard): void}} surroundings */
-  constructor(film, { tray, viewer, onOpen }) {
+  /**
+   * @param {Object} film
+   * @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard): void, remove?: function(Object): Promise<void>}} surroundings
+   *   `remove` takes a film out of the library
+   */
+  constructor(film, { tray, viewer, onOpen, remove }) {
     this.film = film;
     this.tray = tray;
     this.viewer = viewer;
@@ -25,6 +30,7 @@ export class FilmCard {
     this.screen = new Screen(film, this.moment, { onOpen: () => onOpen(this) });
     this.folder = element("p", { class: "folder", title: film.folder });
     this.trim = trimButton(film.name, () => this.openViewer(), !film.available);
+    this.bin = removeButton(film.name, () => remove(film));
     const parts = [
       this.screen.element,
       element(
@@ -33,16 +39,27 @@ export class FilmCard {
         element("h2", { title: film.film }, film.name),
         element("span", { class: "times" }, clock(film.length)),
       ),
-      element("div", { class: "line actions" }, this.folder, this.trim),
+      element("div", { class: "line actions" }, this.folder, this.trim, this.bin),
     ];
-    const key = (event) => playerKey(event, this.screen) && event.preventDefault();
+    const key = (event) => (this.#removes(event) || playerKey(event, this.screen)) && event.preventDefault();
     this.element = element("li", { class: "card film", on: { keydown: key } }, ...parts);
     this.showFolder();
+  }
+
+  #removes(event) {
+    if (event.key !== "Delete" || this.bin.hidden) return false;
+    this.bin.click();
+    return true;
   }
 
   /** Shows the folder as the library's other folders make it short. */
   showFolder() {
     this.folder.textContent = shortFolder(this.film.folder);
+  }
+
+  /** Whether it can be taken out of the library here. */
+  set removable(able) {
+    this.bin.hidden = !able;
   }
 
   /** Opens it large, to choose a moment of it by hand: what was marked here, or from where it is on. */
@@ -64,4 +81,13 @@ export class FilmCard {
   close() {
     this.screen.close();
   }
+}
+
+function removeButton(name, job) {
+  const button = iconButton("bin", `Take ${name} out of the library`, () => working(button, job));
+  button.title = "Take out of the library; its file stays (Delete)";
+  button.setAttribute("aria-keyshortcuts", "Delete");
+  button.hidden = true;
+  button.tabIndex = -1; // a list of films is long; the key does it as well
+  return button;
 }

@@ -4,6 +4,7 @@ import { Problem, films, isAborted } from "./api.js";
 import { writeAddress } from "./address.js";
 import { element } from "./dom.js";
 import { FilmCard } from "./film_card.js";
+import { Intake } from "./intake.js";
 import { shortFolder } from "./folders.js";
 import { bytes, duration, grouped, plural } from "./format.js";
 import { announce } from "./messages.js";
@@ -32,7 +33,8 @@ export class LibraryView {
     const onOpen = (opened) => this.#cards.forEach((card) => card !== opened && card.close());
     this.root = root;
     this.refresh = refresh;
-    this.surroundings = { tray, viewer, onOpen };
+    this.surroundings = { tray, viewer, onOpen, remove: (film) => this.#remove(film) };
+    this.intake = new Intake({ changed: () => this.#changed(), tray });
     this.facts = element("dl", { class: "facts" });
     this.activity = element("div", { class: "activity", hidden: true });
     this.failures = element("details", { class: "failures", hidden: true });
@@ -53,7 +55,7 @@ export class LibraryView {
       element("div", { class: "choice" }, element("label", { for: "filter" }, "Find films"), this.filter),
       this.status,
     );
-    this.root.append(this.facts, this.activity, this.failures, find, this.list, this.pages);
+    this.root.append(this.facts, this.activity, this.intake.element, this.failures, find, this.list, this.pages);
     this.#showFacts(null);
   }
 
@@ -88,7 +90,12 @@ export class LibraryView {
   takeLibrary(held) {
     const grown = this.held !== undefined && this.held.films !== held.films;
     this.held = held;
-    this.#cards.forEach((card) => card.showFolder());
+    this.intake.takeLibrary(held);
+    this.#cards.forEach((card) => {
+      card.showFolder();
+      card.removable = held.changeable;
+    });
+    if (this.#total === 0 && !this.state?.filter) this.status.textContent = this.#noFilms();
     this.#showFacts(held);
     this.#showFailures(held.failures ?? []);
     if (grown && !this.root.hidden && !this.#cards.some((card) => card.screen.open)) this.run();
@@ -100,7 +107,8 @@ export class LibraryView {
     if (!activity) return;
     if (!this.activity.children.length) this.#makeActivity();
     const { what, done, total, failed, seconds_left: left } = activity;
-    this.activity.querySelector("h2").textContent = what ? what[0].toUpperCase() + what.slice(1) : "Indexing";
+    const title = what && what !== "indexing" ? what[0].toUpperCase() + what.slice(1) : "Adding films";
+    this.activity.querySelector("h2").textContent = title;
     const bar = this.activity.querySelector("progress");
     bar.max = Math.max(total, 1);
     bar.value = done;
@@ -130,6 +138,23 @@ export class LibraryView {
     }
   }
 
+  /** Shows anew what was changed from here. */
+  async #changed() {
+    await this.refresh();
+    if (!this.root.hidden) await this.run();
+  }
+
+  async #remove(film) {
+    const place = this.#cards.findIndex((card) => card.film.id === film.id);
+    const focused = this.#cards[place]?.element.contains(document.activeElement);
+    await this.intake.remove(film);
+    if (focused) (this.#cards[place] ?? this.#cards.at(-1))?.focus();
+  }
+
+  #noFilms() {
+    return `No films yet. “${this.held?.changeable ? "Add films" : "gmmformer index"}” takes them in.`;
+  }
+
   #typed() {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
@@ -140,7 +165,7 @@ export class LibraryView {
   }
 
   #makeActivity() {
-    const bar = element("progress", { "aria-label": "Indexing" });
+    const bar = element("progress", { "aria-label": "Adding films" });
     this.activity.append(element("h2", {}), bar, element("p", {}));
   }
 
@@ -154,7 +179,6 @@ export class LibraryView {
       fact("Not readable", held ? grouped(failed) : "–"),
       fact("On disk", held ? bytes(held.bytes) : "–"),
       fact("Model", held ? shortened(held.model) : "–", held?.model),
-      fact("Engine", held ? held.engine : "–"),
     );
   }
 
@@ -179,6 +203,7 @@ export class LibraryView {
   #showFilms({ total, films: found }) {
     this.#cards.forEach((card) => card.close());
     this.#cards = found.map((film) => new FilmCard(film, this.surroundings));
+    this.#cards.forEach((card) => (card.removable = this.held?.changeable));
     this.list.replaceChildren(...this.#cards.map((card) => card.element));
     const first = this.state.page * PAGE;
     const range = total > PAGE && found.length ? `${grouped(first + 1)}–${grouped(first + found.length)} of ` : "";
@@ -186,7 +211,7 @@ export class LibraryView {
       ? `${range}${plural(total, "film")}`
       : this.state.filter
         ? "No film has that in its name."
-        : "No films yet. “gmmformer index” takes them in.";
+        : this.#noFilms();
     if (this.#total !== total) announce(this.status.textContent);
     this.#total = total;
     this.#showPages(Math.ceil(total / PAGE));

@@ -77,6 +77,11 @@ export class Tray extends EventTarget {
     return Boolean(open);
   }
 
+  /** Takes the ids that films have now, by those that they had. */
+  renumber(ids) {
+    this.#trays.renumber(ids);
+  }
+
   /** Undoes the last change to any of the trays. */
   undo() {
     const what = this.#trays.undo();

@@ -123,6 +123,15 @@ export class Trays extends EventTarget {
     return moment;
   }
 
+  /** Gives films other ids, in whatever is kept of them: those of films that were brought back. */
+  renumber(ids) {
+    const now = (item) => (ids.has(item.id) ? { ...item, id: ids.get(item.id) } : item);
+    const other = ({ current, trays }) => ({ current, trays: trays.map((tray) => ({ ...tray, items: tray.items.map(now) })) });
+    this.#before = this.#before.map(({ what, state }) => ({ what, state: other(state) }));
+    this.#restore(other(this.#state()));
+    this.#changed();
+  }
+
   #follow(moment) {
     const kept = this.items.get(moment.key);
     if (kept) moment.set(kept.start, kept.end);
