@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from page_helpers import close, search, width_of_all
 from playwright.sync_api import BrowserContext, Page, expect
 from tests_web_helpers import served
@@ -113,6 +114,10 @@ def test_a_refusal_is_said_and_nothing_goes_off_the_screen(own_page: Page, root:
     page.get_by_role("button", name="Add films").click()
     expect(page.locator("#browse h2")).to_be_visible()
     assert width_of_all(page) <= 320
+    page.get_by_role("button", name="Removed films").click()
+    expect(page.locator("#removed h2")).to_be_visible()
+    found = Axe().run(page)
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
     (root / "broken.mp4").unlink()
     page.get_by_role("button", name=re.compile("^Add: .*broken.mp4")).click()
     expect(page.locator(".message.error")).to_contain_text("broken.mp4: there is no such folder or film.")
