@@ -1,24 +1,29 @@
 """What a library finds of films whose moments people described: films, seconds, and what its words are worth.
 
     gmmformer index lib FILMS
-    python benchmarks/real.py lib captions.jsonl [--absent absent.json] [--split test]
+    python benchmarks/real.py lib captions.jsonl [--absent absent.json] [--split test] [--stills]
 
 Captions are lines of {"video", "sentence", "start", "end", "split"}. Printed are R@1, R@5 and R@10 beside chance, how
 often the best second is one that the sentence is true of, how well the moment of the sentence's own film overlaps the
 true one (for the definition, `moments.CLOSE`, and others), and for each word how often the first film, if that is said
 of it, is the right one. --absent is a JSON list of sentences about nothing in these films: how often it is said of
-theirs.
+theirs. --stills: how often a still from the middle of each true moment, as it is and spoilt in several ways, finds its
+film first, with its second in the moment.
 """
 
 import argparse
+import io
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from gmmformer.evaluation.moments import CLOSE, ScoreCurve, moments_of
-from gmmformer.search import Hit, Library
+from gmmformer.media.frames import frame_at
+from gmmformer.search import Hit, Library, search_like
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 WORDS = ("strong", "possible", "weak", None)
@@ -84,6 +89,47 @@ def print_words(hits: Sequence[Sequence[Hit]], names: Sequence[str], absent: Seq
             )
 
 
+def smaller(image: np.ndarray, quality: int) -> np.ndarray:
+    """A quarter of its size, as JPEG, and back."""
+    height, width = image.shape[:2]
+    data = io.BytesIO()
+    Image.fromarray(image).resize((max(8, width // 4), max(8, height // 4))).save(data, "JPEG", quality=quality)
+    return np.asarray(Image.open(data).convert("RGB"))
+
+
+def cropped(image: np.ndarray) -> np.ndarray:
+    """The middle: 60 % of both sides."""
+    height, width = image.shape[:2]
+    return image[height // 5 : height - height // 5, width // 5 : width - width // 5]
+
+
+SPOILT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "as it is": lambda image: image,
+    "mirrored": lambda image: image[:, ::-1],
+    "its middle": cropped,
+    "a quarter as JPEG 20": lambda image: smaller(image, 20),
+    "grey": lambda image: np.repeat(image.mean(2, keepdims=True).astype(np.uint8), 3, axis=2),
+}
+
+
+def print_stills(library: Library, moments: Sequence[tuple[str, float, float]]) -> None:
+    """What stills find: the film first, and the second in its moment."""
+    paths = {Path(film.path).stem: film.path for film in library}
+    print(f"{len(moments):,} stills{'':>12}film first  second in the moment")
+    with tempfile.TemporaryDirectory() as folder:
+        still = Path(folder) / "still.png"
+        for name, spoil in SPOILT.items():
+            right = inside = 0
+            for video, start, end in moments:
+                middle = (start + end) / 2
+                image = spoil(np.asarray(frame_at(paths[video], middle, size=None).image))
+                Image.fromarray(np.ascontiguousarray(image)).save(still)
+                (hit,) = search_like(library, [still], 1)
+                right += (found := hit.film.path == paths[video])
+                inside += found and hit.start <= end and start <= hit.end
+            print(f"{name:>22}  {100 * right / len(moments):8.1f} %  {100 * inside / len(moments):8.1f} %")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,6 +137,7 @@ def main() -> None:
     parser.add_argument("captions", type=Path)
     parser.add_argument("--absent", type=Path)
     parser.add_argument("--split", default="test")
+    parser.add_argument("--stills", action="store_true")
     options = parser.parse_args()
     told = options.captions.read_text(encoding="utf-8").splitlines()
     with Library.open(options.library) as library:
@@ -106,6 +153,9 @@ def main() -> None:
         ]
         absent = library.search(json.loads(options.absent.read_text(encoding="utf-8")), k=1) if options.absent else []
         films = len(library)
+        if options.stills:
+            told_of = dict.fromkeys((Path(one["video"]).stem, one["start"], one["end"]) for one in asked)
+            print_stills(library, list(told_of))
     truth = [(one["start"], one["end"]) for one in asked]
     lengths = np.mean([end - start for start, end in truth])
     print(f"{len(asked):,} sentences, {films:,} films, moments of {lengths:.1f} s on average")

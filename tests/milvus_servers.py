@@ -68,11 +68,15 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
+        self._token = ROOT if locked else ""
         self._command = [str(python), "-c", SERVE, str(folder), str(self.port), "locked" if locked else ""]
         self.start()
 
     def start(self) -> None:
-        """Start it; one that was killed may not get up at once, as what it held can take seconds to be free again."""
+        """Start it; one that was killed may not get up at once, as what it held can take seconds to be free again.
+
+        It is up when it answers, told by a client that has nothing to do with what is tested.
+        """
         for _ in range(STARTS):
             if self._started():
                 return
@@ -89,8 +93,26 @@ class Server:
             start_new_session=True,
         )
         assert self._process.stdout is not None
+        end = time.monotonic() + START_SECONDS
         ready, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
-        return bool(ready) and self._process.stdout.readline() == "up\n"
+        return bool(ready) and self._process.stdout.readline() == "up\n" and self._works(end)
+
+    def _works(self, end: float) -> bool:
+        """Whether it does what it is asked before then: one that was killed can be up, and never answer."""
+        import pymilvus
+
+        while time.monotonic() < end:
+            try:
+                client = pymilvus.MilvusClient(uri=self.address, token=self._token, timeout=3, dedicated=True)
+                try:
+                    client.list_collections(timeout=3)
+                finally:
+                    client.close()
+            except pymilvus.MilvusException:
+                time.sleep(0.2)
+            else:
+                return True
+        return False
 
     def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

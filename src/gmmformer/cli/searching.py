@@ -16,13 +16,16 @@ from gmmformer.config import Running
 from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
-    from gmmformer.search import Hit, Library
+    from gmmformer.search import Hit, Library, Spot
 
 
 def search(
     library: Positional[Path],
     sentence: Positional[str | None] = None,
     *,
+    image: tuple[Path, ...] = (),
+    like: tuple[str, ...] = (),
+    words: float | None = None,
     k: Annotated[int, arg(aliases=("-k",))] = 10,
     moments: int = 1,
     where: str | None = None,
@@ -43,6 +46,9 @@ def search(
     Args:
         library: Folder of the library.
         sentence: What happens in the scene.
+        image: Pictures that the scene looks like; a sentence stands before them.
+        like: Moments that the scene looks like, FILM@SECOND, of films of the library; others are found.
+        words: The sentence's share beside --image and --like, from 0 to 1. Default: 0.5.
         k: Films to find.
         moments: Most moments of each film.
         where: Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.
@@ -62,22 +68,30 @@ def search(
             library or its model names it.
     """
     from gmmformer.media.films import printable
-    from gmmformer.search import Library
+    from gmmformer.search import Library, search_like
 
-    if (sentence is None) == (sentences is None):
-        raise InputError('give one sentence, in quotes, or --sentences FILE: gmmformer search DIR "a dog jumps in"')
+    examples: list[Path | Spot] = [*image, *map(_spot, like)]
+    if (sentence is not None or bool(examples)) == (sentences is not None):
+        raise InputError(
+            'give one sentence, in quotes, --image, --like, or --sentences FILE: gmmformer search DIR "a dog jumps in"'
+        )
+    if words is not None and not (examples and sentence):
+        raise InputError(f"--words {words}: goes with a sentence and --image or --like; leave it out")
     options: dict[str, Any] = {"moments": moments, "where": where, "min_length": min_length, "fold": not all}
     running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
     with Library.open(library, engine=engine, running=running) as opened:
         if sentences is not None:
             return _search_all(opened, sentences, k, options, contact_sheet, cut)
-        assert sentence is not None
         _ = opened.models.embedder  # loaded before the clock starts
         began = time.perf_counter()
-        hits = opened.search(sentence, k, **options)
+        if examples:
+            hits = search_like(opened, examples, k, sentence=sentence, words=0.5 if words is None else words, **options)
+        else:
+            assert sentence is not None
+            hits = opened.search(sentence, k, **options)
         seconds = time.perf_counter() - began
         films = opened.info().films
-        told = _answer(opened, sentence, hits)
+        told = _answer(opened, sentence, hits) | ({"like": [*map(str, image), *like]} if examples else {})
     if json:
         print(json_format.dumps(told))
     else:
@@ -87,7 +101,7 @@ def search(
     if contact_sheet is not None:
         from gmmformer.search.pictures import draw_hits
 
-        draw_hits([(sentence, hits)], contact_sheet)
+        draw_hits([(sentence or ", ".join(map(str, (*image, *like))), hits)], contact_sheet)
     if cut is not None:
         from gmmformer.search.pictures import cut_hits
 
@@ -125,11 +139,24 @@ def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
     print(f"{films:,} films, {1000 * seconds:.0f} ms")
 
 
-def _answer(library: "Library", sentence: str, hits: Sequence["Hit"]) -> dict[str, Any]:
+def _spot(told: str) -> "Spot":
+    """A moment as a person writes it, FILM@SECOND."""
+    from gmmformer.search import Spot
+
+    film, _, second = told.rpartition("@")
+    try:
+        if not film:
+            raise ValueError
+        return Spot(film, float(second))
+    except ValueError:
+        raise InputError(f"--like {told}: write FILM@SECOND, such as films/trip.mp4@12.5") from None
+
+
+def _answer(library: "Library", sentence: str | None, hits: Sequence["Hit"]) -> dict[str, Any]:
     """What was found as JSON has it; `unknown` is there only where there are such words."""
     from gmmformer.search import unknown_words
 
-    unknown = unknown_words(library.models.embedder, sentence)
+    unknown = [] if sentence is None else unknown_words(library.models.embedder, sentence)
     told = {"unknown": unknown} if unknown else {}
     return {"query": sentence, **told, "hits": [hit.to_dict() for hit in hits]}
 

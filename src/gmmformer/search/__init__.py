@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gmmformer.search.changes import Activity, Failure, IndexReport, Unchanged, activity_in, unchanged
     from gmmformer.search.database import is_library
     from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder, unknown_words
+    from gmmformer.search.examples import Spot, search_like
     from gmmformer.search.hits import Hit
     from gmmformer.search.indexing import FilmSource, index_collection, index_films, index_library
     from gmmformer.search.library import Library
@@ -25,6 +26,7 @@ __getattr__, __dir__ = lazily(
         "changes": ["Activity", "Failure", "IndexReport", "Unchanged", "activity_in", "unchanged"],
         "database": ["is_library"],
         "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder", "unknown_words"],
+        "examples": ["Spot", "search_like"],
         "hits": ["Hit", "ScoreCurve"],
         "indexing": ["FilmSource", "index_collection", "index_films", "index_library"],
         "library": ["Library"],
@@ -53,6 +55,7 @@ __all__ = [
     "NewFilm",
     "Recipe",
     "ScoreCurve",
+    "Spot",
     "Unchanged",
     "Writer",
     "activity_in",
@@ -64,6 +67,7 @@ __all__ = [
     "index_films",
     "index_library",
     "is_library",
+    "search_like",
     "unchanged",
     "unknown_words",
     "verify",

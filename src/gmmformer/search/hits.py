@@ -151,6 +151,14 @@ def hits_in(store: Store, snapshot: Snapshot, query: Float[np.ndarray, "dim"], f
     return list(_moments(*spans[int(indices[0])], scores, moments, calibration, median))
 
 
+def clip_at(store: Store, snapshot: Snapshot, film_id: int, second: float) -> Float[np.ndarray, "dim"]:
+    """The vector of the clip over a second of a film that is there, of the one whose middle is nearest."""
+    indices = np.flatnonzero(snapshot.films == film_id)
+    ((_, spans),) = _spans(store, snapshot, indices).values()
+    window, clip = np.unravel_index(np.abs(spans.mean(2) - second).argmin(), spans.shape[:2])
+    return np.asarray(snapshot.fused(snapshot.slots_of(indices)[[window]])[0, clip].numpy())
+
+
 def _spans(store: Store, snapshot: Snapshot, indices: Int[np.ndarray, "films"]) -> Spans:
     """Some films (indices into the snapshot's), each with the seconds of the clips of its windows."""
     with store.reading():

@@ -80,8 +80,14 @@ class Snapshot:
 
     def medians(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries"]:
         """What the window in the middle scores for each query, by the sample."""
-        sample = self.sampled
-        return np.asarray(np.median(self.format.score(queries, sample, np.arange(len(sample.vectors))), axis=1))
+        return np.asarray(np.median(self._sampled_scores(queries), axis=1))
+
+    def spreads(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries"]:
+        """The standard deviation of what windows score for each query, by the sample."""
+        return np.asarray(np.std(self._sampled_scores(queries), axis=1))
+
+    def _sampled_scores(self, queries: Float[np.ndarray, "queries dim"]) -> Float[np.ndarray, "queries sample"]:
+        return self.format.score(queries, self.sampled, np.arange(len(self.sampled.vectors)))
 
     def slots_of_windows(self, windows: Int[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
         """The slots of some windows (ids), and whether they are there; slots of those that are not mean nothing."""
