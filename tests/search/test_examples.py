@@ -1,6 +1,8 @@
 """Searching by pictures and by moments of the library, alone and with words."""
 
 import json
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests_search_helpers import Plain, drawn_film, planted, put
 
 from gmmformer.cli import main
@@ -16,6 +19,7 @@ from gmmformer.demo.world import plan_films
 from gmmformer.errors import InputError
 from gmmformer.media.frames import frame_at
 from gmmformer.search import Library, Spot, search_like
+from gmmformer.search.examples import _picture
 from gmmformer.search.hits import clip_at
 from gmmformer.search.spans import cut
 
@@ -119,6 +123,32 @@ def test_a_still_of_a_film_finds_it_at_its_second(films: Path, shown: Path, tmp_
             assert best.film.path == str(film)
             assert best.start <= second <= best.end
             assert best.score > 0.99
+
+
+def test_pictures_that_are_hostile_are_told(shown: Path, tmp_path: Path) -> None:
+    huge, cut_off = tmp_path / "huge.png", tmp_path / "cut.jpg"
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    body = struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    huge.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    matplotlib.image.imsave(cut_off, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    cut_off.write_bytes(cut_off.read_bytes()[:900])
+    with Library.open(shown) as library:
+        for path in (huge, cut_off, tmp_path):
+            with pytest.raises(InputError, match=rf"{path}: is no picture that can be read \("):
+                search_like(library, [path])
+
+
+def test_pictures_lie_upright_and_grey_ones_are_taken(shown: Path, tmp_path: Path) -> None:
+    turned, grey = tmp_path / "turned.jpg", tmp_path / "grey.png"
+    drawn = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 90), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    drawn.convert("RGB").save(turned, exif=exif)
+    drawn.save(grey)
+    assert _picture(turned, 64).shape == (90, 40, 3)
+    assert _picture(turned, 20).shape == (45, 20, 3)
+    np.testing.assert_array_equal(_picture(grey, 64), np.repeat(np.asarray(drawn)[..., None], 3, axis=2))
 
 
 def test_the_command_takes_pictures_moments_and_words(

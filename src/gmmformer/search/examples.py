@@ -9,9 +9,8 @@ from typing import NamedTuple, Unpack
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gmmformer.errors import InputError
+from gmmformer.errors import InputError, of_extra
 from gmmformer.media.films import printable
 from gmmformer.model.pooling import l2_normalise
 from gmmformer.search.hits import Hit, Wanted, clip_at
@@ -91,20 +90,21 @@ def _of_pictures(library: Library, paths: Sequence[str | os.PathLike[str]]) -> F
 
 def _picture(path: str | os.PathLike[str], size: int) -> UInt8[np.ndarray, "height width 3"]:
     """A picture upright, in RGB, its shorter side not above `size`, as frames of films are."""
+    pil, ops = (of_extra(f"PIL.{name}", "to read a picture", "films") for name in ("Image", "ImageOps"))
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with warnings.catch_warnings(), pil.open(path) as image:
+            warnings.simplefilter("error", pil.DecompressionBombWarning)
             image.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded no larger than it need be
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        unknown = isinstance(error, UnidentifiedImageError)
+            upright = ops.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
+        unknown = isinstance(error, pil.UnidentifiedImageError)
         reason = getattr(error, "strerror", None) or ("of no known kind" if unknown else str(error))
         raise InputError(
             f"{printable(os.fspath(path))}: is no picture that can be read ({reason}); give a JPEG, PNG or WebP"
         ) from error
     scale = min(1.0, size / min(upright.size))
     width, height = (max(1, round(side * scale)) for side in upright.size)
-    return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray(upright.resize((width, height), pil.Resampling.BICUBIC))
 
 
 def _found(library: Library, moment: Spot) -> tuple[int, Float[np.ndarray, "dim"]]:
