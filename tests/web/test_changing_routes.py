@@ -69,8 +69,14 @@ def served_root(own: Library, root: Path) -> Iterator[httpx.Client]:
 
 def done(client: httpx.Client) -> dict[str, Any]:
     """How the last wish ended, once nothing is at work any more."""
-    until(lambda: client.get("/api/intake").json()["doing"] is None)
-    last: dict[str, Any] = client.get("/api/intake").json()["last"]
+    states: list[dict[str, Any]] = []
+
+    def rests() -> bool:
+        states.append(client.get("/api/intake").json())
+        return states[-1]["doing"] is None and not states[-1]["waiting"]
+
+    until(rests)
+    last: dict[str, Any] = states[-1]["last"]
     return last
 
 
@@ -324,6 +330,20 @@ def test_what_goes_wrong_is_an_outcome(served_root: httpx.Client, root: Path, mo
     monkeypatch.undo()
     served_root.post("/api/intake", json={"paths": [str(root)]})
     assert done(served_root)["added"] == 3
+
+
+def test_a_library_that_cannot_be_read_is_an_outcome_and_the_next_wish_is_done(
+    served_root: httpx.Client, own: Library, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable() -> None:
+        raise InputError("the disk is away")
+
+    monkeypatch.setattr(own.store, "known", unreadable)
+    served_root.post("/api/intake", json={"paths": [str(root / "a.mp4")]})
+    assert done(served_root)["error"] == "the disk is away."
+    monkeypatch.undo()
+    served_root.post("/api/intake", json={"paths": [str(root / "a.mp4")]})
+    assert done(served_root)["added"] == 1
 
 
 def test_a_library_that_cannot_be_written_to_has_no_roots(

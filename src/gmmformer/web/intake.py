@@ -184,16 +184,18 @@ class Intake:
 
     def _done(self, wish: _Wish) -> OutcomeOut:
         report, outside, error, cancelled = IndexReport(), list[str](), None, False
-        had = len(self._library)
+        had: set[str] = set()
         try:
             with self._turn:
+                had = set(self._library.store.known())
                 films, outside = self._films(wish)
                 report = self._taken_in(films, retry=wish.what == "again")
                 with suppress(InputError):  # the films are in; the next ones bring it about
                     self._library.calibrate_if_outgrown()
         except _Cancelled:
             cancelled = True
-            report.added.extend([""] * max(0, len(self._library) - had))
+            with suppress(InputError):  # then how many is not known
+                report.added.extend(set(self._library.store.known()) - had)
         except InputError as problem:
             error = f"{problem}."
         except Exception:
