@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gmmformer.search import Library
-from gmmformer.web.page import Page, joined
+from gmmformer.web.page import STATIC, Page, joined
 
 
 def names(html: str) -> list[str]:
@@ -41,6 +41,16 @@ def test_a_change_changes_the_name(tmp_path: Path) -> None:
     (tmp_path / "b.css").write_text("b { color: red }\n")
     after = Page(tmp_path)
     assert [one in before.files for one in after.files] == [False, True]
+
+
+def test_sizes_follow_the_letters_that_somebody_likes() -> None:
+    wrong = [
+        f"{sheet.name}: {line.strip()}"
+        for sheet in sorted(STATIC.glob("*.css"))
+        for line in sheet.read_text().splitlines()
+        if "shadow" not in line and any(float(pixels) > 3 for pixels in re.findall(r"([\d.]+)px", line))
+    ]
+    assert wrong == []
 
 
 def test_what_a_cold_browser_takes_is_small(client: httpx.Client) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
@@ -19,6 +19,15 @@ def search(page: Page, sentence: str = SENTENCE, extra: str = "") -> Locator:
     cards = page.locator("#search-view .card:not(.skeleton)")
     expect(cards.first).to_be_visible()
     return cards
+
+
+def pick(page: Page, count: int) -> list[str]:
+    """Put the first results into the tray and open it; their film names."""
+    cards = search(page)
+    for card in cards.all()[:count]:
+        card.get_by_role("button", name="in the tray").click()
+    page.get_by_role("button", name=re.compile("^Tray, ")).click()
+    return [card.locator("h2").text_content() or "" for card in cards.all()[:count]]
 
 
 def close(context: BrowserContext) -> None:
@@ -55,6 +64,25 @@ def change_answers(page: Page, pattern: "str | re.Pattern[str]", change: Callabl
 def best_of_each(answer: Answer) -> list[Answer]:
     """The best moment of each film."""
     return list({hit["id"]: hit for hit in reversed(answer["hits"])}.values())[::-1]
+
+
+def films_by_page(page: Page, count: int) -> list[str]:
+    """Let the library have so many films, each with one moment; what was asked for."""
+    asked: list[str] = []
+    hits: list[Answer] = []
+
+    def change(answer: Answer) -> None:
+        given = parse_qs(urlsplit(asked[-1]).query)
+        skip, k = int(given.get("skip", ["0"])[0]), int(given["k"][0])
+        hits.extend(answer["hits"][:1])
+        answer["films"] = count
+        answer["hits"] = [
+            {**hits[0], "id": 1_000 + place, "name": f"{place}.mp4"} for place in range(skip, min(skip + k, count))
+        ]
+
+    page.on("request", lambda request: asked.append(request.url) if "/api/search" in request.url else None)
+    change_answers(page, "**/api/search?*", change)
+    return asked
 
 
 def with_moment(page: Page, start: float, end: float, *, playable: bool = True, place: int = 0) -> None:

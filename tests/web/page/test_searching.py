@@ -3,13 +3,10 @@
 import itertools
 import json
 import re
-from collections.abc import Callable
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
-from page_helpers import SENTENCE, best_of_each, change_answers, hold, search, width_of_all
-from playwright.sync_api import BrowserContext, Page, Route, expect
-from tests_web_helpers import TOKEN
+from page_helpers import SENTENCE, best_of_each, change_answers, films_by_page, hold, search
+from playwright.sync_api import Page, Route, expect
 
 
 def test_box_has_the_focus_and_finds_while_typing(page: Page, server_url: str) -> None:
@@ -134,25 +131,6 @@ def test_filters_that_leave_nothing_can_be_removed(page: Page) -> None:
     assert "min_length" not in page.url
 
 
-def films_by_page(page: Page, count: int) -> list[str]:
-    """Let the library have so many films, each with one moment; what was asked for."""
-    asked: list[str] = []
-    hits: list[dict] = []
-
-    def change(answer: dict) -> None:
-        given = parse_qs(urlsplit(asked[-1]).query)
-        skip, k = int(given.get("skip", ["0"])[0]), int(given["k"][0])
-        hits.extend(answer["hits"][:1])
-        answer["films"] = count
-        answer["hits"] = [
-            {**hits[0], "id": 1_000 + place, "name": f"{place}.mp4"} for place in range(skip, min(skip + k, count))
-        ]
-
-    page.on("request", lambda request: asked.append(request.url) if "/api/search" in request.url else None)
-    change_answers(page, "**/api/search?*", change)
-    return asked
-
-
 def test_results_go_on_without_end_page_by_page(page: Page) -> None:
     asked = films_by_page(page, 115)
     cards = search(page)
@@ -239,19 +217,3 @@ def test_start_shows_the_library(page: Page, server_url: str) -> None:
     expect(page.locator(".start")).to_be_hidden()
     page.locator("#query").fill("")
     expect(page.locator(".start")).to_be_visible()
-
-
-def test_nothing_is_wider_than_a_phone(open_context: Callable[..., BrowserContext], locked_url: str) -> None:
-    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-    page = open_context(locked_url, **phone).new_page()
-    page.goto(f"/?token={TOKEN}")
-    expect(page.get_by_role("button", name="Log out")).to_be_in_viewport(ratio=1)
-    for address in ("/", f"/?q={SENTENCE}", "/?q=x&min_length=36000", "/?view=library"):
-        page.goto(address)
-        page.wait_for_timeout(250)
-        assert width_of_all(page) == 360, address
-    search(page)
-    page.locator(".small[aria-pressed]").first.tap()
-    page.get_by_role("button", name="Tray, 1 moment").tap()
-    expect(page.get_by_role("complementary", name="Tray")).to_be_visible()
-    assert width_of_all(page) == 360

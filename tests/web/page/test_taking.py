@@ -1,4 +1,4 @@
-"""The tray, exports and cuts; the library view; login; a server that goes away; accessibility of all views."""
+"""Exports and cuts of the tray; the library view; login; a server that goes away."""
 
 import csv
 import json
@@ -7,23 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from page_helpers import SENTENCE, change_answers, close, hold, search, until_video
+from page_helpers import SENTENCE, change_answers, close, pick, search
 from playwright.sync_api import BrowserContext, Download, Page, Route, expect
 from tests_web_helpers import TOKEN
 
 
 def content_of(download: Download) -> bytes:
     return Path(download.path()).read_bytes()
-
-
-def pick(page: Page, count: int) -> list[str]:
-    """Put the first results into the tray and open it; their film names."""
-    cards = search(page)
-    for card in cards.all()[:count]:
-        card.get_by_role("button", name="in the tray").click()
-    page.get_by_role("button", name=re.compile("^Tray, ")).click()
-    return [card.locator("h2").text_content() or "" for card in cards.all()[:count]]
 
 
 def export(page: Page, form: str) -> Download:
@@ -146,27 +136,6 @@ def test_library_view(page: Page) -> None:
     expect(page.locator("#library-view")).to_be_visible()
 
 
-def test_pages_of_films(page: Page) -> None:
-    def more(answer: dict) -> None:
-        offset = 24 if answer["films"] == [] else 0
-        answer["total"] = 30
-        answer["films"] = [
-            {"id": n, "film": f"/a/{n}.mp4", "name": f"{n}.mp4", "folder": "/a", "length": 9.0}
-            | {"playable": True, "reason": None, "available": True}
-            for n in range(offset + 1, 25 if not offset else 31)
-        ]
-
-    change_answers(page, "**/api/films?*", more)
-    page.goto("/?view=library")
-    expect(page.locator("#library-view .film")).to_have_count(24)
-    page.get_by_role("button", name="Next").click()
-    expect(page.locator("#library-view .film h2").first).to_have_text("25.mp4")
-    expect(page.locator("#library-view .status")).to_have_text("25–30 of 30 films")
-    expect(page).to_have_url(re.compile("page=1"))
-    page.go_back()
-    expect(page.locator("#library-view .film")).to_have_count(24)
-
-
 def test_indexing_is_shown_as_it_goes(page: Page) -> None:
     activity = {"what": "indexing", "done": 30, "total": 120, "failed": 2, "seconds_left": 95.0}
     body = f"retry: 60000\n\nevent: activity\ndata: {json.dumps(activity)}\n\n"
@@ -246,73 +215,3 @@ def test_server_that_goes_away_and_comes_back(page: Page) -> None:
     expect(page).to_have_title("is it there – gmmformer")
     expect(page.locator("#search-view .status")).to_contain_text("films")
     assert any("healthz" in url for url in away)
-
-
-VIEWS = [
-    "start",
-    "results",
-    "playing",
-    "trimming",
-    "film",
-    "tray",
-    "unfolded",
-    "nothing",
-    "library",
-    "login",
-    "skeletons",
-]
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing_in_either_theme(
-    open_context: Callable[..., BrowserContext], locked_url: str, server_url: str, view: str
-) -> None:
-    axe = Axe()
-    page = open_context(locked_url if view == "login" else server_url, reduced_motion="reduce").new_page()
-    show(page, view)
-    page.wait_for_timeout(250)
-    found = axe.run(page)
-    assert found.violations_count == 0, found.generate_report()
-    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    contrast = axe.run(page, options={"runOnly": ["color-contrast"]})
-    assert contrast.violations_count == 0, contrast.generate_report()
-
-
-def show(page: Page, view: str) -> None:
-    """Bring the page into one of its states."""
-    if view == "start":
-        page.goto("/")
-        expect(page.locator(".start .film").first).to_be_visible()
-    elif view == "results":
-        search(page).nth(1).locator(".toggle").focus()
-    elif view == "playing":
-        card = search(page).first
-        card.locator(".toggle").click()
-        card.get_by_role("slider").hover()
-    elif view == "trimming":
-        search(page).first.get_by_role("button", name="Trim").click()
-        until_video(page, "v.readyState > 1")
-    elif view == "film":
-        page.goto("/?view=library")
-        page.locator("#library-view .toggle").first.click()
-        page.get_by_role("slider", name="Seek").hover()
-    elif view == "tray":
-        pick(page, 2)
-    elif view == "unfolded":
-        pick(page, 2)
-        page.locator("#tray .thumb").first.click()
-        page.locator(".others:visible").first.click()
-        until_video(page, "v.readyState > 1")
-    elif view == "nothing":
-        page.goto("/?q=x&min_length=36000")
-        expect(page.locator(".notice")).to_be_visible()
-    elif view == "library":
-        page.goto("/?view=library")
-        expect(page.locator("#library-view .film").first).to_be_visible()
-    elif view == "login":
-        page.goto("/")
-        expect(page.get_by_label("Token")).to_be_visible()
-    else:
-        hold(page, "**/api/search?*")
-        page.goto("/?q=x")
-        expect(page.locator("#search-view .skeleton").first).to_be_visible()

@@ -12,7 +12,7 @@ export function keepButton(name, onClick) {
   button.show = (picked) => {
     button.setAttribute("aria-pressed", String(picked));
     button.title = picked ? "Take out of the tray" : "Put into the tray";
-    button.replaceChildren(icon(picked ? "check" : "add"), picked ? "In tray" : "Tray");
+    button.replaceChildren(icon(picked ? "check" : "add"), "Tray");
   };
   button.show(false);
   return button;

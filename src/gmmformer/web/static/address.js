@@ -1,6 +1,6 @@
 // What the address bar holds: view, query, filters. Whoever opens the address sees the same.
 
-const FIELDS = { query: "q", folder: "folder", minLength: "min_length", view: "view", filter: "films", page: "page" };
+const FIELDS = { query: "q", folder: "folder", minLength: "min_length", view: "view", filter: "films", from: "from" };
 
 /** What the address says now. */
 export function readAddress() {
@@ -12,7 +12,7 @@ export function readAddress() {
     folder: given.get("folder") ?? "",
     minLength: positive("min_length"),
     filter: given.get("films") ?? "",
-    page: Math.floor(positive("page")),
+    from: Math.floor(positive("from")),
   };
 }
 
@@ -20,7 +20,7 @@ export function readAddress() {
 export function addressOf(state) {
   const library = state.view === "library";
   const shown = library
-    ? { view: "library", filter: state.filter, page: state.page }
+    ? { view: "library", filter: state.filter, from: state.from }
     : { query: state.query, folder: state.folder, minLength: state.minLength };
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(shown)) if (value) search.set(FIELDS[name], value);

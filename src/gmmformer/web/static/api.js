@@ -1,7 +1,9 @@
 // The server, as the page talks to it. Addresses are relative, so that it may stand behind any path of a proxy.
 
-/** What happens to the connection: "login" (a token is needed), "gone" (no answer), "there" (an answer). */
-export const connection = new EventTarget();
+import { Again, connection } from "./connection.js";
+
+/** Answers that say "not now": a busy server, or a proxy that got no answer. */
+const PASSING = [408, 429, 502, 503, 504];
 
 /** The server's answer that something cannot be done, in its words. */
 export class Problem extends Error {
@@ -16,37 +18,42 @@ export class Problem extends Error {
 /** No answer came. */
 export class Unreachable extends Error {}
 
+/** Whether what failed may well work later: nobody answered, or whoever did says so. */
+export function isPassing(error) {
+  return error instanceof Unreachable || (error instanceof Problem && PASSING.includes(error.status));
+}
+
 /** Whether an error only says that its question is no longer wanted. */
 export function isAborted(error) {
   return error?.name === "AbortError";
 }
 
 /**
- * An answer, whatever it holds.
+ * What `read` makes of an answer. One that breaks off is none.
  * @param {string} path
  * @param {{signal?: AbortSignal, method?: string, body?: Object}} options
+ * @param {function(Response): Promise<any>} read
  */
-async function ask(path, { signal, method = "GET", body } = {}) {
+async function ask(path, { signal, method = "GET", body } = {}, read = (response) => response.text()) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
-  let response;
   try {
-    response = await fetch(path, {
+    const response = await fetch(path, {
       signal,
       method,
       headers,
       body: body && JSON.stringify(body),
       credentials: "same-origin",
     });
+    if ([502, 503, 504].includes(response.status)) connection.failed();
+    else connection.answered();
+    if (!response.ok) throw await problemOf(response);
+    return await read(response);
   } catch (error) {
-    if (isAborted(error)) throw error;
-    connection.dispatchEvent(new Event("gone"));
+    if (error instanceof Problem && error.status === 401 && path !== "login") connection.dispatchEvent(new Event("login"));
+    if (isAborted(error) || error instanceof Problem) throw error;
+    connection.failed();
     throw new Unreachable("The server does not answer.");
   }
-  if ([502, 503, 504].includes(response.status)) connection.dispatchEvent(new Event("gone"));
-  else connection.dispatchEvent(new Event("there"));
-  if (response.ok) return response;
-  if (response.status === 401 && path !== "login") connection.dispatchEvent(new Event("login"));
-  throw await problemOf(response);
 }
 
 async function problemOf(response) {
@@ -56,7 +63,7 @@ async function problemOf(response) {
   return new Problem(response.status, detail || `The server answered with ${response.status}.`, wait > 0 ? wait : null);
 }
 
-const json = async (path, options) => (await ask(path, options)).json();
+const json = (path, options) => ask(path, options, (response) => response.json());
 
 function query(fields) {
   const given = Object.entries(fields).filter(
@@ -141,16 +148,6 @@ export async function logout() {
   await ask("logout", { method: "POST" });
 }
 
-/** Whether the server is there. */
-export async function healthy() {
-  try {
-    const response = await fetch("healthz", { cache: "no-store" });
-    return response.ok;
-  } catch {
-    return false;
-  }
-}
-
 /** The frames per second of a film, and where its shots begin between two seconds. */
 export function shots(id, start, end) {
   return json(`api/films/${id}/shots?start=${rounded(start)}&end=${rounded(end)}`);
@@ -171,9 +168,11 @@ export function exported(moments, format, wanted) {
   return download(`api/export?${query({ format })}`, { moments, ...wanted }, `moments.${format}`);
 }
 
-async function download(path, body, fallback) {
-  const response = await ask(path, { method: "POST", body });
-  return { name: filename(response.headers.get("Content-Disposition")) ?? fallback, content: await response.blob() };
+function download(path, body, fallback) {
+  return ask(path, { method: "POST", body }, async (response) => ({
+    name: filename(response.headers.get("Content-Disposition")) ?? fallback,
+    content: await response.blob(),
+  }));
 }
 
 function filename(disposition) {
@@ -191,8 +190,7 @@ function filename(disposition) {
 /** Why an address that a video or an image could not be loaded from does not work; null if it does. */
 export async function reasonOf(address) {
   try {
-    const response = await ask(address, {});
-    await response.body?.cancel();
+    await ask(address, {}, (response) => response.body?.cancel());
     return null;
   } catch (error) {
     return error;
@@ -216,26 +214,27 @@ export function preview(id, start, end) {
   return `api/films/${id}/preview?start=${rounded(start)}&end=${rounded(end)}`;
 }
 
-/** Milliseconds until a stream of events that was refused is asked for again. */
-const AGAIN = 5000;
-
 /** Follows what happens to the library; returns what ends it. */
 export function follow({ onLibrary, onActivity, onIntake }) {
-  let [events, timer] = [null, 0];
+  let events = null;
   const connect = () => {
     events = new EventSource("api/events");
     events.addEventListener("library", (event) => onLibrary(JSON.parse(event.data)));
     events.addEventListener("activity", (event) => onActivity(JSON.parse(event.data)));
     events.addEventListener("intake", (event) => onIntake(JSON.parse(event.data)));
-    events.addEventListener("open", () => connection.dispatchEvent(new Event("there")));
+    events.addEventListener("open", () => {
+      again.done();
+      connection.answered();
+    });
     events.addEventListener("error", () => {
-      connection.dispatchEvent(new Event("gone"));
-      if (events.readyState === EventSource.CLOSED) timer = setTimeout(connect, AGAIN);
+      connection.failed();
+      if (events.readyState === EventSource.CLOSED) again.wait();
     });
   };
+  const again = new Again(connect);
   connect();
   return () => {
-    clearTimeout(timer);
+    again.stop();
     events.close();
   };
 }

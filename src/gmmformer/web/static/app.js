@@ -1,17 +1,17 @@
 // The page: which view is shown, what the address says, and whether the server is there.
 
-import { connection, follow, healthy, isAborted, library, logout } from "./api.js";
+import { follow, isAborted, isPassing, library, logout } from "./api.js";
 import { readAddress, writeAddress } from "./address.js";
+import { Again, connection } from "./connection.js";
+import { element } from "./dom.js";
 import { listenToKeys } from "./keys.js";
 import { LibraryView } from "./library.js";
 import { LoginView } from "./login.js";
-import { tell } from "./messages.js";
+import { working } from "./messages.js";
 import { SearchView } from "./search.js";
 import { Tray } from "./tray.js";
 import { Viewer } from "./viewer.js";
 
-/** Milliseconds between two questions whether a server that is gone is back. */
-const KNOCK = 2000;
 const HEADINGS = { search: "Search your films", library: "Library", login: "Locked" };
 
 /** @returns {any} */
@@ -27,7 +27,7 @@ const views = {
 };
 let shown = null;
 let unfollow = null;
-let lost = false;
+const refreshing = new Again(refresh);
 
 function uncover(name) {
   if (shown === name) return;
@@ -53,8 +53,10 @@ async function refresh() {
     views.library.takeLibrary(held);
     takeActivity(held.activity);
     at("log-out").hidden = !held.locked;
+    refreshing.done();
   } catch (error) {
-    if (!isAborted(error) && !lost && shown === "library") views.library.status.textContent = error.message;
+    if (isPassing(error)) refreshing.wait(error);
+    else if (!isAborted(error) && shown === "library") views.library.status.textContent = error.message;
   }
 }
 
@@ -79,7 +81,7 @@ function go(event) {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0 || shown === "login") return;
   event.preventDefault();
   views.search.settle();
-  const blank = { query: "", folder: "", minLength: 0, filter: "", page: 0 };
+  const blank = { query: "", folder: "", minLength: 0, filter: "", from: 0 };
   writeAddress({ ...blank, view: link.dataset.view }, true);
   show(link.dataset.view);
   scrollTo(0, 0);
@@ -98,38 +100,22 @@ function escape() {
 }
 
 /** Ends the session, and forgets what is shown. */
-async function leave() {
-  try {
+function leave() {
+  working(at("log-out"), async () => {
     await logout();
     location.reload();
-  } catch (error) {
-    tell(error.message, { error: true });
-  }
+  });
 }
 
-async function gone() {
-  if (lost) return;
-  lost = true;
-  if (await healthy()) {
-    lost = false; // one connection broke, or a proxy gave up: the server itself is there
-    return;
-  }
-  at("gone").textContent = "The server does not answer. What is shown stays; trying again.";
+function lose() {
+  const knock = element("button", { type: "button", class: "quiet", on: { click: () => connection.knock() } }, "Try now");
+  at("gone").replaceChildren("The server does not answer. What is shown stays; trying again. ", knock);
   at("gone").hidden = false;
-  const knock = async () => {
-    if (!lost) return;
-    if (await healthy()) back();
-    else setTimeout(knock, KNOCK);
-  };
-  setTimeout(knock, KNOCK);
 }
 
 function back() {
-  if (!lost) return;
-  lost = false;
   at("gone").hidden = true;
   refresh();
-  views[shown]?.run?.();
 }
 
 connection.addEventListener("login", () => {
@@ -137,8 +123,8 @@ connection.addEventListener("login", () => {
   unfollow = null;
   if (shown !== "login") show("login");
 });
-connection.addEventListener("gone", gone);
-connection.addEventListener("there", back);
+connection.addEventListener("lost", lose);
+connection.addEventListener("back", back);
 views.search.onReturn = () => uncover("search");
 
 addEventListener("popstate", () => shown !== "login" && show(readAddress().view));

@@ -7,6 +7,7 @@ import { element } from "./dom.js";
 import { shortFolder } from "./folders.js";
 import { plural, span, spoken } from "./format.js";
 import { MomentList, bars } from "./moment_list.js";
+import { Roving } from "./roving.js";
 import { Screen } from "./screen.js";
 import { Strip, peakOf } from "./strip.js";
 import { trimButton } from "./viewer.js";
@@ -16,6 +17,8 @@ import { trimButton } from "./viewer.js";
 
 /** Moments of each film that are asked for with an answer. */
 export const MOMENTS = 10;
+
+const TOOLBAR = { role: "toolbar", "aria-label": "What can be done with the moment" };
 
 /** A card in the list of results; it stays when the next answer has the same moment first. */
 export class Card {
@@ -59,6 +62,7 @@ export class Card {
       this.more,
       this.list.element,
     );
+    new Roving(this.element, ".controls :is(button, select, input), .actions button, .others, .moments button", ".actions button");
     this.#showMoment();
     this.showFolder();
   }
@@ -161,7 +165,7 @@ export class Card {
     return [
       element("div", { class: "line" }, this.times, this.word),
       name,
-      element("div", { class: "line actions" }, this.folder, this.trim, this.keep, cut),
+      element("div", { class: "line actions", ...TOOLBAR }, this.folder, this.trim, this.keep, cut),
     ];
   }
 

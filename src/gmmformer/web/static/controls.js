@@ -71,7 +71,7 @@ export class Controls {
  * @returns {boolean} whether it asked for anything
  */
 export function playerKey(event, screen) {
-  if (!screen.open || event.ctrlKey || event.metaKey || event.altKey || within(event).matches(OWN_KEYS)) return false;
+  if (!screen.open || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || within(event).matches(OWN_KEYS)) return false;
   const act = {
     i: () => mark(screen, "begin"),
     o: () => mark(screen, "finish"),

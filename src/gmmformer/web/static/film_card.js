@@ -6,6 +6,7 @@ import { shortFolder } from "./folders.js";
 import { clock } from "./format.js";
 import { working } from "./messages.js";
 import { Moment } from "./moment.js";
+import { Roving } from "./roving.js";
 import { Screen } from "./screen.js";
 import { trimButton } from "./viewer.js";
 
@@ -43,6 +44,7 @@ export class FilmCard {
     ];
     const key = (event) => (this.#removes(event) || playerKey(event, this.screen)) && event.preventDefault();
     this.element = element("li", { class: "card film", on: { keydown: key } }, ...parts);
+    new Roving(this.element, ".controls :is(button, select, input), .actions button", ".actions button");
     this.showFolder();
   }
 
@@ -80,6 +82,11 @@ export class FilmCard {
 
   close() {
     this.screen.close();
+  }
+
+  /** Closes it for good. */
+  drop() {
+    this.screen.drop();
   }
 }
 

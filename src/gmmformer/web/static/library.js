@@ -1,28 +1,27 @@
-// The library view: what it holds, what is being taken in, what failed and why, and its films page by page.
+// The library view: what it holds, what is being taken in, what failed and why, and its films.
 
-import { Problem, films, isAborted } from "./api.js";
+import { Problem, films, isPassing } from "./api.js";
 import { writeAddress } from "./address.js";
 import { element } from "./dom.js";
 import { FilmCard } from "./film_card.js";
-import { Intake } from "./intake.js";
+import { FilmList } from "./film_list.js";
 import { shortFolder } from "./folders.js";
 import { bytes, duration, grouped, plural } from "./format.js";
+import { Intake } from "./intake.js";
 import { announce } from "./messages.js";
-import { filmSkeleton } from "./start.js";
 
 /** @import { Tray } from "./tray.js" */
 /** @import { Viewer } from "./viewer.js" */
 
-const PAGE = 24;
 const TYPING = 120;
+/** Milliseconds without scrolling until the address says what is seen. */
+const STILL = 300;
 /** More failures than this are folded away. */
 const FAILURES = 5;
 
 /** Films, hours, failures, indexing. */
 export class LibraryView {
-  #request = null;
-  #timer = 0;
-  #cards = [];
+  #timers = { typing: 0, still: 0 };
   #total = null;
 
   /**
@@ -30,7 +29,7 @@ export class LibraryView {
    * @param {{refresh: function(): Promise<void>, tray: Tray, viewer: Viewer}} page `refresh` asks for what there is
    */
   constructor(root, { refresh, tray, viewer }) {
-    const onOpen = (opened) => this.#cards.forEach((card) => card !== opened && card.close());
+    const onOpen = (opened) => this.cards.forEach((card) => card !== opened && card.close());
     this.root = root;
     this.refresh = refresh;
     this.surroundings = { tray, viewer, onOpen, remove: (film) => this.#remove(film) };
@@ -44,23 +43,28 @@ export class LibraryView {
       placeholder: "Part of a name or folder",
       autocomplete: "off",
       spellcheck: "false",
-      on: { input: () => this.#typed() },
+      on: { input: () => this.#typed(), keydown: (event) => event.key === "Enter" && this.run() },
     });
     this.status = element("p", { class: "status" });
-    this.list = element("ol", { class: "cards", "aria-label": "Films" });
-    this.pages = element("nav", { class: "pages", "aria-label": "Pages of films", hidden: true });
+    this.list = new FilmList({
+      ask: (offset, limit, signal) => films({ offset, limit, filter: this.state.filter }, signal),
+      make: (film) => this.#card(film),
+      onAnswer: () => this.#showTotal(),
+      onError: (error) => this.#showError(error),
+    });
+    this.list.addEventListener("moved", () => this.#moved());
     const find = element(
       "div",
       { class: "filters" },
       element("div", { class: "choice" }, element("label", { for: "filter" }, "Find films"), this.filter),
       this.status,
     );
-    this.root.append(this.facts, this.activity, this.intake.element, this.failures, find, this.list, this.pages);
+    this.root.append(this.facts, this.activity, this.intake.element, this.failures, find, this.list.element);
     this.#showFacts(null);
   }
 
   get cards() {
-    return this.#cards;
+    return this.list.cards;
   }
 
   /** Shows what the address says. */
@@ -73,12 +77,13 @@ export class LibraryView {
   }
 
   leave() {
-    this.#request?.abort();
+    Object.values(this.#timers).forEach(clearTimeout);
+    this.list.stop();
     this.closePlayer();
   }
 
   closePlayer() {
-    const open = this.#cards.filter((card) => card.screen.open);
+    const open = this.cards.filter((card) => card.screen.open);
     open.forEach((card) => {
       card.close();
       card.screen.toggle.focus();
@@ -91,14 +96,14 @@ export class LibraryView {
     const grown = this.held !== undefined && this.held.films !== held.films;
     this.held = held;
     this.intake.takeLibrary(held);
-    this.#cards.forEach((card) => {
+    this.cards.forEach((card) => {
       card.showFolder();
       card.removable = held.changeable;
     });
     if (this.#total === 0 && !this.state?.filter) this.status.textContent = this.#noFilms();
     this.#showFacts(held);
     this.#showFailures(held.failures ?? []);
-    if (grown && !this.root.hidden && !this.#cards.some((card) => card.screen.open)) this.run();
+    if (grown && !this.root.hidden && !this.cards.some((card) => card.screen.open)) this.run();
   }
 
   /** Takes what is being done to the library; null: nothing. */
@@ -120,22 +125,9 @@ export class LibraryView {
     this.activity.querySelector("p").textContent = parts.filter(Boolean).join(" · ");
   }
 
-  /** Fetches the page of films. */
-  async run() {
-    this.#request?.abort();
-    const request = new AbortController();
-    this.#request = request;
-    const { page, filter } = this.state;
-    if (!this.#cards.length) this.list.replaceChildren(...Array.from({ length: 8 }, filmSkeleton));
-    try {
-      const answer = await films({ offset: page * PAGE, limit: PAGE, filter }, request.signal);
-      if (this.#request === request) this.#showFilms(answer);
-    } catch (error) {
-      if (isAborted(error) || this.#request !== request) return;
-      if (error instanceof Problem && error.status === 401) return;
-      this.status.textContent = error.message;
-      if (!this.#cards.length) this.list.replaceChildren();
-    }
+  /** Fetches films, from the one on that the address says. */
+  run() {
+    return this.list.show(this.state.from);
   }
 
   /** Shows anew what was changed from here. */
@@ -145,10 +137,10 @@ export class LibraryView {
   }
 
   async #remove(film) {
-    const place = this.#cards.findIndex((card) => card.film.id === film.id);
-    const focused = this.#cards[place]?.element.contains(document.activeElement);
+    const place = this.cards.findIndex((card) => card.film.id === film.id);
+    const focused = this.cards[place]?.element.contains(document.activeElement);
     await this.intake.remove(film);
-    if (focused) (this.#cards[place] ?? this.#cards.at(-1))?.focus();
+    if (focused) (this.cards[place] ?? this.cards.at(-1))?.focus();
   }
 
   #noFilms() {
@@ -156,12 +148,20 @@ export class LibraryView {
   }
 
   #typed() {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.state = { ...this.state, filter: this.filter.value.trim(), page: 0 };
+    clearTimeout(this.#timers.typing);
+    this.#timers.typing = setTimeout(() => {
+      this.state = { ...this.state, filter: this.filter.value.trim(), from: 0 };
       writeAddress(this.state, false);
       this.run();
     }, TYPING);
+  }
+
+  #moved() {
+    clearTimeout(this.#timers.still);
+    this.#timers.still = setTimeout(() => {
+      this.state = { ...this.state, from: this.list.first };
+      writeAddress(this.state, false);
+    }, STILL);
   }
 
   #makeActivity() {
@@ -200,41 +200,27 @@ export class LibraryView {
     this.failures.open = open;
   }
 
-  #showFilms({ total, films: found }) {
-    this.#cards.forEach((card) => card.close());
-    this.#cards = found.map((film) => new FilmCard(film, this.surroundings));
-    this.#cards.forEach((card) => (card.removable = this.held?.changeable));
-    this.list.replaceChildren(...this.#cards.map((card) => card.element));
-    const first = this.state.page * PAGE;
-    const range = total > PAGE && found.length ? `${grouped(first + 1)}–${grouped(first + found.length)} of ` : "";
+  #card(film) {
+    const card = new FilmCard(film, this.surroundings);
+    card.removable = this.held?.changeable;
+    return card;
+  }
+
+  #showTotal() {
+    const { total } = this.list;
     this.status.textContent = total
-      ? `${range}${plural(total, "film")}`
+      ? plural(total, "film")
       : this.state.filter
         ? "No film has that in its name."
         : this.#noFilms();
     if (this.#total !== total) announce(this.status.textContent);
     this.#total = total;
-    this.#showPages(Math.ceil(total / PAGE));
   }
 
-  #showPages(count) {
-    this.pages.hidden = count < 2;
-    const { page } = this.state;
-    const turn = (text, to) =>
-      element("button", { type: "button", disabled: to < 0 || to >= count, on: { click: () => this.#turn(to) } }, text);
-    this.pages.replaceChildren(
-      turn("Previous", page - 1),
-      element("span", {}, `Page ${page + 1} of ${count}`),
-      turn("Next", page + 1),
-    );
-  }
-
-  async #turn(page) {
-    this.state = { ...this.state, page };
-    writeAddress(this.state, true);
-    await this.run();
-    this.list.scrollIntoView({ block: "start" });
-    this.#cards[0]?.screen.toggle.focus({ preventScroll: true });
+  #showError(error) {
+    if (error instanceof Problem && error.status === 401) return;
+    const again = element("button", { type: "button", class: "quiet", on: { click: () => this.run() } }, "Try again");
+    this.status.replaceChildren(isPassing(error) ? `${error.message} It is asked again.` : error.message, again);
   }
 }
 

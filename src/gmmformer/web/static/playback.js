@@ -1,6 +1,7 @@
 // Plays a moment of a film: from its start, stopping at its end, and on from there when asked again.
 
-import { Problem, media, preview, reasonOf } from "./api.js";
+import { Unreachable, isPassing, media, preview, reasonOf } from "./api.js";
+import { Again } from "./connection.js";
 import { element } from "./dom.js";
 import { preferences } from "./preferences.js";
 
@@ -8,8 +9,6 @@ import { preferences } from "./preferences.js";
 
 /** Seconds of a preview, at most: longer ones are played in pieces, so that the first is soon there. */
 const PIECE = 30;
-/** How often a busy server is asked again for a preview. */
-const TRIES = 5;
 
 let active = null;
 
@@ -17,7 +16,7 @@ let active = null;
  * One film, playing. Times are seconds of the film, whatever it is that plays.
  *
  * Events: "time" (it moved), "state" (`state` changed: "loading", "playing", "paused", "ended" - the moment, or the
- * film -, "failed"; `message` says why it waits or fails).
+ * film -, "waiting" for the server, "failed"; `message` says why it waits or fails).
  */
 export class Playback extends EventTarget {
   #stopAt;
@@ -25,9 +24,10 @@ export class Playback extends EventTarget {
   #piece = null; // what of the film the video holds, where it is a preview
   #previews;
   #wanted;
-  #tries = 0;
+  #loads = 0;
+  #doubted = false; // whether what did not play was loaded once more, since a break of the network looks the same
+  #again = new Again(() => this.#load(this.#wanted));
   #closed = false;
-  #busyTimer = 0;
   #still; // whether it is to stand where it is put, instead of playing from there
 
   /**
@@ -88,17 +88,20 @@ export class Playback extends EventTarget {
     Object.assign(this.video, { volume, muted, defaultPlaybackRate: speed, playbackRate: speed });
   }
 
-  /** Plays, or stops; after the end of the moment it goes on with the film, after the end of the film from the moment's start. */
+  /**
+   * Plays, or stops; after the end of the moment it goes on with the film, after the end of the film from the moment's start.
+   * What waits or failed is tried again.
+   */
   toggle() {
-    if (this.playing) this.pause();
+    if (this.playing && !this.#stuck) this.pause();
     else this.play();
   }
 
   play() {
-    if (this.state === "failed") return;
     if (active !== this) active?.pause();
     active = this;
     this.#still = false;
+    if (this.#stuck) return this.#load(this.#wanted);
     if (this.state === "ended" && this.atEndOfFilm) return this.seek(this.moment.start);
     if (this.state === "ended") this.#stopAt = null;
     if (this.state === "ended" && this.#atEndOfPiece) this.#load(this.#piece.end);
@@ -106,6 +109,7 @@ export class Playback extends EventTarget {
   }
 
   pause() {
+    if (this.#stuck) this.#still = true;
     this.video.pause();
   }
 
@@ -120,13 +124,18 @@ export class Playback extends EventTarget {
     this.#still = true;
     this.video.pause();
     this.#go(second);
-    if (this.state !== "loading") this.#become("paused");
+    if (this.state !== "loading" && !this.#stuck) this.#become("paused");
+  }
+
+  get #stuck() {
+    return this.state === "waiting" || this.state === "failed";
   }
 
   #go(second) {
     const target = Math.min(Math.max(second, 0), Math.max(this.film.length - 0.01, 0));
     this.#aim(target);
     this.#wanted = target;
+    if (this.#stuck) return this.#load(target);
     if (!this.#previews) this.video.currentTime = target;
     else if (target >= this.#piece.start && target < this.#piece.end) this.video.currentTime = target - this.#piece.start;
     else return this.#load(target);
@@ -136,7 +145,7 @@ export class Playback extends EventTarget {
   close() {
     this.#closed = true;
     this.moment.removeEventListener("change", this.#moved);
-    clearTimeout(this.#busyTimer);
+    this.#again.stop();
     if (active === this) active = null;
     this.video.pause();
     this.video.removeAttribute("src");
@@ -162,6 +171,8 @@ export class Playback extends EventTarget {
   }
 
   #load(start) {
+    this.#again.stop();
+    this.#loads += 1;
     this.#wanted = start;
     this.#become("loading", this.#previews ? "Preparing a preview" : "");
     if (this.#previews)
@@ -174,15 +185,18 @@ export class Playback extends EventTarget {
     const on = (event, listener) => this.video.addEventListener(event, () => this.#closed || listener());
     on("loadedmetadata", () => {
       if (!this.#piece) this.video.currentTime = this.#wanted;
-      if (this.#still) this.#become("paused");
+      if (!this.#still) return;
+      this.#again.done();
+      this.#become("paused");
     });
     on("playing", () => {
-      this.#tries = 0;
+      this.#again.done();
+      this.#doubted = false;
       this.#become("playing");
       this.#watch();
     });
     on("waiting", () => this.state === "playing" && this.#become("loading"));
-    on("pause", () => this.state !== "ended" && this.state !== "failed" && !this.video.ended && this.#become("paused"));
+    on("pause", () => this.state !== "ended" && !this.#stuck && !this.video.ended && this.#become("paused"));
     on("ended", () =>
       this.#atEndOfPiece && this.#stopAt !== this.#piece.end && !this.atEndOfFilm
         ? this.#load(this.#piece.end)
@@ -214,21 +228,26 @@ export class Playback extends EventTarget {
   }
 
   async #failed() {
-    const failedAt = this.video.src;
-    const reason = await reasonOf(failedAt);
-    if (this.#closed || this.video.src !== failedAt) return;
-    if (reason instanceof Problem && [429, 503].includes(reason.status) && this.#tries < TRIES) {
-      this.#tries += 1;
-      this.#become("loading", "The server is busy; waiting");
-      this.#busyTimer = setTimeout(() => this.#load(this.#wanted), 1000 * (reason.retryAfter ?? 2));
-    } else if (reason) {
-      this.#become("failed", reason.message);
+    const [load, code] = [this.#loads, this.video.error?.code];
+    this.#wanted = this.time;
+    const reason = await reasonOf(this.video.src);
+    if (this.#closed || load !== this.#loads) return;
+    if (isPassing(reason) || (!reason && code === MediaError.MEDIA_ERR_NETWORK)) this.#wait(reason);
+    else if (reason) this.#become("failed", reason.message);
+    else if (code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED && !this.#doubted) {
+      this.#doubted = true;
+      this.#load(this.#wanted);
     } else if (!this.#previews) {
       this.#previews = true;
+      this.#doubted = false;
       this.#load(this.#wanted);
-    } else {
-      this.#become("failed", "This browser cannot play the film.");
-    }
+    } else this.#become("failed", "This browser cannot play the film.");
+  }
+
+  #wait(reason) {
+    const silent = !reason || reason instanceof Unreachable;
+    this.#become("waiting", silent ? "The server does not answer; it plays when it does" : "The server is busy; waiting");
+    this.#again.wait(reason);
   }
 
   #become(state, message = "") {

@@ -4,11 +4,19 @@ import { thumbnail } from "./api.js";
 import { Controls } from "./controls.js";
 import { element, icon } from "./dom.js";
 import { span, spoken } from "./format.js";
+import { frameImage } from "./images.js";
 import { Playback } from "./playback.js";
 
 /** @import { Moment } from "./moment.js" */
 
-const LABELS = { loading: "Loading", playing: "Pause", paused: "Play", ended: "Go on playing", failed: "Cannot play" };
+const LABELS = {
+  loading: "Loading",
+  playing: "Pause",
+  paused: "Play",
+  ended: "Go on playing",
+  waiting: "Try again",
+  failed: "Cannot play, try again",
+};
 
 function sentence(clause) {
   return `${clause[0].toUpperCase()}${clause.slice(1)}${clause.endsWith(".") ? "" : "."}`;
@@ -31,6 +39,7 @@ export class Screen {
     this.onOpen = onOpen;
     this.onClose = onClose;
     this.playback = null;
+    this.frame = null;
     this.toggle = element(
       "button",
       { type: "button", class: "toggle", on: { click: () => this.press() } },
@@ -59,8 +68,7 @@ export class Screen {
     moment.addEventListener("change", this.#moved);
     this.playback?.use(moment);
     if (this.open) this.controls.seek.use(moment);
-    const address = this.#address();
-    for (const image of this.element.querySelectorAll("img")) image.src = address;
+    if (this.frame) this.frame.src = this.#address();
     this.#moved();
   }
 
@@ -120,12 +128,15 @@ export class Screen {
 
   #pictures() {
     if (!this.film.available) return [];
-    const address = this.#address();
-    const frame = element("img", { class: "frame", alt: "", decoding: "async", loading: "lazy", src: address });
-    const around = element("img", { class: "around", alt: "", decoding: "async", loading: "lazy", src: address });
-    frame.addEventListener("load", () => this.element.classList.add("loaded"));
-    frame.addEventListener("error", () => this.element.classList.add("frameless"));
-    return [around, frame];
+    const around = element("img", { class: "around", alt: "", decoding: "async" });
+    const failed = () => this.element.classList.add("frameless");
+    this.frame = frameImage({ class: "frame", loading: "lazy", src: this.#address() }, failed);
+    this.frame.addEventListener("load", () => {
+      around.src = this.frame.src;
+      this.element.classList.remove("frameless");
+      this.element.classList.add("loaded");
+    });
+    return [around, this.frame];
   }
 
   #address() {

@@ -1,8 +1,9 @@
 // The search view: filters, results as they are typed, and what is shown where there are none.
 
-import { Problem, Unreachable, isAborted, search } from "./api.js";
+import { Problem, Unreachable, isAborted, isPassing, search } from "./api.js";
 import { globOf, readAddress, writeAddress } from "./address.js";
 import { Card, MOMENTS } from "./card.js";
+import { Again } from "./connection.js";
 import { element } from "./dom.js";
 import { Filters } from "./filters.js";
 import { learnFolders } from "./folders.js";
@@ -34,6 +35,7 @@ export class SearchView {
   #hits = []; // of all pages, best film first
   #pages = 1;
   #word = null;
+  #again = new Again(() => this.run());
 
   /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray  @param {Viewer} viewer */
   constructor(root, box, tray, viewer) {
@@ -79,6 +81,7 @@ export class SearchView {
 
   leave() {
     this.#request?.abort();
+    this.#again.stop();
     this.closePlayer();
   }
 
@@ -108,6 +111,7 @@ export class SearchView {
   /** Searches for what the state says. */
   async run() {
     clearTimeout(this.#timers.typing);
+    this.#again.stop();
     this.#request?.abort();
     if (this.#unwritten) writeAddress(this.state, false);
     this.#unwritten = false;
@@ -121,6 +125,7 @@ export class SearchView {
       const pages = Array.from({ length: this.#pages }, (_, page) => this.#page(page, request.signal));
       const answers = await Promise.all(pages);
       if (this.#request !== request) return;
+      this.#again.done();
       this.#hits = answers.flatMap((answer) => answer.hits);
       this.#showAnswer(answers.at(-1), answers[0].word);
     } catch (error) {
@@ -161,6 +166,7 @@ export class SearchView {
     clearTimeout(this.#timers.settled);
     this.#timers.settled = setTimeout(() => this.settle(), SETTLED);
     this.#request?.abort();
+    this.#again.stop();
     this.#wait();
   }
 
@@ -194,9 +200,9 @@ export class SearchView {
   }
 
   #showMore() {
-    const before = this.#cards.size;
+    const [before, request] = [this.#cards.size, this.#request];
     working(this.more, async () => {
-      const request = this.#request;
+      if (this.#request !== request) return;
       const answer = await this.#page(this.#pages, request.signal);
       if (this.#request !== request) return;
       this.#pages += 1;
@@ -289,24 +295,20 @@ export class SearchView {
 
   #showError(error) {
     if (error instanceof Problem && error.status === 401) return;
-    if (error instanceof Problem && [429, 503].includes(error.status)) {
-      this.#timers.typing = setTimeout(() => this.run(), 1000 * (error.retryAfter ?? 1));
-      this.status.textContent = "The server is busy; asking again.";
-      return;
-    }
-    if (error instanceof Unreachable && this.#cards.size) return; // what is shown stays; the page says what is wrong
+    if (isPassing(error)) this.#again.wait(error);
+    const silent = error instanceof Unreachable;
+    this.status.textContent = silent ? "No answer; asking again." : isPassing(error) ? "The server is busy; asking again." : "";
+    if (isPassing(error) && (this.#cards.size || !silent)) return; // what is shown stays
     this.#leaveStart();
     this.#cards.forEach((card) => card.close());
     this.#cards.clear();
     this.#hits = [];
     this.#order([]);
     this.more.hidden = true;
-    this.status.textContent = "";
-    const title = error instanceof Unreachable ? "No answer from the server." : "This search failed.";
-    this.#note(
-      title,
-      error instanceof Unreachable ? "The search goes on by itself as soon as there is one." : error.message,
-    );
+    const [title, text] = silent
+      ? ["No answer from the server.", "The search goes on by itself as soon as there is one."]
+      : ["This search failed.", error.message];
+    this.#note(title, text, element("button", { type: "button", on: { click: () => this.run() } }, "Try again"));
     this.notice.setAttribute("role", "alert");
   }
 

@@ -1,6 +1,7 @@
 // Where shots of a film begin, and when its frames do: fetched piece by piece, kept for as long as the page.
 
-import { shots } from "./api.js";
+import { isPassing, shots } from "./api.js";
+import { Again } from "./connection.js";
 
 /** Seconds of a film that are asked for at once. */
 const PIECE = 30;
@@ -17,6 +18,8 @@ export function shotsOf(film) {
 /** The event "change" says that more is known. */
 class Shots extends EventTarget {
   #pieces = new Map();
+  #missing = new Set(); // pieces that did not come, for the network
+  #again = new Again(() => this.#missing.forEach((piece) => this.#piece(piece)));
   /** Seconds at which shots begin, as far as they are known, in order. */
   seconds = [];
   /** Frames per second. */
@@ -61,14 +64,23 @@ class Shots extends EventTarget {
     if (!this.#pieces.has(number)) {
       const start = number * PIECE;
       const asked = shots(this.film.id, start, Math.min(start + PIECE, this.film.length))
-        .then((told) => this.#take(told))
-        .catch(() => this.#pieces.delete(number)); // nothing to snap to, for now
+        .then((told) => this.#take(number, told))
+        .catch((error) => this.#miss(number, error)); // nothing to snap to, for now
       this.#pieces.set(number, asked);
     }
     return this.#pieces.get(number);
   }
 
-  #take({ rate, shots: found }) {
+  #miss(number, error) {
+    this.#pieces.delete(number);
+    if (!isPassing(error)) return;
+    this.#missing.add(number);
+    this.#again.wait(error);
+  }
+
+  #take(number, { rate, shots: found }) {
+    this.#missing.delete(number);
+    if (!this.#missing.size) this.#again.done();
     this.rate = rate ?? USUAL_RATE;
     this.seconds = [...this.seconds, ...found].sort((one, other) => one - other);
     this.dispatchEvent(new Event("change"));

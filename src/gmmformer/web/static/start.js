@@ -1,6 +1,7 @@
 // What is shown before anything is asked: what the page is for, and some films of the library.
 
-import { films, library } from "./api.js";
+import { films, isPassing, library } from "./api.js";
+import { Again } from "./connection.js";
 import { element } from "./dom.js";
 import { FilmCard } from "./film_card.js";
 import { duration, plural } from "./format.js";
@@ -14,6 +15,7 @@ const SHELF = 12;
 export class Start {
   /** Its films, in order. */
   cards = [];
+  #again = new Again(() => this.shown && this.show());
 
   /** @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard): void}} surroundings of its cards */
   constructor(surroundings) {
@@ -44,8 +46,10 @@ export class Start {
         ? `${plural(held.films, "film")}, ${duration(held.seconds)}. Describe what is to be seen, in your own words.`
         : "This library has no films yet. They show up here as soon as “gmmformer index” has taken them in.";
       this.#fill(found.films);
-    } catch {
-      if (!this.cards.length) this.shelf.replaceChildren(); // what went wrong is said at the top of the page
+      this.#again.done();
+    } catch (error) {
+      if (isPassing(error)) this.#again.wait(error); // the page says what is wrong
+      else if (!this.cards.length) this.shelf.replaceChildren();
     }
   }
 

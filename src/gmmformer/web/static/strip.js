@@ -3,6 +3,7 @@
 import { thumbnail } from "./api.js";
 import { drawing, element, setAttributes } from "./dom.js";
 import { clock, spoken } from "./format.js";
+import { frameImage } from "./images.js";
 
 /** @import { Moment } from "./moment.js" */
 
@@ -83,7 +84,7 @@ export class Strip {
     this.best = drawing("path", { class: "best" });
     this.band = drawing("rect", { class: "band", y: 0, height: HEIGHT, ...this.#place(moment.start, moment.end) });
     this.head = element("i", { class: "head", hidden: true });
-    this.image = element("img", { alt: "", decoding: "async", hidden: true });
+    this.image = frameImage({ hidden: true });
     this.time = element("span", {});
     this.tip = element(
       "div",

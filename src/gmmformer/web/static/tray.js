@@ -1,6 +1,7 @@
 // The tray: moments that a person has picked, kept in the browser until they are exported or thrown away; one of several.
 
 import * as api from "./api.js";
+import { Again } from "./connection.js";
 import { element, iconButton, setAttributes, within } from "./dom.js";
 import { ExportForm } from "./export_form.js";
 import { plural } from "./format.js";
@@ -15,6 +16,7 @@ export class Tray extends EventTarget {
   #trays = new Trays();
   #rows = new Map();
   #gone = new Set(); // ids of films that this library does not have
+  #lookAgain = new Again(() => this.open && this.#look());
 
   /** @param {HTMLElement} panel  @param {HTMLButtonElement} opener */
   constructor(panel, opener) {
@@ -203,7 +205,7 @@ export class Tray extends EventTarget {
     setAttributes(this.undoing, { "aria-label": undo, title: undo, disabled: !undoable });
     this.empty.hidden = count > 0;
     this.foot.hidden = this.list.hidden = count === 0;
-    document.getElementById("picked").textContent = String(count);
+    document.getElementById("picked").dataset.count = String(count);
     this.opener.setAttribute("aria-label", `Tray, ${plural(count, "moment")}`);
     this.opener.classList.toggle("filled", count > 0);
     this.dispatchEvent(new Event("change"));
@@ -211,7 +213,7 @@ export class Tray extends EventTarget {
 
   #newRow(key) {
     const row = new TrayRow(key, {
-      film: (id) => this.#film(id),
+      film: api.film,
       moment: (film, span) => this.moment(film, span),
       viewer: () => this.viewer,
       onOpen: () => this.#rows.forEach((other) => other !== row && other.fold()),
@@ -222,15 +224,6 @@ export class Tray extends EventTarget {
     });
     this.#rows.set(key, row);
     return row;
-  }
-
-  async #film(id) {
-    try {
-      return await api.film(id);
-    } catch (error) {
-      tell(error.message, { error: true });
-      return null;
-    }
   }
 
   #move(row, by) {
@@ -333,8 +326,8 @@ export class Tray extends EventTarget {
       let film;
       try {
         film = await api.film(id);
-      } catch {
-        return;
+      } catch (error) {
+        return api.isPassing(error) ? this.#lookAgain.wait(error) : null;
       }
       const strange = [...this.#trays.items.values()].some((item) => item.id === id && item.film !== film?.film);
       if (strange === this.#gone.has(id)) continue;

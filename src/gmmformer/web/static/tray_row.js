@@ -5,6 +5,9 @@ import { cutButton } from "./actions.js";
 import { playerKey } from "./controls.js";
 import { element, icon, iconButton, setAttributes } from "./dom.js";
 import { span } from "./format.js";
+import { frameImage } from "./images.js";
+import { working } from "./messages.js";
+import { Roving } from "./roving.js";
 import { Screen } from "./screen.js";
 import { trimButton } from "./viewer.js";
 
@@ -23,8 +26,7 @@ export class TrayRow {
     this.key = key;
     this.tray = tray;
     this.screen = null;
-    this.image = element("img", { alt: "", loading: "lazy", decoding: "async" });
-    this.image.addEventListener("error", () => this.image.removeAttribute("src"));
+    this.image = frameImage({ loading: "lazy" }, () => this.image.removeAttribute("src"));
     this.grip = element(
       "button",
       {
@@ -35,7 +37,7 @@ export class TrayRow {
       icon("grip"),
     );
     this.thumb = element("button", { type: "button", class: "thumb", "aria-expanded": "false" }, this.image, icon("play"));
-    this.thumb.addEventListener("click", () => (this.details.hidden ? this.unfold() : this.fold()));
+    this.thumb.addEventListener("click", () => (this.details.hidden ? working(this.thumb, () => this.unfold()) : this.fold()));
     this.times = element("p", { class: "times" });
     this.name = element("p", { class: "name" });
     this.asked = element("p", { class: "asked" });
@@ -43,6 +45,7 @@ export class TrayRow {
     this.details = element("div", { class: "details", hidden: true });
     const texts = element("div", {}, this.times, this.name, this.asked);
     this.element = element("li", {}, this.grip, this.thumb, texts, this.details, this.remove);
+    new Roving(this.element, "li > button", ".thumb");
   }
 
   /** Shows what the tray has of the moment now; `gone`: why its film cannot be had any more. */

@@ -92,7 +92,7 @@ export class Trim {
       { type: "button", class: "small", "aria-keyshortcuts": key, on: { click: () => mark(this.screen, which) } },
       icon(which === "begin" ? "markStart" : "markEnd"),
       "here",
-      element("kbd", { "aria-hidden": "true" }, key),
+      element("kbd", { "aria-hidden": "true", data: { key } }),
     );
     here.setAttribute("aria-label", `${label} here, at the frame on screen`);
     return element("div", { class: "end" }, element("label", { for: id }, label), field, here);

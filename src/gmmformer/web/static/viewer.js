@@ -1,6 +1,7 @@
 // The viewer: a film, large, with the strip of all of it, a part enlarged, what a moment is trimmed with, and its moments.
 
-import { inside, isAborted } from "./api.js";
+import { inside, isAborted, isPassing } from "./api.js";
+import { Again } from "./connection.js";
 import { playerKey } from "./controls.js";
 import { cutButton, keepButton } from "./actions.js";
 import { element, icon, iconButton } from "./dom.js";
@@ -28,6 +29,7 @@ const OWN_KEYS = "input, select, button, [role=slider]";
 export class Viewer {
   #request = null;
   #timer = 0;
+  #again = new Again(() => this.#find());
   #onPicked = () => this.#showPicked();
   #onMoved = () => this.list.showTimes();
 
@@ -126,6 +128,7 @@ export class Viewer {
           clearTimeout(this.#timer);
           this.#timer = setTimeout(() => this.#find(), TYPING);
         },
+        keydown: (event) => event.key === "Enter" && this.#again.now(),
       },
     });
     this.found = element("p", { class: "note", role: "status" });
@@ -141,6 +144,7 @@ export class Viewer {
 
   async #find() {
     this.#request?.abort();
+    this.#again.stop();
     const query = this.box.value.trim();
     if (!query) {
       this.found.textContent = "";
@@ -150,6 +154,7 @@ export class Viewer {
     try {
       const answer = await inside(this.film.id, query, MOST, request.signal);
       if (this.#request !== request || !this.dialog.open) return;
+      this.#again.done();
       const scale = scaleOf([answer]);
       this.strip.draw(answer, scale);
       this.lens.draw(answer, scale);
@@ -157,7 +162,9 @@ export class Viewer {
       this.list.show(moments, this.moment);
       this.found.textContent = `${plural(moments.length, "moment")}${moments.length === MOST ? ", the best" : ""}, best first`;
     } catch (error) {
-      if (!isAborted(error) && this.dialog.open) this.found.textContent = error.message;
+      if (isAborted(error) || !this.dialog.open || this.#request !== request) return;
+      this.found.textContent = error.message;
+      if (isPassing(error)) this.#again.wait(error);
     }
   }
 
@@ -201,6 +208,7 @@ export class Viewer {
 
   #closed() {
     clearTimeout(this.#timer);
+    this.#again.stop();
     this.#request?.abort();
     this.tray.removeEventListener("change", this.#onPicked);
     this.moment.removeEventListener("change", this.#onMoved);
