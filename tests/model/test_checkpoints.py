@@ -278,6 +278,17 @@ def test_a_view_that_repeats_its_storage_beyond_memory(tmp_path, published_conte
     refused(saved(published_contents, tmp_path / "wide.ckpt"), "more numbers than it holds")
 
 
+def test_a_device_is_not_read(tmp_path):
+    path = tmp_path / "x.ckpt"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"x.ckpt: is a device or a pipe, no checkpoint"):
+        read_published(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"x.ckpt: is a device or a pipe, no checkpoint"):
+        read_published(path)
+
+
 def test_no_zip(tmp_path):
     path = tmp_path / "x.ckpt"
     path.write_bytes(pickle.dumps(Runs(os.system, f"touch {tmp_path / 'canary'}")))

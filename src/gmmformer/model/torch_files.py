@@ -55,6 +55,8 @@ def read_torch_file(path: Path) -> Any:
     Raises:
         InputError: It is not such a file, is damaged, or names or claims what no such file needs.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: is a device or a pipe, no checkpoint; give the file that torch wrote")
     try:
         with zipfile.ZipFile(path) as archive:
             return _Reader(archive, path.stat().st_size).read()

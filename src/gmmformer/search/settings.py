@@ -16,6 +16,8 @@ FPS, MOST_FPS = 1.0, 1_000
 """Frames per second of film that are looked at where the model does not say, and at most."""
 MOST_FRAMES_A_CLIP = 64
 """Of a library that somebody made; a network of usual size has 4."""
+_LONGEST_NAME = 4_096
+"""Letters: a path has no more."""
 _MOST_NUMBERS = 2**26
 """Of a window's vectors, in a library that somebody made: 256 MB of them."""
 
@@ -128,7 +130,9 @@ class Settings:
 
 
 def _check_texts(texts: Iterable[object]) -> None:
-    """Refuse what can be no name: they are written in tables and looked for as files."""
+    """Refuse what can be no name: they are written in tables, looked for as files, and told to people."""
     for text in texts:
         if text is not None and not (isinstance(text, str) and "\0" not in text):
             raise InputError(f"{shown(text)} is no text without NUL")
+        if text is not None and len(text) > _LONGEST_NAME:
+            raise InputError(f"a name of {len(text):,} letters is none: {shown(text)}")
