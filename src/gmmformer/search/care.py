@@ -51,16 +51,11 @@ class Compacted(NamedTuple):
     freed_bytes: int
 
 
-class _Everything:
-    """The records that are there, as the database counts them at one moment."""
+class _Windows:
+    """Some windows, a row of id, film, first, rows, part, record and checksum each, and their records."""
 
-    def __init__(self, store: Store, connection: sqlite3.Connection) -> None:
-        columns = "w.id, w.film, w.first, w.rows, w.part, w.record, w.checksum"
-        self.store = store
-        self.windows = np.ascontiguousarray(live_windows(connection, store.folder, columns).T)
-        self.features = _kept_rows(connection, store.folder)
-        self.sizes = {kind: records_in(connection, store.folder, kind) for kind in (WINDOWS, FEATURES)}
-        self.count = len(self.windows) + len(self.features)
+    def __init__(self, store: Store, windows: Int[np.ndarray, "windows 7"], parts: dict[int, int]) -> None:
+        self.store, self.windows, self.parts = store, windows, parts
 
     def chunks(self) -> Iterator[Int[np.ndarray, "_chunk 7"]]:
         """The windows in their order, some at a time, all of one part."""
@@ -76,15 +71,28 @@ class _Everything:
             InputError: Their part cannot be read.
         """
         vectors, part = self.store.settings.format, int(chunk[0, 4])
-        records = self.sizes[WINDOWS][part]
+        records = self.parts.get(part, 0)
         there, read = chunk[:, 5] < records, []
         for name, width in (("vectors", vectors.vector_bytes), ("heads", vectors.head_bytes)):
             read.append(np.zeros((len(chunk), width), dtype=np.uint8))
             path = part_path(self.store.folder, name, part)
-            read[-1][there] = MappedPart(path, records, width).copied(chunk[there, 5])
+            if there.any():
+                read[-1][there] = MappedPart(path, records, width).copied(chunk[there, 5])
         told = zip(chunk.tolist(), *read, strict=True)
         sums = [window_checksum(row[1], Window(row[2], row[3]), codes, heads) == row[6] for row, codes, heads in told]
         return Records(read[0], read[1]), there & np.array(sums)
+
+
+class _Everything(_Windows):
+    """The records that are there, as the database counts them at one moment."""
+
+    def __init__(self, store: Store, connection: sqlite3.Connection) -> None:
+        columns = "w.id, w.film, w.first, w.rows, w.part, w.record, w.checksum"
+        windows = np.ascontiguousarray(live_windows(connection, store.folder, columns).T)
+        super().__init__(store, windows, records_in(connection, store.folder, WINDOWS))
+        self.features = _kept_rows(connection, store.folder)
+        self.feature_parts = records_in(connection, store.folder, FEATURES)
+        self.count = len(self.windows) + len(self.features)
 
     def rows(self, kept: KeptRows) -> UInt8[np.ndarray, "rows bytes"] | None:
         """The feature rows of a film; None if they are not what was written there.
@@ -92,7 +100,7 @@ class _Everything:
         Raises:
             InputError: Their part cannot be read.
         """
-        records = self.sizes[FEATURES].get(kept.part, 0)
+        records = self.feature_parts.get(kept.part, 0)
         if kept.first + kept.rows > records:
             return None
         path = part_path(self.store.folder, FEATURES, kept.part)
@@ -116,7 +124,7 @@ def verify(store: Store, progress: Progress = silent) -> list[str]:
     progress("verifying", 0, everything.count)
     done, found = 0, dict.fromkeys(expected, 0)
     for chunk in everything.chunks() if len(everything.windows) else ():
-        if int(chunk[0, 4]) in everything.sizes[WINDOWS]:
+        if int(chunk[0, 4]) in everything.parts:
             problems += _window_problems(everything, chunk, names)
             for film_id in chunk[:, 1].tolist():
                 found[film_id] += 1
@@ -180,7 +188,7 @@ def bring_back(writer: Writer, films: Sequence[int]) -> dict[int, int]:
     store, now = writer.store, dict[int, int]()
     wanted = {film.id: film.path for film in store.removed()}
     with writer.transaction() as connection:
-        parts = _Parts(store, records_in(connection, store.folder, WINDOWS))
+        parts = records_in(connection, store.folder, WINDOWS)
         for film in sorted({*films} & wanted.keys()):
             now[film] = (
                 connection.execute(
@@ -189,36 +197,22 @@ def bring_back(writer: Writer, films: Sequence[int]) -> dict[int, int]:
                 ).lastrowid
                 or 0
             )
-            columns, which = "first, rows, part, record, checksum", "WHERE film = ? ORDER BY id"
-            windows = list(rows_of(connection, store.folder, "windows", columns, which, (film,)))
-            for first, rows, part, record, check in windows:
-                window, read = Window(first, rows), parts.record(part, record)
-                if read is None or window_checksum(film, window, *read) != check:
+            columns, which = "id, film, first, rows, part, record, checksum", "WHERE film = ? ORDER BY id"
+            rows = list(rows_of(connection, store.folder, "windows", columns, which, (film,)))
+            windows = _Windows(store, np.array(rows, dtype=np.int64).reshape(-1, 7), parts)
+            for chunk in windows.chunks():
+                records, whole = windows.records(chunk)
+                if not whole.all():
                     raise InputError(f"{printable(wanted[film])}: what was kept of it is damaged; index it again")
-                connection.execute(
-                    "INSERT INTO windows (film, first, rows, part, record, checksum) VALUES (?, ?, ?, ?, ?, ?)",
-                    (now[film], first, rows, part, record, window_checksum(now[film], window, *read)),
-                )
+                for (_, _, first, count, part, record, _), *read in zip(
+                    chunk.tolist(), records.vectors, records.heads, strict=True
+                ):
+                    check = window_checksum(now[film], Window(first, count), *read)
+                    connection.execute(
+                        "INSERT INTO windows (film, first, rows, part, record, checksum) VALUES (?, ?, ?, ?, ?, ?)",
+                        (now[film], first, count, part, record, check),
+                    )
     return now
-
-
-class _Parts:
-    """Single records of the parts with vectors."""
-
-    def __init__(self, store: Store, sizes: dict[int, int]) -> None:
-        self._folder, self._sizes, self._open = store.folder, sizes, dict[int, list[MappedPart]]()
-        self._widths = {"vectors": store.settings.format.vector_bytes, "heads": store.settings.format.head_bytes}
-
-    def record(self, part: int, record: int) -> list[UInt8[np.ndarray, "bytes"]] | None:
-        """The vectors and the head of a window; None where there are none."""
-        records = self._sizes.get(part, 0)
-        if record >= records:
-            return None
-        if part not in self._open:
-            self._open[part] = [
-                MappedPart(part_path(self._folder, name, part), records, width) for name, width in self._widths.items()
-            ]
-        return [mapped.copied(np.array([record]))[0] for mapped in self._open[part]]
 
 
 class _Copy:
@@ -231,7 +225,7 @@ class _Copy:
     def run(self) -> None:
         everything, folder = self.everything, self.everything.store.folder
         windows, settings = everything.windows, everything.store.settings
-        check_places(folder, windows[:, 0], windows[:, 4], windows[:, 5], everything.sizes[WINDOWS])
+        check_places(folder, windows[:, 0], windows[:, 4], windows[:, 5], everything.parts)
         for chunk in everything.chunks() if len(windows) else ():
             records, whole = everything.records(chunk)
             if not whole.all():
