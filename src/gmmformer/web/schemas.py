@@ -80,14 +80,18 @@ class Playing(Model):
     reason: str | None = Field(description="Why it is not playable or not available; null if it is both.")
 
 
-class Named(Playing):
-    """A film's names."""
+class Names(Model):
+    """A film's names, and its length."""
 
     id: FilmId
     film: str = Field(description="Path of the film; bytes that are no UTF-8 as backslash escapes.")
     name: str = Field(description="The last part of the path.")
     folder: str = Field(description="The path without its last part.")
     length: float = Field(description="Seconds of the whole film.")
+
+
+class Named(Names, Playing):
+    """A film, and whether it can be seen."""
 
 
 class HitOut(Named):
@@ -162,14 +166,10 @@ class SearchesOut(Model):
     results: list[SearchOut] = Field(description="One for each sentence, in their order.")
 
 
-class RemovedFilmOut(Model):
+class RemovedFilmOut(Names):
     """A film that was taken out of the library."""
 
     id: FilmId = Field(description="The id that it had; by it, it is brought back.")
-    film: str = Field(description="Path of the film; bytes that are no UTF-8 as backslash escapes.")
-    name: str = Field(description="The last part of the path.")
-    folder: str = Field(description="The path without its last part.")
-    length: float = Field(description="Seconds of the whole film.")
 
 
 class FilmOut(Named):
