@@ -316,6 +316,15 @@ def folded_path(path: str) -> str:
     return "/".join(map(folded, stem.split("/"))) + folded(ending)
 
 
+def lies_in(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or below it, by how both are written.
+
+    >>> lies_in("/srv/films/a.mp4", "/srv/films/"), lies_in("/srv/films-old", "/srv/films"), lies_in("/srv", "/")
+    (True, False, True)
+    """
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
 def lookalikes(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name that looks like a known one: how both are written; else empty.
 

@@ -85,7 +85,8 @@ def search(
         _ = opened.models.embedder  # loaded before the clock starts
         began = time.perf_counter()
         if examples:
-            hits = search_like(opened, examples, k, sentence=sentence, words=0.5 if words is None else words, **options)
+            options |= {} if words is None else {"words": words}
+            hits = search_like(opened, examples, k, sentence=sentence, **options)
         else:
             assert sentence is not None
             hits = opened.search(sentence, k, **options)

@@ -81,6 +81,11 @@ def path_text(path: str | bytes | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def named_as_film(path: str) -> bool:
+    """Whether a path ends as films do, in any case."""
+    return os.path.splitext(path)[1].lower() in FILM_SUFFIXES  # noqa: PTH122 - may hold any bytes
+
+
 def find_films(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The films among `paths`, in the order given, those of a folder sorted by name, none twice.
 
@@ -111,11 +116,7 @@ def _films_below(folder: Path) -> list[Path]:
     films = []
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        films += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in FILM_SUFFIXES  # noqa: PTH122
-        ]
+        films += [Path(parent, name) for name in files if not name.startswith(".") and named_as_film(name)]
     return sorted(
         (film for film in films if film.is_file()), key=lambda film: [os.fsencode(part) for part in film.parts]
     )

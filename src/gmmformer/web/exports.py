@@ -3,13 +3,12 @@
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gmmformer.media.films import printable
+from gmmformer.media.films import path_text, printable
 from gmmformer.web.exports_xml import fcp7_text, fcpx_text
 from gmmformer.web.placing import (
     TITLE,
@@ -138,7 +137,7 @@ def _record(one: Picked, wanted: Wanted) -> dict[str, object]:
     start, end = widened(one, wanted)
     return {
         "id": one.film.id,
-        "film": os.fsencode(path_of(one, wanted)).decode("utf-8", "backslashreplace"),
+        "film": path_text(path_of(one, wanted)),
         "start": round(start, 3),
         "end": round(end, 3),
         "query": one.query,

@@ -12,6 +12,7 @@ from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 from urllib.parse import quote
 
+from gmmformer.files import lies_in
 from gmmformer.media.films import printable
 from gmmformer.media.frames import FilmInfo, Sound
 from gmmformer.search import Film
@@ -163,7 +164,7 @@ class Elsewhere(NamedTuple):
 
     def holds(self, path: str) -> bool:
         """Whether a film lies in that folder."""
-        return path == self.here or path.startswith(self.here.rstrip("/") + "/")
+        return lies_in(path, self.here)
 
     def path(self, path: str) -> str:
         """The path of a film on that machine."""

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from pydantic import Field
 
-from gmmformer.files import folded
-from gmmformer.media.films import FILM_SUFFIXES, find_films, path_text
+from gmmformer.files import folded, lies_in
+from gmmformer.media.films import find_films, named_as_film, path_text
 from gmmformer.web.problems import ProblemError
 from gmmformer.web.schemas import Model
 
@@ -56,7 +55,7 @@ class Roots:
     def holds(self, path: str) -> bool:
         """Whether what a path leads to, all links resolved, lies in one of the folders."""
         real = os.path.realpath(path)
-        return any(_within(real, root) for root in self._real)
+        return any(lies_in(real, root) for root in self._real)
 
     def checked(self, path: str) -> str:
         """A path that somebody asks for, without dots in it.
@@ -68,7 +67,7 @@ class Roots:
         if not os.path.isabs(path) or not path.isprintable():  # noqa: PTH117
             raise ProblemError(422, "path: must be a whole path in plain text, such as /srv/films/evening.")
         whole = os.path.abspath(path)  # noqa: PTH100
-        if not any(_within(whole, root) for root in self.folders):
+        if not any(lies_in(whole, root) for root in self.folders):
             raise ProblemError(403, f"{path}: does not lie in a folder that this server may read.")
         if not self.holds(whole):
             raise ProblemError(403, f"{path}: a link leads out of the folders that this server may read.")
@@ -85,7 +84,7 @@ class Roots:
             return whole
         if not os.path.isfile(whole):  # noqa: PTH113
             raise ProblemError(404, f"{path}: there is no such folder or film.")
-        if not _is_film(whole):
+        if not named_as_film(whole):
             raise ProblemError(422, f"{path}: its ending is not that of a film.")
         return whole
 
@@ -125,7 +124,7 @@ class Roots:
                         continue
                     if entry.is_dir():
                         folders.append(entry)
-                    elif _is_film(entry.name) and entry.is_file():
+                    elif named_as_film(entry.name) and entry.is_file():
                         films.append(entry)
         except FileNotFoundError:
             raise ProblemError(404, f"{path}: there is no such folder.") from None
@@ -145,11 +144,3 @@ def _told(entries: Sequence["os.DirEntry[str]"], known: Collection[str]) -> list
     plain = [entry for entry in entries if entry.name.isprintable()]
     some = sorted(plain, key=lambda entry: (folded(entry.name), entry.name))[:MOST_ENTRIES]
     return [EntryOut(path=entry.path, name=entry.name, known=entry.path in known) for entry in some]
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def _is_film(name: str) -> bool:
-    return Path(name).suffix.lower() in FILM_SUFFIXES
