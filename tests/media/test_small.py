@@ -1,6 +1,8 @@
 """`small`, with its real weights: it is what was published, and it finds what pictures show."""
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from gmmformer.files import locked
 from gmmformer.media import models
 from gmmformer.media import small as module
 from gmmformer.media.encoders import dual_encoder, frame_encoder, text_encoder
+from gmmformer.media.loading import Loading
+from gmmformer.media.transformers import PretrainedText
 from gmmformer.search import DualEmbedder, Library, unknown_words
 from gmmformer.search.calibration import general_sentences
 from real_weights import small
@@ -239,8 +243,21 @@ def test_damaged_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder = tmp_path / f"small-{module.version()}"
     folder.mkdir()
     (folder / module.WEIGHTS).write_bytes(b"not tensors")
-    with pytest.raises(InputError, match="get it again"):
-        frame_encoder("small")
+    (folder / module.SENTENCES).mkdir()
+    (folder / module.SENTENCES / "model.safetensors").write_bytes(b"not tensors")
+    for encoder in (frame_encoder, text_encoder):
+        with pytest.raises(InputError, match="get it again"):
+            encoder("small")
+
+
+@pytest.mark.real
+def test_a_damaged_list_of_words_is_told(folder: Path, tmp_path: Path) -> None:
+    sentences = tmp_path / module.SENTENCES
+    sentences.mkdir()
+    (sentences / "model.safetensors").symlink_to(folder / module.SENTENCES / "model.safetensors")
+    (sentences / "tokenizer.json").write_text("{")
+    with pytest.raises(InputError, match=f"{sentences}.*get it again"):
+        module.MiniLM(tmp_path, Running())
 
 
 def test_models_are_listed(capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +272,27 @@ def test_models_are_listed(capsys: pytest.CaptureFixture, tmp_path: Path, monkey
     for wrong in (["get"], ["get", "smal"], ["list", "small"], ["get", "small", "--measure"]):
         assert main(["models", *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.real
+def test_sentences_are_what_transformers_gives_of_the_same_weights(folder: Path) -> None:
+    sentences = ["a dog runs", "", "word " * 600, "x" * 150, "\u72ac\u304c\u8d70\u308b", *general_sentences()[:70]]
+    ours, theirs = text_encoder("minilm"), PretrainedText(Loading(str(folder / module.SENTENCES)))
+    assert isinstance(ours, module.MiniLM)
+    assert ours.dim == theirs.dim
+    np.testing.assert_allclose(np.stack(ours.encode(sentences)), np.stack(theirs.encode(sentences)), atol=1e-6)
+    for sentence in sentences:
+        assert [ours.pieces()(word) for word in sentence.split()] == [
+            theirs.pieces()(word) for word in sentence.split()
+        ]
+
+
+@pytest.mark.real
+def test_it_needs_no_library_of_models(folder: Path) -> None:
+    told = (
+        "import sys; from gmmformer.media.encoders import dual_encoder; dual_encoder('small').text.encode(['a dog']); "
+    )
+    subprocess.run([sys.executable, "-c", told + "assert 'transformers' not in sys.modules"], check=True)
 
 
 def test_it_says_what_words_it_does_not_know(folder: Path) -> None:

@@ -172,9 +172,9 @@ def text_encoder(
         return _made(name, TextEncoder, running)  # type: ignore[type-abstract]
     if name in (SMALL, "minilm"):
         from gmmformer.media.models import small_folder
-        from gmmformer.media.small import CentredSentences, plain_sentences
+        from gmmformer.media.small import CentredSentences, MiniLM
 
-        return (CentredSentences if name == SMALL else plain_sentences)(small_folder(running), running)
+        return (CentredSentences if name == SMALL else MiniLM)(small_folder(running), running)
     from gmmformer.media.loading import Loading
     from gmmformer.media.transformers import PretrainedText
 

@@ -161,7 +161,7 @@ def _finish(folder: Path, weights: Path) -> None:
 
     tensors = torch.load(weights, weights_only=True, map_location="cpu")  # an old form, and of a hash that is known
     used = {name: tensor.contiguous() for name, tensor in tensors.items() if "num_batches" not in name}
-    encoder = small.plain_sentences(folder, Running())
+    encoder = small.MiniLM(folder, Running())
     vectors = torch.cat([torch.from_numpy(vector) for vector in encoder.encode(small.class_names())])
     try:
         save_file(used, folder / small.WEIGHTS)

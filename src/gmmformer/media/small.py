@@ -6,7 +6,7 @@ lies in the sentences' space. What was changed of that, because it found more of
 definitions, 50 classes with softened probabilities, both sides centred at the mean of the classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
@@ -24,7 +24,6 @@ from torch import Tensor
 from gmmformer.config import Running
 from gmmformer.errors import InputError
 from gmmformer.media.loading import Loading
-from gmmformer.media.transformers import PretrainedText
 
 CLASSES, TEMPERATURE = 50, 2.0
 """How many classes of a frame count, and what their logits are divided by."""
@@ -34,6 +33,8 @@ _SIZE, _CROP, _MEAN, _DEVIATION = 224, 0.875, 127.0, 128.0
 _STAGES = ((1, 3, 1, 1), (2, 3, 2, 6), (2, 5, 2, 6), (3, 3, 2, 6), (3, 5, 1, 6), (4, 5, 2, 6), (1, 3, 1, 6))
 """Blocks of each stage, size of their kernels, stride of the first, and how many times as wide they are inside."""
 _EPSILON = 1e-3
+_HEADS, _NORM_EPSILON, _LONGEST = 12, 1e-12, 256
+"""Of MiniLM: heads of attention, what is added to variances, and how many pieces of words it reads of a sentence."""
 _MOST_WORDS = 100
 """Of a sentence, that are looked up to say which are unknown."""
 
@@ -170,14 +171,91 @@ class Lite0Frames:
         return np.asarray(seen.cpu().numpy())
 
 
+class MiniLM:
+    """A text encoder: all-MiniLM-L6-v2 as it was published, a BERT whose words' mean is scaled to length 1.
+
+    What `transformers` gives of the same weights, without the seconds that loading that library takes (Devlin et al.
+    2019, arXiv 1810.04805; Reimers and Gurevych 2019, arXiv 1908.10084).
+    """
+
+    def __init__(self, folder: Path, running: Running, name: str = "minilm") -> None:
+        """Load it from the folder of `small`; errors as for `Lite0Frames`."""
+        from tokenizers import Tokenizer
+
+        sentences = folder / SENTENCES
+        loading = Loading(str(folder), running)
+        device, self._batch = loading.begin(), running.batch_size
+        tensors = tensors_in(sentences / "model.safetensors")
+        self._tensors = {
+            of: tensor.to(device, loading.dtype) for of, tensor in tensors.items() if tensor.is_floating_point()
+        }
+        try:
+            self._tokenizer = Tokenizer.from_file(str(sentences / "tokenizer.json"))
+        except Exception as error:  # the library raises nothing narrower
+            raise InputError(
+                f"{sentences}: cannot be read ({error}); get it again: gmmformer models get small"
+            ) from error
+        self._tokenizer.enable_truncation(_LONGEST)
+        self._tokenizer.enable_padding()
+        self._layers = 1 + max(int(of.split(".")[2]) for of in tensors if of.startswith("encoder.layer."))
+        self.dim = tensors["embeddings.word_embeddings.weight"].shape[1]
+        self.name, self.identity = name, f"{name}@{version()}{loading.suffix}"
+
+    def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "1 dim"]]:
+        """One unit vector per sentence, as (1, dim), float32; sentences of a length run together."""
+        order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))
+        found: dict[int, Float[np.ndarray, "1 dim"]] = {}
+        for at in range(0, len(order), self._batch):
+            rows = order[at : at + self._batch]
+            found.update(zip(rows, self._vectors([sentences[row] for row in rows])[:, None], strict=True))
+        return [found[row] for row in range(len(sentences))]
+
+    def pieces(self) -> Callable[[str], list[str]]:
+        """What cuts a word into the pieces that the model knows; threads may share it."""
+        plain, model = self._tokenizer.normalizer.normalize_str, self._tokenizer.model
+        return lambda word: [piece.value for piece in model.tokenize(plain(word))]
+
+    @torch.inference_mode()
+    def _vectors(self, sentences: list[str]) -> Float[np.ndarray, "sentences dim"]:
+        encoded = self._tokenizer.encode_batch(sentences)
+        words = self._tensors["embeddings.word_embeddings.weight"]
+        ids = torch.tensor([sentence.ids for sentence in encoded], device=words.device)
+        real = torch.tensor([sentence.attention_mask for sentence in encoded], device=words.device)
+        places = self._tensors["embeddings.position_embeddings.weight"][: ids.shape[1]]
+        kind = self._tensors["embeddings.token_type_embeddings.weight"][0]
+        x = self._normed(words[ids] + kind + places, "embeddings")
+        for number in range(self._layers):
+            layer = f"encoder.layer.{number}"
+            query, key, value = (
+                self._dense(x, f"{layer}.attention.self.{part}").view(*ids.shape, _HEADS, -1).transpose(1, 2)
+                for part in ("query", "key", "value")
+            )
+            seen = F.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None].bool())
+            seen = self._dense(seen.transpose(1, 2).flatten(2), f"{layer}.attention.output.dense")
+            x = self._normed(x + seen, f"{layer}.attention.output")
+            inside = F.gelu(self._dense(x, f"{layer}.intermediate.dense"))
+            x = self._normed(x + self._dense(inside, f"{layer}.output.dense"), f"{layer}.output")
+        weight = real[:, :, None].to(x.dtype)
+        mean = (x * weight).sum(1) / weight.sum(1)
+        return np.asarray(F.normalize(mean.float(), dim=1).cpu().numpy())
+
+    def _dense(self, x: Float[Tensor, "sentences pieces _in"], of: str) -> Float[Tensor, "sentences pieces _out"]:
+        return F.linear(x, self._tensors[f"{of}.weight"], self._tensors[f"{of}.bias"])
+
+    def _normed(self, x: Float[Tensor, "sentences pieces dim"], of: str) -> Float[Tensor, "sentences pieces dim"]:
+        named = self._tensors
+        weight, bias = named[f"{of}.LayerNorm.weight"], named[f"{of}.LayerNorm.bias"]
+        return F.layer_norm(x, x.shape[2:], weight, bias, _NORM_EPSILON)
+
+
 class CentredSentences:
-    """A text encoder: all-MiniLM-L6-v2's unit vectors, centred where the classes are."""
+    """A text encoder: MiniLM's unit vectors, centred where the classes are."""
 
     name = "small"
 
     def __init__(self, folder: Path, running: Running) -> None:
         """Load it from the folder of `small`; errors as for `Lite0Frames`."""
-        self._plain = plain_sentences(folder, running, self.name)
+        self._plain = MiniLM(folder, running, self.name)
         self._middle = tensors_in(folder / VECTORS)["middle"].numpy()
         self.dim, self.identity = self._plain.dim, self._plain.identity
         self._pieces = self._plain.pieces()
@@ -218,14 +296,6 @@ def _pictograph(character: str) -> bool:
 
 def _latin(word: str) -> bool:
     return all(c < "\u0250" or name(c, "").startswith(("LATIN ", "COMBINING ", "MODIFIER ")) for c in word)
-
-
-def plain_sentences(folder: Path, running: Running, name: str = "minilm") -> PretrainedText:
-    """all-MiniLM-L6-v2 of the folder of `small`, as it was published; of that name."""
-    loading = Loading(str(folder / SENTENCES), running)
-    encoder = PretrainedText(loading)
-    encoder.name, encoder.identity = name, f"{name}@{version()}{loading.suffix}"
-    return encoder
 
 
 def class_names() -> list[str]:
