@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,34 +39,35 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
     return write
 
 
-def test_the_example_of_the_docs_runs(films_folder: Path, tmp_path: Path) -> None:
-    """The module and the commands of the page, as they are printed there."""
+def test_the_example_of_the_docs_runs(
+    films_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The module and the commands of the page, as they are printed there; the first in a process of its own."""
     text = PAGE.read_text(encoding="utf-8").partition("### Your own")[2]
     code = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[0]
     commands = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[0]
     (tmp_path / "colours.py").write_text(code)
     (tmp_path / "FILMS").symlink_to(films_folder)
-    lines = [
+    captions = [
         {"video": name, "sentence": words, "split": split}
         for name, words, split in (("a", "red", "train"), ("b", "blue", "val"), ("c", "grey", "test"))
     ]
-    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    shell = f'gmmformer() {{ "{sys.executable}" -m gmmformer "$@"; }}\nset -e\n{commands}'
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(caption) + "\n" for caption in captions))
+    monkeypatch.chdir(tmp_path)
+    export, *lines = (shlex.split(line, comments=True) for line in commands.splitlines())
+    assert export == ["export", "PYTHONPATH=.:$PYTHONPATH"]
+    assert all(line[0] == "gmmformer" for line in lines)
+    first, *others = (line[1:] for line in lines)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", os.environ.get("PYTHONPATH", "")]))
+    subprocess.run([sys.executable, "-m", "gmmformer", *first], check=True, timeout=240)
+    monkeypatch.syspath_prepend(tmp_path)
+    for words in others:
+        assert main(words) == 0, words
     origin = Collection.open(tmp_path / "data", "mine").origin()
     assert (origin.video_encoder, origin.text_encoder) == ("colours:Frames", "colours:Words")
-    assert "holds 3 films" in done.stdout
-    refused = subprocess.run(
-        [sys.executable, "-m", "gmmformer", "search", "library", "red"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
-    )
-    assert refused.returncode == 2
-    assert "--trust-encoder" in refused.stderr
+    assert "holds 3 films" in capfd.readouterr().out
+    assert main(["search", "library", "red"]) == 2
+    assert "--trust-encoder" in capfd.readouterr().err
 
 
 def test_what_a_file_names_is_not_imported(module: Callable[[str], str], tmp_path: Path) -> None:

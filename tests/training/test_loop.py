@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,14 @@ def assert_equal_runs(ours: Path, theirs: Path) -> None:
             assert torch.equal(moment, other["optimiser"]["state"][key][name])
     assert mine["progress"] == other["progress"]
     assert not list(ours.glob("**/*.part"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_curves() -> Iterator[None]:
+    """Runs so short spend half their time on drawing, which is tried where run folders are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gmmformer.training.run_folder.plot_curves", lambda epochs, path: path.write_bytes(b""))
+        yield
 
 
 @pytest.fixture(scope="module")
