@@ -238,6 +238,9 @@ class RunConfig:
     it, several times slower elsewhere; "auto" takes it where it pays. A run keeps what it began with."""
     workers: int = 2
     """Threads that read features ahead; 0 reads between the steps."""
+    resident: Literal["auto", "yes", "no"] = "auto"
+    """Whether the features that are trained on lie on the device as the network takes them, so that no step reads or
+    copies any; "auto": on a GPU that has room for them."""
     train_split: str = "train"
     """Caption file that is trained on."""
     select_on: str = "val"
@@ -254,7 +257,7 @@ class RunConfig:
         _above_zero(self, "save_minutes")
 
 
-OF_THE_MACHINE = ("device", "workers", "save_minutes")
+OF_THE_MACHINE = ("device", "workers", "resident", "save_minutes")
 """Settings of a run that may differ when it is gone on with."""
 
 

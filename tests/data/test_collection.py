@@ -1,14 +1,16 @@
 import shutil
 import threading
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
-from gmmformer.config import ModelConfig
+from gmmformer.config import ModelConfig, RunConfig
 from gmmformer.cores import read_ahead
 from gmmformer.data import Collection
+from gmmformer.data.resident import ResidentSplit, bytes_of, resident
 from gmmformer.errors import InputError
 
 CONFIG = ModelConfig(feature_dim=16, query_dim=12, hidden=8, heads=2, map_size=8, max_ctx_l=40, max_desc_l=12)
@@ -92,6 +94,40 @@ def test_training_batches_hold_all_sentences_of_their_videos(tiny_collection):
         np.testing.assert_allclose(batch.queries.tokens[0], first / (np.linalg.norm(first) + 1e-5), atol=1e-6)
         lengths = [min(len(tiny_collection.frames.features_of(captions.video_ids[video])), 40) for video in videos]
         assert batch.videos.lengths.tolist() == lengths
+
+
+@pytest.mark.parametrize(("skip", "rank", "world"), [(0, 0, 1), (2, 0, 1), (0, 1, 3), (3, 2, 5)])
+def test_batches_of_what_is_kept_in_memory_are_those_of_the_disk(tiny_collection, skip, rank, world):
+    order, config = np.random.default_rng(4).permutation(24), replace(CONFIG, max_ctx_l=16)
+    options = {"batch_size": 7, "order": order, "skip": skip, "rank": rank, "world": world}
+    kept = ResidentSplit(tiny_collection, "train", config, torch.device("cpu"), workers=1)
+    theirs = list(tiny_collection.training_batches("train", config, **options))
+    ours = list(kept.training_batches(**options))
+    assert len(ours) == len(theirs) == 4 - skip
+    assert [batch.batch_videos for batch in ours] == [batch.batch_videos for batch in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(flat(mine), flat(other), strict=True))
+        assert [part.shape for part in flat(mine)] == [part.shape for part in flat(other)]
+
+
+def test_what_is_kept_takes_no_more_memory_than_was_said(tiny_collection):
+    kept = ResidentSplit(tiny_collection, "train", CONFIG, torch.device("cpu"))
+    taken = sum(part.nbytes for part in vars(kept).values() if isinstance(part, torch.Tensor))
+    assert 0.5 * bytes_of(tiny_collection, "train", CONFIG) <= taken <= bytes_of(tiny_collection, "train", CONFIG)
+
+
+def test_a_split_is_kept_where_there_is_room_for_it(tiny_collection, monkeypatch):
+    size, free = bytes_of(tiny_collection, "train", CONFIG), []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[-1], 2**40))
+    monkeypatch.setattr(ResidentSplit, "__init__", lambda *_, workers: None)
+
+    def decided(wanted, device):
+        return resident(tiny_collection, RunConfig(resident=wanted), CONFIG, torch.device(device)) is not None
+
+    assert [decided(wanted, "cpu") for wanted in ("auto", "yes", "no")] == [False, True, False]
+    for room, kept in ((2 * size, True), (2 * size - 1, False)):
+        free.append(room)
+        assert [decided(wanted, "cuda") for wanted in ("auto", "yes", "no")] == [kept, True, False]
 
 
 def test_captions_that_are_not_grouped_by_video(broken):

@@ -209,7 +209,7 @@ def test_resume_takes_this_machine_s_settings(whole, make_settings, tmp_path, mo
     with monkeypatch.context() as patch:
         stop_at(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
         train(path=tmp_path / "run", **make_settings())
-    resume(tmp_path / "run", workers=1)
+    resume(tmp_path / "run", workers=1, resident="yes")
     assert_equal_runs(tmp_path / "run", whole)
 
 

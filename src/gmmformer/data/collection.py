@@ -44,6 +44,18 @@ class TrainingBatch(NamedTuple):
     """Videos of the whole batch."""
 
 
+class Share(NamedTuple):
+    """What one process takes of a batch."""
+
+    videos: Int[np.ndarray, "videos"]
+    """Their places in the split."""
+    queries: Int[np.ndarray, "queries"]
+    """All their sentences', video after video."""
+    labels: Int[np.ndarray, "queries"]
+    """As of `TrainingBatch`."""
+    batch_videos: int
+
+
 class Collection:
     """Videos and sentences on disk. Nothing is ever written there.
 
@@ -144,23 +156,16 @@ class Collection:
             InputError: As for `video_batches` and `query_batches`.
         """
         captions = self._checked(split, config)
-        starts = range(skip * batch_size, len(order), batch_size)
-        firsts = np.cumsum(captions.queries_per_video) - captions.queries_per_video
 
-        def make(start: int) -> TrainingBatch:
-            batch = order[start : start + batch_size]
-            shares = np.array_split(np.arange(len(batch)), world)
-            share = shares[rank]
-            videos, counts = batch[share], captions.queries_per_video[batch[share]]
-            queries = captions.queries_by_video[concatenated_ranges(firsts[videos], counts)]
+        def make(share: Share) -> TrainingBatch:
             return TrainingBatch(
-                self._videos([captions.video_ids[video] for video in videos], config),
-                self._queries([captions.caption_ids[query] for query in queries], config),
-                torch.from_numpy(np.repeat(share, counts)),
-                len(batch),
+                self._videos([captions.video_ids[video] for video in share.videos], config),
+                self._queries([captions.caption_ids[query] for query in share.queries], config),
+                torch.from_numpy(share.labels),
+                share.batch_videos,
             )
 
-        return read_ahead(make, starts, workers)
+        return read_ahead(make, shares(captions, batch_size, order, skip, rank, world), workers)
 
     def see_fits(self, config: ModelConfig) -> None:
         """Refuse features of other widths than a model takes.
@@ -190,6 +195,19 @@ class Collection:
         for video_id in captions.video_ids:
             self.frames.rows_of(video_id)
         return captions
+
+
+def shares(
+    captions: Captions, batch_size: int, order: Int[np.ndarray, "videos"], skip: int, rank: int, world: int
+) -> Iterator[Share]:
+    """What process `rank` of `world` takes of each batch; see `Collection.training_batches`."""
+    firsts = np.cumsum(captions.queries_per_video) - captions.queries_per_video
+    for start in range(skip * batch_size, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        own = np.array_split(np.arange(len(batch)), world)[rank]
+        videos, counts = batch[own], captions.queries_per_video[batch[own]]
+        queries = captions.queries_by_video[concatenated_ranges(firsts[videos], counts)]
+        yield Share(videos, queries, np.repeat(own, counts), len(batch))
 
 
 def _origin(path: Path) -> dict[str, Any]:

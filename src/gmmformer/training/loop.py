@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gmmformer.data import Collection, TrainingBatch
+from gmmformer.data.resident import resident
 from gmmformer.errors import InputError
 from gmmformer.evaluation import Metrics, NotFiniteError, evaluate
 from gmmformer.files import locked
@@ -151,6 +153,7 @@ class _Training:
         if state is None and start == "features":
             run = self.settings.run
             begin_at_features(self.model, self.collection, run.train_split, workers=run.workers, progress=self.show)
+        self.resident = resident(self.collection, self.settings.run, self.settings.model, self.fabric.device)
         self.wrapped, self.wrapped_optimiser = self.fabric.setup(self.model, self.optimiser)
         if state is not None:
             self.at = self.folder.restore(state, self.model, self.optimiser, self.batches)
@@ -234,15 +237,17 @@ class _Training:
 
     def _training_batches(self) -> Iterator[TrainingBatch]:
         config, run = self.settings.train, self.settings.run
-        return self.collection.training_batches(
-            run.train_split,
-            self.settings.model,
+        made: Callable[..., Iterator[TrainingBatch]] = (
+            partial(self.collection.training_batches, run.train_split, self.settings.model, workers=run.workers)
+            if self.resident is None
+            else self.resident.training_batches
+        )
+        return made(
             batch_size=config.batch_size,
             order=epoch_order(self.videos, config.seed, self.at.epoch),
             skip=self.at.batch,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
-            workers=run.workers,
         )
 
     def _see_finite(self) -> None:
@@ -333,15 +338,9 @@ class _Training:
         return state if self.fabric.is_global_zero else self.folder.load_state()
 
     def _bar(self) -> "tqdm[Any]":
-        total = self.batches * self.settings.train.epochs
+        total, off = self.batches * self.settings.train.epochs, not self.show
         return tqdm(
-            total=total,
-            initial=self.at.step,
-            unit="step",
-            desc="training",
-            disable=not self.show,
-            smoothing=0.05,
-            leave=False,
+            total=total, initial=self.at.step, unit="step", desc="training", disable=off, smoothing=0.05, leave=False
         )
 
 
