@@ -181,7 +181,7 @@ def test_resume_takes_what_is_of_the_machine_and_refuses_the_rest_even_at_its_de
     action = next(action for action in options(command) if option in action.option_strings)
     given = ["--resume", "nowhere", *([] if option == "--resume" else [option])]
     given += [] if action.nargs == 0 or option == "--resume" else [str(value_of(action))]
-    if option in ("--resume", "--json", "--baselines", "--device", "--workers", "--save-minutes"):
+    if option in ("--resume", "--json", "--baselines", "--device", "--workers", "--resident", "--save-minutes"):
         refused(["train", *given], "not a run")
     else:
         refused(["train", *given], option, "keeps its own settings")
