@@ -17,6 +17,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -130,6 +131,11 @@ def print_stills(library: Library, moments: Sequence[tuple[str, float, float]]) 
             print(f"{name:>22}  {100 * right / len(moments):8.1f} %  {100 * inside / len(moments):8.1f} %")
 
 
+def read_captions(path: Path, split: str) -> list[dict[str, Any]]:
+    """The captions of a split."""
+    return [one for one in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if one["split"] == split]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,11 +145,9 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--stills", action="store_true")
     options = parser.parse_args()
-    told = options.captions.read_text(encoding="utf-8").splitlines()
     with Library.open(options.library) as library:
         ids = {Path(film.path).stem: film.id for film in library}
-        asked = [one for one in map(json.loads, told) if one["split"] == options.split]
-        asked = [one for one in asked if Path(one["video"]).stem in ids]
+        asked = [one for one in read_captions(options.captions, options.split) if Path(one["video"]).stem in ids]
         names = [Path(one["video"]).stem for one in asked]
         sentences = [one["sentence"] for one in asked]
         hits = library.search(sentences, k=10)

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import pytest
 from tests_search_helpers import Plain, clustered, compacted, drawn_film, put, rebuild, unit_queries, update
 
 from gmmformer.errors import InputError
+from gmmformer.media.subtitles import Line, Track
 from gmmformer.search import Library, unchanged, verify
 from gmmformer.search.changes import activity_in
 from gmmformer.search.database import DATABASE, every_table
 from gmmformer.search.engines import ann
 from gmmformer.search.engines import exact as finding
+from gmmformer.search.lines import Said
 from gmmformer.search.parts import checksum
 from type_checks import unchecked
 
@@ -86,6 +89,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with library.writing() as writer:
             writer.fail("broken.mp4", "1 2", "it is broken")
             writer.serve("http://localhost:19530", 3)
+            lines = [Line(float(at), at + 1.0, f"word{at} said") for at in range(12)]
+            tracks = [Track(kind="subtitles", name="x.srt", language="en", lines=lines)]
+            writer.add([replace(drawn_film(9), said=Said(tracks, "stamp"))])
     return folder
 
 
@@ -101,6 +107,8 @@ def ask(library: Library) -> None:
             for hit in hits:
                 json.dumps(hit.to_dict(), allow_nan=False)
     library.search_film(unit_queries(1)[0], 1)
+    for hit in library.search("word3 said", 3, within=["said"], moments=3):
+        json.dumps(hit.to_dict(), allow_nan=False)
     library.search_vectors(unit_queries(1), 5, where="film*", min_length=1.0)
 
 

@@ -11,7 +11,7 @@ from gmmformer.cli.searching import print_hits
 from gmmformer.data import Collection
 from gmmformer.model import load_model
 from gmmformer.search import Library, ModelEmbedder, unknown_words
-from gmmformer.search import naming as naming_page
+from gmmformer.search import fusing as fusing_page
 
 PATHS = [
     "films/Trip to Rome 2019.mp4",
@@ -100,7 +100,7 @@ def test_names_are_those_of_now(named: Library) -> None:
 
 
 def test_many_films_of_a_name_are_marked_where_they_stand(named: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(naming_page, "FEW", 2)
+    monkeypatch.setattr(fusing_page, "FEW", 2)
     hits = named.search("rome", 44)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert {hit.film.path for hit in hits if hit.named} == set(PATHS[:3])

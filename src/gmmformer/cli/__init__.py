@@ -42,7 +42,17 @@ GOES_WITH: dict[str, dict[str, str]] = {
 }
 """Options that do nothing without another one."""
 
-_OF_FILMS = ("--prune", "--retry", "--watch", "--batch-size", "--decoders", "--time-limit", "--memory-limit", "--ray")
+_OF_FILMS = (
+    "--add",
+    "--prune",
+    "--retry",
+    "--watch",
+    "--batch-size",
+    "--decoders",
+    "--time-limit",
+    "--memory-limit",
+    "--ray",
+)
 NOT_WITH: dict[str, dict[str, tuple[str, ...]]] = {
     "index": {"--data": _OF_FILMS, "--features-of": _OF_FILMS},
     "search": {"--sentences": ("--contact-sheet", "--cut")},

@@ -136,6 +136,7 @@ def index(
     prune: bool = False,
     retry: bool = False,
     watch: bool = False,
+    add: tuple[Literal["said"], ...] = (),
     engine: str = "auto",
     device: str = "auto",
     batch_size: int = 32,
@@ -176,6 +177,8 @@ def index(
         prune: Remove films of the library that are gone from the disk.
         retry: Try again films that failed before and have not changed since; with --watch once, at its start.
         watch: Do not stop: take in films as they appear in the folders.
+        add: What a library made before it was kept is to hold too: said, which is what subtitles beside films and in
+            them say.
         engine: The address of a Milvus server, http://host:port, to fill it with the library too.
         device: "auto", "cpu", "cuda" or "mps": where encoders and model run.
         batch_size: Frames in one forward pass.
@@ -213,7 +216,7 @@ def index(
         find_films(films)  # a name mistyped makes no library
         unnamed = bool(films) and model is None
         model = "small" if unnamed else model
-    elif films and not watch and engine == "auto" and all(asked is None for asked in (model, *fixed.values())):
+    elif films and not (watch or add) and engine == "auto" and all(one is None for one in (model, *fixed.values())):
         found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
         if found is not None:
             return _told(found.report, library, found.films, found.seconds, json)
@@ -225,7 +228,7 @@ def index(
         if unnamed:
             print("no --model: small is taken; `gmmformer models` lists what finds more", file=sys.stderr)
         if take_in is None:
-            return _index_films(opened, films, prune, retry, watch, limits, ray, json, progress)
+            return _index_films(opened, films, prune, retry, watch, "said" in add, limits, ray, json, progress)
         with opened.writing() as into:
             taken = take_in(into, progress)
         opened.calibrate_if_outgrown()
@@ -297,16 +300,18 @@ def _index_films(
     prune: bool,
     retry: bool,
     watch: bool,
+    said: bool,
     limits: DecodeLimits,
     ray: str | None,
     json: bool,
     progress: "Progress",
 ) -> int:
     if not watch:
-        report = library.add(films, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress)
+        report = library.add(films, prune=prune, retry=retry, said=said, limits=limits, ray=ray, progress=progress)
         info = library.info()
         return _told(report, library.folder, info.films, info.seconds, json)
-    for report in library.watch(films, prune=prune, retry=retry, limits=limits, ray=ray, progress=progress):
+    how: dict[str, Any] = {"prune": prune, "said": said, "limits": limits, "ray": ray, "progress": progress}
+    for report in library.watch(films, retry=retry, **how):
         print(json_format.dumps(report.as_dict()) if json else report.table(), flush=True)
     return 0
 

@@ -46,7 +46,7 @@ def _info(library: "Library", films: Sequence[str], progress: "Progress") -> Tol
 
 
 def _list(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
-    from gmmformer.search.hits import clock
+    from gmmformer.search.words import clock
 
     there = library.store.films()
     records = (

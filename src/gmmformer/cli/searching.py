@@ -17,6 +17,7 @@ from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
     from gmmformer.search import Hit, Library, Spot
+    from gmmformer.search.words import TextHit
 
 
 def search(
@@ -26,6 +27,7 @@ def search(
     image: tuple[Path, ...] = (),
     like: tuple[str, ...] = (),
     words: float | None = None,
+    within: Annotated[tuple[str, ...], arg(name="in", metavar="SOURCE")] = (),
     k: Annotated[int, arg(aliases=("-k",))] = 10,
     moments: int = 1,
     where: str | None = None,
@@ -49,6 +51,8 @@ def search(
         image: Pictures that the scene looks like; a sentence stands before them.
         like: Moments that the scene looks like, FILM@SECOND, of films of the library; others are found.
         words: The sentence's share beside --image and --like, from 0 to 1. Default: 0.5.
+        within: What to look in: picture, said, name, or some of these. Default: all; said and name, where the sentence
+            has words in quotes.
         k: Films to find.
         moments: Most moments of each film.
         where: Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.
@@ -68,7 +72,7 @@ def search(
             library or its model names it.
     """
     from gmmformer.media.films import printable
-    from gmmformer.search import Library, search_like
+    from gmmformer.search.words import checked_sources, in_words_alone, lacks_lines, no_lines
 
     examples: list[Path | Spot] = [*image, *map(_spot, like)]
     if (sentence is not None or bool(examples)) == (sentences is not None):
@@ -77,7 +81,15 @@ def search(
         )
     if words is not None and not (examples and sentence):
         raise InputError(f"--words {words}: goes with a sentence and --image or --like; leave it out")
-    options: dict[str, Any] = {"moments": moments, "where": where, "min_length": min_length, "fold": not all}
+    if within and examples:
+        raise InputError("--in: goes with a sentence alone; leave it out beside --image and --like")
+    sources = checked_sources(within or None)
+    options: dict[str, Any] = {"moments": moments, "where": where, "min_length": min_length}
+    if sentence is not None and not (examples or contact_sheet or cut) and in_words_alone(library, sentence, sources):
+        return _search_words(library, sentence, k, options | {"within": sources}, json)
+    from gmmformer.search import Library, search_like  # loads torch, which takes its time
+
+    options |= {"fold": not all} | ({} if examples else {"within": sources})
     running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
     with Library.open(library, engine=engine, running=running) as opened:
         if sentences is not None:
@@ -99,6 +111,8 @@ def search(
         if "unknown" in told:
             print(f"the model does not know: {printable(', '.join(told['unknown']))}", file=sys.stderr)
         print_hits(hits, films, seconds)
+        if lacks_lines(library):
+            print(no_lines(library), file=sys.stderr)
     if contact_sheet is not None:
         from gmmformer.search.pictures import draw_hits
 
@@ -114,10 +128,26 @@ def search(
     return 0
 
 
-def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
+def _search_words(library: Path, sentence: str, k: int, options: dict[str, Any], json: bool) -> int:
+    """Search by words alone, which no model is loaded for."""
+    from gmmformer.search.words import search_words
+
+    began = time.perf_counter()
+    hits = search_words(library, sentence, k, **options)
+    seconds = time.perf_counter() - began
+    if json:
+        print(json_format.dumps({"query": sentence, "hits": [hit.to_dict() for hit in hits]}))
+    elif hits:
+        print_hits(hits, None, seconds)
+    else:
+        print(f"nothing of it is said or is a name ({1000 * seconds:.0f} ms)")
+    return 0
+
+
+def print_hits(hits: Sequence["Hit | TextHit"], films: int | None, seconds: float) -> None:
     """Hits as a person reads them."""
     from gmmformer.media.films import printable
-    from gmmformer.search.hits import clock
+    from gmmformer.search.words import clock
 
     if not hits:
         print(f"no film to look at ({films:,} in the library, {1000 * seconds:.0f} ms)")
@@ -127,7 +157,7 @@ def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
     rows = [
         (
             str(rank),
-            " ".join(filter(None, [hit.word, "name" if hit.named else None])),
+            " ".join(filter(None, [hit.word, "name" if hit.named else None, "said" if _is_said(hit) else None])),
             f"{clock(hit.start)} - {clock(hit.end)}",
             f"{hit.score:.3f}",
             printable(hit.film.path) + _copies(len(hit.copies)),
@@ -135,9 +165,16 @@ def print_hits(hits: Sequence["Hit"], films: int, seconds: float) -> None:
         for rank, hit in enumerate(hits, start=1)
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for rank, word, span, score, film in rows:
+    for (rank, word, span, score, film), hit in zip(rows, hits, strict=True):
         print(f"{rank:>{widths[0]}}  {word:<{widths[1]}}  {span:>{widths[2]}}  {score:>{widths[3]}}  {film}")
-    print(f"{films:,} films, {1000 * seconds:.0f} ms")
+        for quote in hit.quotes:
+            print(f"{'':>{widths[0]}}  {clock(quote.start)}  {printable(quote.marked())}")
+    print(f"{'' if films is None else f'{films:,} films, '}{1000 * seconds:.0f} ms")
+
+
+def _is_said(hit: "Hit | TextHit") -> bool:
+    """Whether a hit is there for what is said rather than for how it looks."""
+    return "said" in hit.sources and "picture" not in hit.sources
 
 
 def _spot(told: str) -> "Spot":

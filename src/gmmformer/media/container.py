@@ -140,6 +140,7 @@ class OpenFilm:
                     self.container.close()
                     self.container = opened(self.path)
             self.stream = self.container.streams[self._choice.stream]
+            self.report.text = bool(self.container.streams.subtitles)
             for other in self.container.streams:
                 if other is not self.stream:
                     other.discard = av.stream.Discard.all

@@ -67,6 +67,8 @@ class FilmEnd:
     """Damaged packets that were passed over."""
     frames_decoded: int = 0
     """Frames that the decoder gave out to find those in the chunks."""
+    text: bool = False
+    """Whether there is text beside the pictures, as subtitles are."""
 
     @property
     def ok(self) -> bool:
@@ -249,6 +251,7 @@ def _decode(
         seconds=report.seconds,
         packet_errors=report.packet_errors,
         frames_decoded=report.frames_decoded,
+        text=report.text,
     )
 
 

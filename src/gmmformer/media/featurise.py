@@ -31,6 +31,8 @@ class FilmFeatures(NamedTuple):
     """Length of the film in seconds."""
     warning: str | None
     """What is odd about the film."""
+    text: bool = False
+    """Whether there is text beside the pictures, as subtitles are."""
 
 
 Source = Callable[..., Iterator[FilmFeatures | FilmEnd]]
@@ -139,7 +141,7 @@ class _Gathering:
         features, new = np.concatenate(film.features), np.concatenate(film.new)
         if not new.all():
             features = features[np.cumsum(new) - 1]
-        return FilmFeatures(end.path, features, np.concatenate(film.seconds), end.seconds, end.warning)
+        return FilmFeatures(end.path, features, np.concatenate(film.seconds), end.seconds, end.warning, end.text)
 
     def forget(self, path: Path) -> None:
         film = self._films.pop(path, None)

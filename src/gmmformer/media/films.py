@@ -49,6 +49,8 @@ class DecodeReport:
     """Seconds from the film's first frame to its last."""
     promised: float | None = None
     """Seconds that the header claims."""
+    text: bool = False
+    """Whether there is text beside the pictures, as subtitles are."""
     remarks: list[str] = field(default_factory=list)
     """What is odd about the film though it can be decoded, each once."""
     on_progress: Callable[[], None] | None = None

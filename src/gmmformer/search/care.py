@@ -12,7 +12,8 @@ from jaxtyping import Bool, Int, UInt8
 from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
-from gmmformer.search.database import FEATURES, WINDOWS, damaged, every_table, records_in, rows_of
+from gmmformer.search.database import FEATURES, WINDOWS, damaged, every_table, has_lines, records_in, rows_of
+from gmmformer.search.lines import damaged_lines, forget, hand_over
 from gmmformer.search.parts import PATTERN, MappedPart, append, checksum, file_checksum, part_path
 from gmmformer.search.snapshot import check_places, live_windows
 from gmmformer.search.spans import Window
@@ -163,6 +164,10 @@ def compact(writer: Writer, progress: Progress = silent) -> Compacted:
             gone = int(connection.execute("SELECT count(*) FROM films WHERE removed IS NOT NULL").fetchone()[0])
             old = connection.execute("SELECT id FROM parts").fetchall()
             _Copy(_Everything(store, connection), connection, progress).run()
+            if has_lines(connection):
+                forget(
+                    connection, [row[0] for row in connection.execute("SELECT id FROM films WHERE removed NOT NULL")]
+                )
             connection.execute("DELETE FROM windows WHERE film IN (SELECT id FROM films WHERE removed IS NOT NULL)")
             connection.execute("DELETE FROM films WHERE removed IS NOT NULL")
             connection.executemany("DELETE FROM parts WHERE id = ?", old)
@@ -212,6 +217,8 @@ def bring_back(writer: Writer, films: Sequence[int]) -> dict[int, int]:
                         "INSERT INTO windows (film, first, rows, part, record, checksum) VALUES (?, ?, ?, ?, ?, ?)",
                         (now[film], first, count, part, record, check),
                     )
+            if has_lines(connection):
+                hand_over(connection, film, now[film])
     return now
 
 
@@ -279,13 +286,18 @@ def _kept_rows(connection: sqlite3.Connection, folder: Path) -> list[KeptRows]:
 
 def _database_problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
     found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
-    for name, columns in every_table().items():
+    for name, columns in every_table(lines=has_lines(connection)).items():
         deque(rows_of(connection, folder, name, columns), maxlen=0)
-    return [f"the database is damaged: {what}; restore it from a backup" for what in found if what != "ok"] + [
-        f"{printable(row[0])}: what the database says of this film is damaged; index it again"
-        for row in connection.execute(_FILMS)
-        if film_checksum(row[:-1]) != row[-1]
-    ]
+    of_lines = list(damaged_lines(connection, folder)) if has_lines(connection) else []
+    return (
+        [f"the database is damaged: {what}; restore it from a backup" for what in found if what != "ok"]
+        + of_lines
+        + [
+            f"{printable(row[0])}: what the database says of this film is damaged; index it again"
+            for row in connection.execute(_FILMS)
+            if film_checksum(row[:-1]) != row[-1]
+        ]
+    )
 
 
 def _window_problems(everything: _Everything, chunk: Int[np.ndarray, "chunk 7"], names: dict[int, str]) -> list[str]:

@@ -14,11 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Int
+
 from gmmformer.cores import Progress
 from gmmformer.errors import of_extra
-from gmmformer.files import read_json
+from gmmformer.files import composed, read_json
 from gmmformer.media.films import DecodeError, find_films, path_text, printable, regular_file, stamp_of
-from gmmformer.search.database import explained, open_database, rows_of, writable
+from gmmformer.media.subtitles import beside, stamp_of_files
+from gmmformer.search.database import explained, has_lines, open_database, rows_of, writable
 
 EXTEND = 2_000
 """Windows that may be new since the index of the "ann" engine was made; more are put into it when indexing is done."""
@@ -49,13 +53,15 @@ class IndexReport:
     """What is odd about films that were taken in."""
     vanished: list[str] = field(default_factory=list)
     """In the library, but no longer where they were."""
+    said: dict[str, int] = field(default_factory=dict)
+    """How many lines of what is said were taken in, by path."""
     pruned: bool = False
     """Whether the vanished were removed."""
 
     @property
     def changed(self) -> bool:
         """Whether the library holds something else now."""
-        return bool(self.added or self.replaced or (self.pruned and self.vanished))
+        return bool(self.added or self.replaced or self.said or (self.pruned and self.vanished))
 
     def as_dict(self) -> dict[str, Any]:
         """What `gmmformer index --json` prints; bytes of paths that are no UTF-8 as backslash escapes."""
@@ -67,12 +73,15 @@ class IndexReport:
             "warnings": {path_text(path): warning for path, warning in self.warnings.items()},
             "vanished": [path_text(path) for path in self.vanished],
             "pruned": self.pruned,
+            **({"said": {path_text(path): lines for path, lines in self.said.items()}} if self.said else {}),
         }
 
     def table(self) -> str:
         """A few lines for people: the counts, then what failed or is gone, by name."""
         counts = f"{len(self.added):,} added, {len(self.replaced):,} replaced, {len(self.unchanged):,} unchanged"
         lines = [f"{counts}, {len(self.failed):,} failed"]
+        if self.said:
+            lines.append(f"what is said in {len(self.said):,} of them: {sum(self.said.values()):,} lines")
         for title, told in (("failed", self.failed), ("taken in, but odd", self.warnings)):
             lines += [f"{title}:"] * bool(told) + [f"  {printable(film)}: {why}" for film, why in told.items()]
         if self.vanished:
@@ -116,10 +125,15 @@ def unchanged(
         seconds = seconds_in(connection, folder)
         last = connection.execute("SELECT coalesce(max(id), 0) FROM windows").fetchone()[0]
         covers = min((row[0] for row in rows_of(connection, folder, "derived", "covers")), default=last)
+        stamps = heard_in(connection, folder) if has_lines(connection) else None
     to_read = glance(films, known, failures, report)
     report.vanished.extend(vanished_from(known, films, paths))
     if to_read or (prune and report.vanished) or last - covers > EXTEND:
         return None
+    if stamps is not None:
+        beside_them = beside(report.unchanged)
+        if any(stamps.get(path) != stamp_of_files(files) for path, files in beside_them.items()):
+            return None
     return Unchanged(report, len(known), seconds)
 
 
@@ -170,6 +184,32 @@ def known_in(connection: sqlite3.Connection, folder: Path) -> dict[str, tuple[st
     """Stamp and fingerprint of every film, by path."""
     rows = rows_of(connection, folder, "films", "path, stamp, fingerprint", "WHERE removed IS NULL")
     return {os.fsdecode(path): (stamp, fingerprint) for path, stamp, fingerprint in rows}
+
+
+def heard_in(connection: sqlite3.Connection, folder: Path) -> dict[str, str]:
+    """The stamp of what was looked at for what is said in each film, by path; none of films that were not looked at."""
+    if not has_lines(connection):
+        return {}
+    stamps = dict(rows_of(connection, folder, "heard", "film, stamp"))
+    films = rows_of(connection, folder, "films", "id, path", "WHERE removed IS NULL")
+    return {os.fsdecode(path): stamps[film] for film, path in films if film in stamps}
+
+
+def ids_matching(
+    connection: sqlite3.Connection, where: str | None, min_length: float | None
+) -> Int[np.ndarray, "films"]:
+    """The ids, ascending, of the films whose path fits a glob and that are at least so many seconds long."""
+    conditions, values = ["removed IS NULL"], list[Any]()
+    if where is not None:
+        path = "path" if where.isascii() else "composed(path)"
+        connection.create_function("composed", 1, lambda path: os.fsencode(composed(os.fsdecode(path))))
+        conditions.append(f"CAST({path} AS TEXT) GLOB CAST(? AS TEXT)")
+        values.append(os.fsencode(composed(where)))
+    if min_length is not None:
+        conditions.append("length >= ?")
+        values.append(min_length)
+    rows = connection.execute(f"SELECT id FROM films WHERE {' AND '.join(conditions)} ORDER BY id", values)
+    return np.array([row[0] for row in rows], dtype=np.int64)
 
 
 def seconds_in(connection: sqlite3.Connection, folder: Path) -> float:

@@ -65,7 +65,8 @@ _ROWS = ("INTEGER NOT NULL", _whole(1, MOST_ROWS))
 _SECONDS = ("REAL NOT NULL", _seconds)
 _TEXT = ("TEXT NOT NULL", _text)
 _IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
-_TABLES: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
+_Tables = dict[str, dict[str, tuple[str, Callable[[Any], bool]]]]
+_TABLES: _Tables = {
     "settings": {"value": _TEXT, "checksum": _CHECKSUM},
     "state": {"generation": _COUNT, "layout": _COUNT},
     "films": {
@@ -113,13 +114,47 @@ _TABLES: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "served": {"address": ("TEXT PRIMARY KEY", _text), "covers": _COUNT, "writes": _COUNT},
 }
 """The columns of each table: what they are to SQLite, and what their values may be."""
-_CREATE = "".join(
-    f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, (kind, _) in columns.items())});"
-    for table, columns in _TABLES.items()
-) + (
+_TABLES_OF_LINES: _Tables = {
+    "tracks": {
+        "id": (_IDENTITY, _whole()),
+        "film": _COUNT,
+        "kind": ("TEXT NOT NULL", lambda value: value in ("subtitles", "speech")),
+        "name": _TEXT,
+        "language": _TEXT,
+        "first": _COUNT,  # passage; the others follow it
+        "passages": _COUNT,
+        "lines": _COUNT,
+        "checksum": _CHECKSUM,  # of the passages
+    },
+    "passages": {
+        "id": (_IDENTITY, _whole()),
+        "track": _COUNT,
+        "own": ("INTEGER NOT NULL", _whole(1, 1_000)),  # lines that are in no passage after it
+        "times": ("BLOB NOT NULL", lambda value: type(value) is bytes and len(value) <= 16_000),  # float64: start, end
+        "text": ("TEXT NOT NULL", lambda value: type(value) is str and len(value) <= 1_000_000),  # a line each
+    },
+    # what was looked at for the lines of a film, and what of it could not be taken
+    "heard": {"film": ("INTEGER PRIMARY KEY", _whole()), "stamp": _TEXT, "problem": _TEXT},
+}
+"""Those of what is said; libraries from before have none until they are added."""
+
+
+def _created(tables: _Tables) -> str:
+    told = {
+        table: ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items()) for table, columns in tables.items()
+    }
+    return "".join(f"CREATE TABLE {table} ({columns});" for table, columns in told.items())
+
+
+_CREATE = _created(_TABLES) + (
     "INSERT INTO state VALUES (1, 1);"
     "CREATE UNIQUE INDEX films_by_path ON films (path) WHERE removed IS NULL;"
     "CREATE INDEX films_removed ON films (removed) WHERE removed IS NOT NULL;"
+)
+_CREATE_LINES = _created(_TABLES_OF_LINES) + (
+    "CREATE INDEX tracks_by_film ON tracks (film);"
+    "CREATE VIRTUAL TABLE said USING fts5(words, content='', "
+    "tokenize=\"unicode61 remove_diacritics 0 categories 'L* M* N* Co'\");"
 )
 
 
@@ -140,7 +175,7 @@ def rows_of(
         InputError: What a row says cannot be.
     """
     names = columns.split(", ")
-    may_be = [_TABLES[table][name][1] for name in names]
+    may_be = [(_TABLES | _TABLES_OF_LINES)[table][name][1] for name in names]
     for row in connection.execute(f"SELECT {columns} FROM {table} {which}", values):
         for column, value in enumerate(row):
             if not may_be[column](value):
@@ -165,9 +200,20 @@ def damaged(folder: Path, what: str) -> InputError:
     )
 
 
-def every_table() -> dict[str, str]:
-    """Their names, and those of their columns, as `rows_of` takes them."""
-    return {table: ", ".join(columns) for table, columns in _TABLES.items()}
+def every_table(lines: bool = True) -> dict[str, str]:
+    """Their names, and those of their columns, as `rows_of` takes them; with those of lines or without."""
+    return {table: ", ".join(columns) for table, columns in (_TABLES | (_TABLES_OF_LINES if lines else {})).items()}
+
+
+def has_lines(connection: sqlite3.Connection) -> bool:
+    """Whether a library has room for what is said."""
+    return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'said'").fetchone() is not None
+
+
+def add_lines(connection: sqlite3.Connection) -> None:
+    """Make room for what is said in a library from before; within a transaction."""
+    for statement in _CREATE_LINES.removesuffix(";").split(";"):
+        connection.execute(statement)
 
 
 def _shown(value: object) -> str:
@@ -183,16 +229,20 @@ def _shape(connection: sqlite3.Connection) -> dict[str, Any]:
     for kind, name, sql in connection.execute(
         "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
     ):
-        real = kind == "table" and not str(sql).upper().startswith("CREATE VIRTUAL")
-        columns = connection.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (name,)).fetchall()
-        found[f"{kind} {name}"] = columns if real else None
+        if name.startswith("said_"):  # where the index keeps itself
+            found[f"{kind} {name}"] = None
+        elif str(sql).upper().startswith("CREATE VIRTUAL"):
+            found[f"{kind} {name}"] = sql
+        else:
+            columns = connection.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (name,))
+            found[f"{kind} {name}"] = columns.fetchall() if kind == "table" else None
     return found
 
 
 @cache
-def _right_shape() -> dict[str, Any]:
+def _right_shape(lines: bool) -> dict[str, Any]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_CREATE)
+        connection.executescript(_CREATE + (_CREATE_LINES if lines else ""))
         return _shape(connection)
 
 
@@ -213,7 +263,7 @@ def create_database(folder: Path, settings: str, checksum: int) -> None:
     connection = _connect(beside, "rwc")
     try:
         connection.executescript(
-            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {FORMAT}; BEGIN; {_CREATE}"
+            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {FORMAT}; BEGIN; {_CREATE}{_CREATE_LINES}"
         )
         connection.execute("INSERT INTO settings VALUES (?, ?)", (settings, checksum))
         connection.execute("COMMIT")
@@ -263,11 +313,10 @@ def open_database(folder: Path, *, write: bool) -> sqlite3.Connection:
             f"{called}: is a library of format {version}, this version of gmmformer reads format {FORMAT}; "
             + ("update gmmformer" if version > FORMAT else "index the films anew")
         )
-    if shape != _right_shape():
+    right = _right_shape("table said" in shape)
+    if shape != right:
         connection.close()
-        wrong = sorted(
-            name for name in shape.keys() | _right_shape() if shape.get(name, 0) != _right_shape().get(name, 0)
-        )
+        wrong = sorted(name for name in shape.keys() | right if shape.get(name, 0) != right.get(name, 0))
         raise damaged(folder, f"the {printable(wrong[0][:60])} is not what it should be")
     return connection
 

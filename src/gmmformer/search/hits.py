@@ -1,11 +1,13 @@
 """What a search finds, for Python, JSON and people alike: moments of films, and how they stand against the library."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import compress
 from typing import Any, TypedDict
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from gmmformer.evaluation.moments import ScoreCurve, moments_of, score_curve
 from gmmformer.media.films import path_text, printable
@@ -13,21 +15,15 @@ from gmmformer.search.calibration import Calibration, Word, calibration_of
 from gmmformer.search.database import damaged
 from gmmformer.search.engines.exact import Found
 from gmmformer.search.folding import Folded, Spans, search_folded
-from gmmformer.search.naming import named_first
+from gmmformer.search.fusing import Asked, Texts, fused
+from gmmformer.search.quotes import Quote
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.spans import clip_spans
 from gmmformer.search.store import Film, Store
+from gmmformer.search.words import Source, TextHit, why
 
-
-def clock(seconds: float) -> str:
-    """A time in a film for people, to the tenth of a second.
-
-    >>> clock(83.25), clock(3725.0)
-    ('1:23.2', '1:02:05.0')
-    """
-    tenths = int(10 * seconds)
-    hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
-    return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
+_SAID: frozenset[Source] = frozenset({"said"})
+_SEEN: frozenset[Source] = frozenset({"picture"})
 
 
 class Wanted(TypedDict, total=False):
@@ -38,6 +34,7 @@ class Wanted(TypedDict, total=False):
     where: str | None
     min_length: float | None
     fold: bool
+    within: Sequence[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +54,10 @@ class Hit:
     whether this is more than chance. None in a library that is not calibrated (`Library.calibrate`)."""
     word: Word | None
     """The strength in words; None too where it was not seen that they mean something (`Calibration.words`)."""
+    sources: frozenset[Source] = frozenset()
+    """What it was found in: the picture, what is said, its name; empty in a library in which nothing is said."""
+    quotes: tuple[Quote, ...] = ()
+    """What is said there, or elsewhere in the film, of what was asked for, if it is there for that too."""
     copies: tuple[Film, ...] = ()
     """Other films that were found and show the same thing, best first (`Library.search`, `fold`)."""
     named: bool = False
@@ -68,10 +69,10 @@ class Hit:
     curve: ScoreCurve = field(compare=False, repr=False)
     """The scores of all clips of the film, of all its windows, along its seconds."""
 
-    def to_dict(self) -> dict[str, str | float | list[str] | None]:
+    def to_dict(self) -> dict[str, Any]:
         """The hit as JSON has it: times in seconds, bytes of paths that are no UTF-8 as backslash escapes.
 
-        `named` and `copies` are there only where it is named, and has copies.
+        `named`, `copies` and `why` are there only where it is named, has copies, and has sources.
         """
         return {
             "film": path_text(self.film.path),
@@ -84,6 +85,7 @@ class Hit:
             "id": self.film.id,
             **({"named": True} if self.named else {}),
             **({"copies": [path_text(film.path) for film in self.copies]} if self.copies else {}),
+            **({"why": why("name" in self.sources, "picture" in self.sources, self.quotes)} if self.sources else {}),
         }
 
 
@@ -96,22 +98,31 @@ def hits_of(
     skip: int,
     moments: int,
     fold: bool,
-    named: Sequence[Int[np.ndarray, "_named"]],
+    asked: Sequence[Asked],
 ) -> list[list[Hit]]:
     """The best moments of the k films that `find` finds for each query after the first `skip`, best film first.
 
-    At most `moments` a film. Films that are `named` for a query come before these (`named_first`); with `fold` each is
-    shown once.
+    At most `moments` a film. What is known by words of each is `fused` with these; with `fold` each is shown once.
     """
     spans: Spans = {}
+    led: dict[int, dict[int, list[Quote]]] = {}
 
     def known(films: Int[np.ndarray, "films"]) -> Spans:
         spans.update(_spans(store, snapshot, films[~np.isin(films, list(spans))]))
         return spans
 
+    calibration = calibration_of(store.folder)
+    medians = snapshot.medians(queries) if calibration else np.zeros(len(queries))
+
+    def strength(query: int, score: float) -> float | None:
+        return calibration.strength(score - medians[query]) if calibration else None
+
     def best(which: Int[np.ndarray, "some"], count: int) -> list[Found]:
-        plainly = zip(which.tolist(), find(queries[which], count), strict=True)
-        return [named_first(snapshot, queries[query], some, named[query], k) for query, some in plainly]
+        films = []
+        for query, some in zip(which.tolist(), find(queries[which], count), strict=True):
+            both, led[query] = fused(snapshot, queries[query], some, asked[query], k, partial(strength, query))
+            films.append(both)
+        return films
 
     if fold:
         found = search_folded(snapshot, len(queries), skip + k, best, known)
@@ -120,10 +131,10 @@ def hits_of(
     found = [Folded(Found(some.films[skip:], some.scores[skip:]), alike) for some, alike in found]
     shown = [film for all_of, alike in found for some in (all_of.films.tolist(), *alike.values()) for film in some]
     known(np.unique(np.array(shown, dtype=np.int64)))
-    calibration = calibration_of(store.folder)
-    medians = snapshot.medians(queries) if calibration else np.zeros(len(queries))
     answers: list[list[Hit]] = []
-    for query, (some, alike), median, names in zip(queries, found, medians.tolist(), named, strict=True):
+    for place, (query, (some, alike), median, words) in enumerate(
+        zip(queries, found, medians.tolist(), asked, strict=True)
+    ):
         scores = snapshot.clip_scores(query, snapshot.slots_of(some.films))
         hits: list[Hit] = []
         end = 0
@@ -131,12 +142,91 @@ def hits_of(
             start, end = end, end + int(snapshot.counts[index])
             if index in spans:
                 copies = tuple(spans[film][0] for film in alike.get(index, ()) if film in spans)
-                by_name = bool(np.isin([index, *alike.get(index, ())], names).any())
-                hits += _moments(
-                    *spans[index], scores[start:end], moments, calibration, median, copies=copies, named=by_name
+                by_name = bool(np.isin([index, *alike.get(index, ())], words.named).any())
+                own = list(
+                    _moments(
+                        *spans[index], scores[start:end], moments, calibration, median, copies=copies, named=by_name
+                    )
                 )
+                hits += _with_words(own, words, led[place].get(index), index, moments) if words.tells else own
         answers.append(hits)
     return answers
+
+
+def _with_words(
+    hits: Sequence[Hit], asked: Asked, led: Sequence[Quote] | None, index: int, moments: int
+) -> Iterator[Hit]:
+    """The moments of a film with why they are there; those of what is said in it where it is there for that."""
+    named: frozenset[Source] = frozenset({"name"} if hits[0].named else ())
+    for quote in (led or ())[:moments]:
+        yield replace(
+            hits[0],
+            start=quote.start,
+            end=quote.end,
+            score=quote.score,
+            strength=None,
+            word=None,
+            sources=named | _SAID,
+            quotes=(quote,),
+            clip_scores=np.empty(0, dtype=np.float32),
+            clip_spans=np.empty((0, 2)),
+        )
+    if not led:
+        quotes = tuple(asked.quotes.get(index, ())[:1])
+        for hit in hits:
+            yield replace(hit, sources=named | _SEEN | (_SAID if quotes else frozenset()), quotes=quotes)
+
+
+def hits_for(
+    store: Store,
+    texts: Texts,
+    snapshot: Snapshot,
+    queries: Float[np.ndarray, "queries dim"],
+    sentences: Sequence[str],
+    find: Callable[[Float[np.ndarray, "some dim"], int], list[Found]],
+    k: int,
+    *,
+    allowed: Bool[np.ndarray, "films"] | None,
+    within: frozenset[Source] | None,
+    fold: bool,
+    skip: int,
+    moments: int,
+    **which: Any,
+) -> list[list[Hit]]:
+    """The moments of the k best films for each sentence; see `Library.search_vectors`.
+
+    Where words alone are looked in its vector is not.
+    """
+    seen = [not texts.alone(one, within) for one in sentences]
+    words = [texts.among(snapshot, allowed, one, within, skip + k, moments) for one in compress(sentences, seen)]
+    looked = iter(hits_of(store, snapshot, queries[seen], find, k, skip, moments, fold, words))
+    return [
+        next(looked) if by_look else by_words(store, texts.hits(one, k, within, skip=skip, moments=moments, **which))
+        for one, by_look in zip(sentences, seen, strict=True)
+    ]
+
+
+def by_words(store: Store, found: Sequence[TextHit]) -> list[Hit]:
+    """Hits of what was found by words alone; nothing is known of how they look."""
+    films = {film.id: film for film in store.films({hit.film.id for hit in found})}
+    return [
+        Hit(
+            film=films[hit.film.id],
+            start=hit.start,
+            end=hit.end,
+            score=hit.score,
+            strength=None,
+            word=None,
+            named=hit.named,
+            sources=hit.sources,
+            quotes=hit.quotes,
+            clip_scores=np.empty(0, dtype=np.float32),
+            clip_spans=np.empty((0, 2)),
+            curve=ScoreCurve(np.empty(0), np.empty(0)),
+        )
+        for hit in found
+        if hit.film.id in films
+    ]
 
 
 def hits_in(store: Store, snapshot: Snapshot, query: Float[np.ndarray, "dim"], film_id: int, moments: int) -> list[Hit]:

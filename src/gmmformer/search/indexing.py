@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -24,6 +25,8 @@ from gmmformer.model.batches import see_finite_rows
 from gmmformer.model.pooling import row_norms
 from gmmformer.search.changes import IndexReport, films_at, glance, shown, vanished_from
 from gmmformer.search.embedding import ModelEmbedder
+from gmmformer.search.hearing import hearing
+from gmmformer.search.lines import Said
 from gmmformer.search.recipe import Models
 from gmmformer.search.spans import Window, cut, timing
 from gmmformer.search.store import Store
@@ -60,6 +63,7 @@ class Added(TypedDict, total=False):
     """How films are taken in; see `Library.add`."""
 
     prune: bool
+    said: bool
     limits: DecodeLimits
     ray: str | None
     progress: Progress
@@ -72,6 +76,7 @@ def index_films(
     *,
     prune: bool = False,
     retry: bool = False,
+    said: bool = False,
     progress: Progress = silent,
 ) -> IndexReport:
     """Bring a library up to date with the films at `paths`.
@@ -87,13 +92,14 @@ def index_films(
         prune: Remove the films of the library that are gone: those that were at or below one of `paths` and are not
             there any more, or that were somewhere else where no file is now.
         retry: Try again films that failed before and have not changed since.
+        said: Let a library from before hold what is said in films too.
         progress: Called as films are done.
 
     Raises:
         InputError: A path does not exist, or the library cannot be written to.
     """
     report, films = IndexReport(pruned=prune), films_at(paths)
-    with shown(into.folder, progress) as progress:
+    with shown(into.folder, progress) as progress, hearing(into, films, said, report) as heard:
         known, pending = into.store.known(), _Pending(into, progress, len(films))
         failures = {} if retry else {failure.path: failure for failure in into.store.failures()}
         todo = _changed(glance(films, known, failures, report), known, report)
@@ -106,20 +112,11 @@ def index_films(
             try:
                 if isinstance(seen, FilmEnd):
                     raise InputError(seen.reason or "it has no frames")
-                pending.add(
-                    embedded_film(
-                        into,
-                        path,
-                        seen.features,
-                        seconds=seen.seconds,
-                        length=seen.duration,
-                        stamp=changed[path].stamp,
-                        fingerprint=changed[path].fingerprint,
-                    )
-                )
-                (report.replaced if path in known else report.added).append(path)
+                film = embedded_film(into, path, seen.features, seen.seconds, seen.duration, *changed[path][:2])
                 if seen.warning:
                     report.warnings[path] = seen.warning
+                pending.add(film, heard.of(path, seen.duration, seen.text))
+                (report.replaced if path in known else report.added).append(path)
             except InputError as error:
                 report.failed[path] = str(error)
                 into.fail(path, changed[path].stamp, str(error))
@@ -127,6 +124,7 @@ def index_films(
             done += 1
             pending.seen(done)
         pending.finish()
+        heard.again(report.unchanged, progress)
         report.vanished.extend(vanished_from(known, films, paths))
         if prune:
             into.remove(report.vanished)
@@ -284,10 +282,10 @@ class _Pending:
         self._into, self._progress, self._total = into, progress, total
         self._bytes, self._since = 0, 0.0
 
-    def add(self, film: NewFilm) -> None:
+    def add(self, film: NewFilm, said: Said | None = None) -> None:
         if not self._films:
             self._since = time.monotonic()
-        self._films.append(film)
+        self._films.append(replace(film, said=said))
         self._bytes += film.vectors.nbytes + (0 if film.features is None else film.features.nbytes)
 
     def seen(self, done: int) -> None:

@@ -5,29 +5,28 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import compress
 from pathlib import Path
-from typing import Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from jaxtyping import Float
 
 from gmmformer.config import DecodeLimits, Running
 from gmmformer.cores import Progress, silent
-from gmmformer.errors import InputError
 from gmmformer.media.encoders import SMALL
 from gmmformer.search.calibration import Calibration, calibrate, calibration_of, outgrown
 from gmmformer.search.changes import IndexReport, Paths, settled_changes, several
 from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
 from gmmformer.search.engines import Engine, checked_queries, choose_engine
-from gmmformer.search.hits import Hit, Wanted, hits_in, hits_of
+from gmmformer.search.fusing import Texts
+from gmmformer.search.hits import Hit, Wanted, hits_for, hits_in
 from gmmformer.search.indexing import Added, embedded_film, film_source, index_films
-from gmmformer.search.naming import Names
 from gmmformer.search.recipe import Encoders, Models, choose_encoders
 from gmmformer.search.store import Film, LibraryInfo, Store
 from gmmformer.search.vectors import Dtype
+from gmmformer.search.words import check_counts, checked_sources
 from gmmformer.search.writer import Writer, create_library, writing
-
-MOST_HITS = 10_000
 
 
 class Library:
@@ -54,7 +53,7 @@ class Library:
         """What is read of it, what embeds films and sentences, and what finds the films."""
         self.folder, self.settings = store.folder, store.settings
         """Where it is, and what it is made for."""
-        self._writing, self._names = threading.RLock(), Names(store)
+        self._writing, self._texts = threading.RLock(), Texts(store)
 
     @classmethod
     def create(
@@ -160,9 +159,8 @@ class Library:
     ) -> list[Hit] | list[list[Hit]]:
         """The moments of the k films that match a sentence best, best film first; of several sentences a list each.
 
-        Several at once take less time than one by one. The other arguments, `skip`, `moments`, `where`, `min_length`
-        and `fold`, are those of `search_vectors`, but films that show the same thing are folded unless `fold` is False.
-        Films whose paths have all words of the sentence come first, half of the k at most.
+        Several at once take less time than one by one. The other arguments are those of `search_vectors`, but films
+        that show the same thing are folded unless `fold` is False. No model is loaded where words alone are looked in.
 
         Raises:
             InputError: A sentence is empty, a number is out of range, or the library was opened without its model and
@@ -171,8 +169,12 @@ class Library:
         asked = [sentence] if isinstance(sentence, str) else list(sentence)
         if not asked:
             return []
-        queries = self.embed(asked)
         wanted.setdefault("fold", True)
+        within = checked_sources(wanted.get("within"))
+        seen = [not self._texts.alone(one, within) for one in checked_sentences(asked)]
+        queries = np.eye(1, self.settings.dim, dtype=np.float32).repeat(len(asked), axis=0)
+        if any(seen):
+            queries[seen] = self.embed(list(compress(asked, seen)))
         found = self.search_vectors(queries, k, sentences=asked, **wanted)
         return found[0] if isinstance(sentence, str) else found
 
@@ -190,6 +192,7 @@ class Library:
         where: str | None = None,
         min_length: float | None = None,
         fold: bool = False,
+        within: Sequence[str] | None = None,
         sentences: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """The moments of the k best films for each query.
@@ -203,23 +206,25 @@ class Library:
             min_length: Only films of at least so many seconds.
             fold: Whether films that show the same thing, such as other encodings of one film, are one hit, that of the
                 best of them, whose `copies` are the others that were found.
+            within: What is looked in for sentences, of "picture", "said" and "name"; all that there is without it, but
+                words alone for a sentence with quotes, in a library that has what is said.
             sentences: What the queries are vectors of: films whose paths have all words of it come first, half of the k
-                at most.
+                at most, then those in which it is said (`fused`).
 
         Raises:
             InputError: A number is out of range, or the queries are no unit vectors of the library's width.
         """
-        for name, value, least in (("k", k, 1), ("moments", moments, 1), ("skip", skip, 0)):
-            if not least <= value <= MOST_HITS:
-                raise InputError(f"--{name} {value} must be at least {least} and at most {MOST_HITS:,}")
+        check_counts(k, moments, skip)
         queries = checked_queries(queries, self.settings.dim)
         snapshot = self.store.snapshot()
         if not len(snapshot.windows):
             return [[] for _ in queries]
         allowed = self.store.matching(snapshot, where=where, min_length=min_length)
-        find = partial(self.engine.search, snapshot, allowed=allowed)
-        named = self._names.among(snapshot, allowed, sentences or [""] * len(queries))
-        return hits_of(self.store, snapshot, queries, find, k, skip, moments, fold, named)
+        find, chosen = partial(self.engine.search, snapshot, allowed=allowed), checked_sources(within)
+        how: dict[str, Any] = {"allowed": allowed, "within": chosen, "fold": fold, "skip": skip, "moments": moments}
+        which: dict[str, Any] = {"where": where, "min_length": min_length}
+        told = sentences or [""] * len(queries)
+        return hits_for(self.store, self._texts, snapshot, queries, told, find, k, **how, **which)
 
     def calibrate(
         self, sentences: Sequence[str] | None = None, known: Sequence[tuple[str, str]] | None = None
@@ -274,6 +279,7 @@ class Library:
         prune: bool = False,
         retry: bool = False,
         limits: DecodeLimits = DecodeLimits(),
+        said: bool = False,
         ray: str | None = None,
         progress: Progress = silent,
     ) -> IndexReport:
@@ -287,7 +293,7 @@ class Library:
         """
         with self.writing() as into:
             source = film_source(self.models, limits, ray)
-            report = index_films(into, several(paths), source, prune=prune, retry=retry, progress=progress)
+            report = index_films(into, several(paths), source, prune=prune, retry=retry, said=said, progress=progress)
         self.calibrate_if_outgrown()
         return report
 

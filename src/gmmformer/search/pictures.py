@@ -12,7 +12,8 @@ from gmmformer.files import written_whole
 from gmmformer.media.cutting import cut_moment, moment_filename
 from gmmformer.media.films import printable
 from gmmformer.media.frames import frame_at
-from gmmformer.search.hits import Hit, clock
+from gmmformer.search.hits import Hit
+from gmmformer.search.words import clock
 
 _HEIGHT = 144
 _MOST_PICTURES = 8
@@ -85,7 +86,7 @@ def cut_hits(
 
 
 def _frame(hit: Hit) -> UInt8[np.ndarray, "height width 3"]:
-    begin, end = hit.clip_spans[int(np.argmax(hit.clip_scores))]
+    begin, end = hit.clip_spans[int(np.argmax(hit.clip_scores))] if len(hit.clip_scores) else (hit.start, hit.end)
     try:
         return frame_at(hit.film.path, float(begin + end) / 2, size=_HEIGHT).image
     except InputError:

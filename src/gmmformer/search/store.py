@@ -19,9 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from gmmformer.errors import InputError
-from gmmformer.files import composed
 from gmmformer.media.films import printable
-from gmmformer.search.changes import Failure, failures_in, known_in, seconds_in
+from gmmformer.search.changes import Failure, failures_in, ids_matching, known_in, seconds_in
 from gmmformer.search.database import FEATURES, damaged, explained, open_database, rows_of, writable
 from gmmformer.search.parts import MappedPart, part_path
 from gmmformer.search.settings import Recipe, Settings
@@ -234,18 +233,8 @@ class Store:
         """Which films of a snapshot have a path that fits the glob and are at least that long; None: no question."""
         if where is None and min_length is None:
             return None
-        conditions, values = ["removed IS NULL"], []
-        if where is not None:
-            path = "path" if where.isascii() else "composed(path)"
-            conditions.append(f"CAST({path} AS TEXT) GLOB CAST(? AS TEXT)")
-            values.append(os.fsencode(composed(where)))
-        if min_length is not None:
-            conditions.append("length >= ?")
-            values.append(min_length)  # type: ignore[arg-type]
         with self.reading() as connection:
-            connection.create_function("composed", 1, lambda path: os.fsencode(composed(os.fsdecode(path))))
-            rows = connection.execute(f"SELECT id FROM films WHERE {' AND '.join(conditions)}", values).fetchall()
-        return np.isin(snapshot.films, np.array([row[0] for row in rows], dtype=np.int64))
+            return np.isin(snapshot.films, ids_matching(connection, where, min_length))
 
     def features_of(self, path: str) -> tuple[Float[np.ndarray, "rows dim"], Timing] | None:
         """The feature rows of a film, float16, and when they were taken; None where they were not kept.

@@ -23,11 +23,13 @@ from gmmformer.search.database import (
     WINDOWS,
     create_database,
     explained,
+    has_lines,
     open_database,
     records_in,
     rows_of,
 )
 from gmmformer.search.embedding import Embedder
+from gmmformer.search.lines import Said, keep
 from gmmformer.search.parts import PATTERN, append, checksum, part_path, truncate
 from gmmformer.search.recipe import MODEL, Encoders, Models
 from gmmformer.search.settings import Settings
@@ -62,6 +64,8 @@ class NewFilm:
     """Kept in float16 if the library keeps features."""
     stamp: str = ""
     fingerprint: str = ""
+    said: Said | None = None
+    """What is said in it; None where that was not looked for."""
 
     def __post_init__(self) -> None:
         if not torch.isfinite(self.vectors).all():
@@ -299,6 +303,8 @@ class Writer:
                 for index, window in enumerate(film.windows)
             ],
         )
+        if film.said is not None and has_lines(connection):
+            keep(connection, int(identity or 0), film.said)
 
     def _mark_removed(self, connection: sqlite3.Connection, path: bytes) -> int:
         connection.execute("DELETE FROM failures WHERE path = ?", (path,))

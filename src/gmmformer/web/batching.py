@@ -29,6 +29,7 @@ class SearchOptions(NamedTuple):
     where: str | None = None
     min_length: float | None = None
     fold: bool = False
+    within: tuple[str, ...] | None = None
 
 
 class Answer(NamedTuple):

@@ -296,7 +296,8 @@ def _hit(hit: Hit, seen: dict[str, Any], strips: bool) -> HitOut:
         **{name: told[name] for name in ("start", "end", "score", "strength", "word")},
         named=hit.named,
         copies=told.get("copies", []),
-        strip=strip_of(hit.curve) if strips else None,
+        strip=strip_of(hit.curve) if strips and len(hit.curve.scores) else None,
+        **({"why": told["why"]} if "why" in told else {}),
     )
 
 

@@ -14,6 +14,7 @@ from gmmformer.errors import InputError
 from gmmformer.media.cutting import MOST_SECONDS
 from gmmformer.search import Library
 from gmmformer.search.embedding import checked_sentences, unknown_words
+from gmmformer.search.words import lacks_lines
 from gmmformer.web import schemas as wire
 from gmmformer.web.batching import Batcher, SearchOptions
 from gmmformer.web.catalogue import Catalogue, Events, best_word, rounded
@@ -233,7 +234,12 @@ async def media(services: Given, id: Id) -> Response:  # noqa: A002
 async def _search(services: Services, sentences: Sequence[str], asked: wire.Asked) -> list[SearchOut]:
     began = time.perf_counter()
     _check(sentences)
-    options = SearchOptions(asked.k, asked.skip, asked.moments, asked.where or None, asked.min_length, asked.fold)
+    within = tuple(asked.within) if asked.within else None
+    if within == ("said",) and await asyncio.to_thread(lacks_lines, services.library.folder):
+        raise ProblemError(422, "within: the library was made before what is said in films was kept.")
+    options = SearchOptions(
+        asked.k, asked.skip, asked.moments, asked.where or None, asked.min_length, asked.fold, within
+    )
     answers = await services.batcher.ask(sentences, options)
     hits = await services.catalogue.hits([answer.hits or [] for answer in answers], asked.strips)
     counts = await services.catalogue.counts()

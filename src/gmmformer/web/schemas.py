@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from gmmformer.search.calibration import Word
+from gmmformer.search.words import Source
 
 MOST_SENTENCE = 10_000
 """Characters of a sentence."""
@@ -94,6 +95,19 @@ class Named(Names, Playing):
     """A film, and whether it can be seen."""
 
 
+class WhyOut(Model):
+    """Something that a film was found for."""
+
+    source: Source = Field(description="How it looks, what is said in it, or its name; only said has what follows.")
+    start: float = Field(0.0, description="Second at which the lines begin.")
+    end: float = Field(0.0, description="Second at which they end.")
+    score: float = Field(1.0, description="How much of the sentence is said there, in (0, 1].")
+    text: str = Field("", description="The lines, with line breaks between them.")
+    marks: list[tuple[int, int]] = Field([], description="From which character to which words of the sentence stand.")
+    language: str = Field("", description="Of the lines, such as en; empty where it is not told.")
+    track: str = Field("", description="Where they come from: a file, a stream of the film, speech.")
+
+
 class HitOut(Named):
     """A moment of a film that matches a sentence."""
 
@@ -110,8 +124,10 @@ class HitOut(Named):
     named: bool = Field(description="Whether all words of the sentence stand in the path of the film, or of a copy.")
     copies: list[str] = Field(description="Paths of other films that were found and show the same thing, best first.")
     strip: Strip | None = Field(
-        description="The scores along the whole film; null if not asked for, and in a film's moments after its first."
+        description="The scores along the whole film; null if not asked for, where how it looks was not looked at, and "
+        "in a film's moments after its first."
     )
+    why: list[WhyOut] = Field([], description="Why it is here; left out in a library in which nothing is said.")
 
 
 class SearchOut(Model):
@@ -146,6 +162,12 @@ class Asked(BaseModel):
         True, description="Whether films that show the same thing are one hit, that of the best of them."
     )
     strips: bool = Field(True, description="Whether to send the scores along each film.")
+    within: list[Source] | None = Field(
+        None,
+        max_length=3,
+        description="What to look in: how films look, what is said in them, their names; null for all of it, but for a "
+        "sentence with words in quotes what is said and names alone.",
+    )
 
 
 class SearchQuery(Asked):

@@ -1,0 +1,359 @@
+"""Films found by what is said in them: passages that have the words, by the index, and where in these they stand.
+
+No model is needed for it, and none is loaded.
+"""
+
+import json
+import math
+import re
+import sqlite3
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from gmmformer.files import words_in
+from gmmformer.media.films import path_text
+from gmmformer.media.subtitles import Line
+from gmmformer.search import naming
+from gmmformer.search.database import damaged, rows_of
+from gmmformer.search.lines import lines_of, terms_in
+
+MOST_ROWS, FEWER_ROWS, LARGE = 4_000, 1_000, 400_000
+"""Passages with a word that are looked at, and in a library of more passages than the last; a word that stands in more
+is common."""
+MOST_UNITS = 32
+"""Words of a sentence that are looked for, the rarest first."""
+ORDER = 0.15
+"""Share of a score that the order of the words has."""
+SPREAD = 0.15
+"""What each line beyond two over which the words are spread takes of a score."""
+_REFINED = 64
+"""Passages, at least, of which the text is read to tell the better ones."""
+SLIGHT = naming.SLIGHT | frozenset(
+    words_in(
+        "about am any been but can could d did do does don had have here him how i if just ll m no not oh out re s she "
+        "so t than then these those too us ve what when where which will would yes das der die du ein eine er es ich "
+        "ihr ist mit nicht sie und wir zu"
+    )
+)
+"""Words that tell little: they count only in quotes, or where a sentence has no others."""
+_PHRASE = re.compile(r'["“”„«]([^"“”„«»]*)["“”»]')
+
+
+class Unit(NamedTuple):
+    """What is looked for as one: a word, two letters of a script without spaces, or what stood in quotes."""
+
+    terms: tuple[str, ...]
+    quoted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """Lines of a film in which what was asked for is said."""
+
+    film: int
+    """Its id."""
+    start: float
+    """Seconds at which the first of the lines begins, and the last ends."""
+    end: float
+    score: float
+    """How much of what was asked for is said there, rare words counting more, in (0, 1]; 1: all, in this order."""
+    surprise: float
+    """How unlikely it is that so much of it stands together anywhere by chance: the logarithm of one to the passages in
+    which it would if words came independently of each other."""
+    whole: bool
+    """Whether all that was asked for, three words at least, is said as it was asked."""
+    text: str
+    """The lines, with line breaks between them."""
+    marks: tuple[tuple[int, int], ...]
+    """From where to where in the text what was asked for stands."""
+    language: str
+    """As the track says, such as "en"; empty where it does not."""
+    track: str
+    """Where the lines come from: a file's name, a stream of the film, or speech."""
+
+    def marked(self, most: int = 120) -> str:
+        """The words in their context on one line, each place where they stand between asterisks."""
+        parts, at = list[str](), 0
+        for start, end in self.marks:
+            parts += [self.text[at:start], f"*{self.text[start:end]}*"]
+            at = end
+        text = " / ".join("".join([*parts, self.text[at:]]).split("\n"))
+        first = max(0, min(text.find("*") - most // 3, len(text) - most))
+        return ("..." if first else "") + text[first : first + most] + ("..." if first + most < len(text) else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "source": "said",
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "score": round(self.score, 6),
+            "text": self.text,
+            "marks": [list(mark) for mark in self.marks],
+            "language": self.language,
+            "track": path_text(self.track),
+        }
+
+
+def units_in(sentence: str) -> list[Unit]:
+    """What a sentence asks for: what stands in quotes as a whole, and the words that tell something."""
+    quoted = [tuple(term.term for term in terms_in(said)) for said in _PHRASE.findall(sentence)]
+    units = {Unit(terms, True): None for terms in quoted if terms}
+    rest = list(terms_in(_PHRASE.sub(" ", sentence)))
+    telling = [term for term in rest if term.term not in SLIGHT] or ([] if units else rest)
+    letters = [one.alone and other.alone and one.end == other.start for one, other in pairwise(telling)]
+    for place, term in enumerate(telling):
+        joined = place < len(letters) and letters[place]
+        if joined:
+            units[Unit((term.term, telling[place + 1].term), False)] = None
+        elif not (place and letters[place - 1]):
+            units[Unit((term.term,), False)] = None
+    return list(units)
+
+
+def quotes_words(sentence: str) -> bool:
+    """Whether a part of a sentence stands in quotes: these very words are wanted."""
+    return any(unit.quoted for unit in units_in(sentence))
+
+
+class Lines:
+    """Finds what is said in a library's films. Keeps which passages are whose, and reads only what is new of that;
+    whoever uses it from several threads holds a lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is read yet."""
+        self._folder, self._last = folder, 0
+        self._firsts, self._films = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        """The first passage of each track, ascending, and the film that it is of."""
+
+    def find(
+        self,
+        connection: sqlite3.Connection,
+        sentence: str,
+        films: Int[np.ndarray, "films"],
+        most: int,
+        moments: int = 1,
+    ) -> list[list[Quote]]:
+        """Where what is asked for is said: some quotes for each film, best film first.
+
+        Args:
+            connection: To the library's database, within a transaction.
+            sentence: What stands in quotes in it must be said as it stands there.
+            films: Ids of those that may be found.
+            most: Films.
+            moments: Most quotes of each.
+
+        Raises:
+            InputError: What the database says cannot be.
+        """
+        units = units_in(sentence)[:MOST_UNITS]
+        self._read(connection)
+        if not units or not len(self._firsts):
+            return []
+        looked = _Looked(connection, self._of(films), units)
+        rows, scores = looked.passages(most)
+        if not len(rows):
+            return []
+        own = self._films[np.searchsorted(self._firsts, rows, side="right") - 1]
+        order = np.lexsort((rows, -scores, own))
+        firsts = np.flatnonzero(np.diff(own[order], prepend=-1))
+        sizes = np.diff(firsts, append=len(order))
+        best = scores[order][firsts]
+        often = np.add.reduceat((scores[order] >= np.repeat(best, sizes) - 1e-9).astype(np.int64), firsts)
+        ranked = np.lexsort((firsts, -often, -best))[: max(most, _REFINED)]
+        chosen = {
+            int(own[order[firsts[film]]]): rows[order[firsts[film] : firsts[film] + min(sizes[film], moments)]].tolist()
+            for film in ranked
+        }
+        told = self._quotes(connection, chosen, looked, sentence)
+        found = [(-some[0].score, -int(often[film]), some) for film, some in zip(ranked, told, strict=True) if some]
+        return [some for *_, some in sorted(found, key=lambda one: one[:2])][:most]
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        which = "WHERE id > ? AND passages > 0 ORDER BY id"
+        new = list(rows_of(connection, self._folder, "tracks", "id, film, first", which, (self._last,)))
+        if new:
+            self._last = new[-1][0]
+            films = np.concatenate([self._films, np.array([film for _, film, _ in new])])
+            firsts = np.concatenate([self._firsts, np.array([first for *_, first in new])])
+            order = np.argsort(firsts, kind="stable")
+            last = np.append(np.diff(firsts[order]) > 0, True)  # what was brought back is another film's now
+            self._films, self._firsts = films[order][last], firsts[order][last]
+
+    def _of(self, films: Int[np.ndarray, "films"]) -> Callable[[int], bool] | None:
+        """Whether a passage is one of these films'; None where all are."""
+        theirs = np.isin(self._films, films)
+        if theirs.all():
+            return None
+        firsts, ours = self._firsts.tolist(), theirs.tolist()
+        return lambda row: ours[bisect_right(firsts, row) - 1]
+
+    def _quotes(
+        self, connection: sqlite3.Connection, chosen: dict[int, list[int]], looked: "_Looked", sentence: str
+    ) -> list[list[Quote]]:
+        """The quotes in some passages of each film, the best first."""
+        listed = json.dumps([row for some in chosen.values() for row in some])
+        which = "WHERE id IN (SELECT value FROM json_each(?))"
+        columns = "id, track, own, times, text"
+        passages = {row[0]: row[1:] for row in rows_of(connection, self._folder, "passages", columns, which, (listed,))}
+        listed = json.dumps(list({track for track, *_ in passages.values()}))
+        columns = "id, language, name"
+        tracks = {row[0]: row[1:] for row in rows_of(connection, self._folder, "tracks", columns, which, (listed,))}
+        lost = [
+            row for some in chosen.values() for row in some if row not in passages or passages[row][0] not in tracks
+        ]
+        if lost:
+            raise damaged(self._folder, f"passage {lost[0]} of what is said is not there")
+        follows = set(pairwise(term.term for term in terms_in(sentence)))
+        told = []
+        for film, some in chosen.items():
+            quotes = dict[tuple[float, float, str], Quote]()
+            for row in some:
+                track, _, times, text = passages[row]
+                lines = lines_of(self._folder, row, times, text)
+                language, name = tracks[track]
+                quote = _quote(lines, film, language, name, looked, follows)
+                if quote is not None:
+                    quotes.setdefault((quote.start, quote.end, quote.text), quote)
+            told.append(sorted(quotes.values(), key=lambda quote: -quote.score))
+        return told
+
+
+class _Looked:
+    """Which passages have which units of a sentence, as far as that can be told in a bounded time."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, wanted: Callable[[int], bool] | None, units: Sequence[Unit]
+    ) -> None:
+        self.units, self._connection = units, connection
+        self._which = "" if wanted is None else " AND wanted(rowid)"
+        if wanted is not None:
+            connection.create_function("wanted", 1, wanted)
+        self.all = connection.execute("SELECT coalesce(max(id), 0) FROM passages").fetchone()[0]
+        self._most = MOST_ROWS if self.all < LARGE else FEWER_ROWS
+        self._rows = [self._having(_match(unit)) for unit in units]
+        self.weights = [math.log1p(self.all / max(0.5, self._count(rows))) for rows in self._rows]
+        """How much each unit tells: the logarithm of how rare it is."""
+
+    def passages(self, most: int) -> tuple[Int[np.ndarray, "rows"], Float[np.ndarray, "rows"]]:
+        """Passages that have some of the units, all that are quoted, and the weight of those."""
+        quoted = [place for place, unit in enumerate(self.units) if unit.quoted]
+        loose = [place for place in range(len(self.units)) if place not in quoted]
+        pairs = list[np.ndarray]()  # row * MOST_UNITS + place of the unit
+
+        def note(rows: Int[np.ndarray, "rows"], places: Iterable[int]) -> None:
+            pairs.extend(rows * MOST_UNITS + place for place in places)
+
+        if quoted:
+            among = " AND ".join(_match(self.units[place]) for place in quoted)
+            rows = self._rows[quoted[0]] if len(quoted) == 1 else self._having(among)
+            note(rows, quoted)
+            for place in loose if len(rows) else ():
+                note(self._having(f"{among} AND {_match(self.units[place])}"), [place])
+        else:
+            rare = [place for place in loose if 0 < len(self._rows[place]) < self._most]
+            common = [place for place in loose if len(self._rows[place]) >= self._most]
+            for place in rare:
+                note(self._rows[place], [place])
+            among = " OR ".join(_match(self.units[place]) for place in rare)
+            for place in common if rare else ():
+                note(self._having(f"({among}) AND {_match(self.units[place])}"), [place])
+            common.sort(key=lambda place: -self.weights[place])
+            while common and sum(map(len, pairs)) < most:
+                rows = self._rows[common[0]]
+                if len(common) > 1:
+                    rows = self._having(" AND ".join(_match(self.units[place]) for place in common))
+                note(rows, common)
+                common.pop()
+        if not sum(map(len, pairs)):
+            return np.empty(0, dtype=np.int64), np.empty(0)
+        both = np.unique(np.concatenate(pairs))
+        rows, which = np.unique(both // MOST_UNITS, return_inverse=True)
+        return rows, np.bincount(which, np.array(self.weights)[both % MOST_UNITS])
+
+    def _having(self, match: str) -> Int[np.ndarray, "rows"]:
+        """Passages that fit a question of the index, so many at most, the first ones."""
+        found = self._connection.execute(
+            f"SELECT rowid FROM said WHERE said MATCH ?{self._which} LIMIT {self._most}", (match,)
+        )
+        return np.fromiter(chain.from_iterable(found), dtype=np.int64)
+
+    def _count(self, rows: Int[np.ndarray, "rows"]) -> float:
+        """How many passages have a unit; of a common one as many as there were at the rate of the first ones."""
+        return len(rows) if len(rows) < self._most else len(rows) * self.all / float(rows[-1])
+
+
+def _match(unit: Unit) -> str:
+    """A unit as a question of the index."""
+    return '"' + " ".join(unit.terms).replace('"', '""') + '"'
+
+
+def _quote(
+    lines: Sequence[Line], film: int, language: str, track: str, looked: _Looked, follows: Set[tuple[str, str]]
+) -> Quote | None:
+    """The fewest lines of a passage in which most of what is looked for stands; None where nothing does."""
+    terms = [(place, term) for place, line in enumerate(lines) for term in terms_in(line.text)]
+    places = defaultdict[str, list[int]](list)
+    for at, (_, term) in enumerate(terms):
+        places[term.term].append(at)
+    found = [  # unit, first and last term
+        (which, at, at + len(unit.terms) - 1)
+        for which, unit in enumerate(looked.units)
+        for at in places.get(unit.terms[0], ())
+        if tuple(term.term for _, term in terms[at : at + len(unit.terms)]) == unit.terms
+    ]
+    if not found:
+        return None
+    spans = [(which, terms[first][0], terms[last][0]) for which, first, last in found]
+    weights, best = looked.weights, (-math.inf, 0, 0)
+    for first in {line for _, line, _ in spans}:
+        for last in {line for *_, line in spans if line >= first}:
+            there = {which for which, begins, ends in spans if first <= begins and ends <= last}
+            value = sum(weights[which] for which in there) - 0.01 * (last - first)
+            best = max(best, (value, -first, last))
+    first, last = -best[1], best[2]
+    inside = [one for one, (_, begins, ends) in zip(found, spans, strict=True) if first <= begins and ends <= last]
+    there = {which for which, *_ in inside}
+    share = sum(weights[which] for which in there) / sum(weights)
+    theirs = set(pairwise(term.term for line, term in terms if first <= line <= last))
+    if follows:
+        share *= 1 - ORDER * (1 - len(follows & theirs) / len(follows))
+    share /= 1 + SPREAD * max(0, last - first - 1)
+    some = lines[first : last + 1]
+    starts = list(accumulate((len(line.text) + 1 for line in some), initial=0))
+    marks = [
+        (starts[terms[begins][0] - first] + terms[begins][1].start, starts[terms[ends][0] - first] + terms[ends][1].end)
+        for _, begins, ends in inside
+    ]
+    return Quote(
+        film=film,
+        start=some[0].start,
+        end=max(line.end for line in some),
+        score=share,
+        surprise=sum(weights[which] for which in there) - math.log(max(1, looked.all)),
+        whole=len(there) == len(weights) and len(follows) > 1 and follows <= theirs,
+        text="\n".join(line.text for line in some),
+        marks=_joined(marks),
+        language=language,
+        track=track,
+    )
+
+
+def _joined(marks: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Marks in order, those that overlap as one."""
+    joined = list[tuple[int, int]]()
+    for start, end in sorted(marks):
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return tuple(joined)
