@@ -83,15 +83,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Library.create(folder, plain) as library:
         put(library, [drawn_film(seed, rows=8 + 9 * seed) for seed in range(5)])
         put(library, clustered(20, plain))
+        lines = [Line(float(at), at + 1.0, f"word{at} said") for at in range(12)]
+        tracks = [Track(kind="subtitles", name="x.srt", language="en", lines=lines)]
+        put(library, [replace(drawn_film(9), said=Said(tracks, "stamp"))])
         library.add_film("uneven.mp4", np.ones((10, 4), dtype=np.float32), seconds=np.arange(10.0) ** 2)
         rebuild(library)
         library.remove(["film-0002.mp4"])
         with library.writing() as writer:
             writer.fail("broken.mp4", "1 2", "it is broken")
             writer.serve("http://localhost:19530", 3)
-            lines = [Line(float(at), at + 1.0, f"word{at} said") for at in range(12)]
-            tracks = [Track(kind="subtitles", name="x.srt", language="en", lines=lines)]
-            writer.add([replace(drawn_film(9), said=Said(tracks, "stamp"))])
     return folder
 
 

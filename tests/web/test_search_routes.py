@@ -4,7 +4,9 @@ import itertools
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -14,7 +16,10 @@ from hypothesis import strategies as st
 from tests_web_helpers import patient, raw, served
 
 from gmmformer.evaluation.moments import ScoreCurve
+from gmmformer.media.subtitles import Line, Track
 from gmmformer.search import Library, choose_encoders
+from gmmformer.search.indexing import embedded_film
+from gmmformer.search.lines import Said
 from gmmformer.web import ServeConfig
 from gmmformer.web.catalogue import strip_of
 
@@ -45,6 +50,37 @@ def test_several_sentences_are_answered_as_one_by_one(client: httpx.Client) -> N
         np.testing.assert_allclose(*scores, atol=2e-6)  # six digits of float32 that was summed in another order
         assert one["hits"] == other["hits"]
     assert answer["results"][0]["hits"][0]["strip"] is None
+
+
+def test_what_is_said_is_found_too_and_each_hit_says_why(library: Library, tmp_path: Path) -> None:
+    kept = library.store.features_of(next(iter(library)).path)
+    assert kept is not None
+    lines = [Line(2.0, 3.5, "Never mind the marmalade,"), Line(4.0, 5.0, "it is only Tuesday.")]
+    said = Said([Track(kind="subtitles", name="a.en.srt", language="en", lines=lines)])
+    with Library.create(tmp_path / "library", library.models.encoders) as spoken:
+        with spoken.writing() as into:
+            film = embedded_film(into, "a.mp4", kept[0].astype(np.float32), length=kept[1].length)
+            into.add([replace(film, said=said), replace(film, path="b.mp4")])
+        with served(spoken, ServeConfig(port=0)) as url, patient.Client(base_url=url) as client:
+
+            def asked(q: str, **options: object) -> list[dict[str, Any]]:
+                answer = client.get("/api/search", params={"q": q, "fold": False, **options})
+                assert answer.status_code == 200, answer.text
+                return list(answer.json()["hits"])
+
+            hits = asked("never mind the marmalade")
+            assert [(hit["film"], [one["source"] for one in hit["why"]]) for hit in hits] == [
+                ("a.mp4", ["said"]),
+                ("b.mp4", ["picture"]),
+            ]
+            (why,) = hits[0]["why"]
+            assert (why["text"], why["marks"], why["track"]) == (lines[0].text, [[0, 5], [6, 10], [15, 24]], "a.en.srt")
+            assert (hits[0]["start"], hits[0]["end"]) == (2.0, 3.5)
+            (quoted,) = asked('"marmalade it is"')
+            assert (quoted["start"], quoted["end"], quoted["strip"]) == (2.0, 5.0, None)
+            assert asked("marmalade", within="picture")[0]["why"] == [{"source": "picture"}]
+            assert [hit["film"] for hit in asked("b marmalade", within=["said", "name"])] == ["a.mp4"]
+            assert client.get("/api/search", params={"q": "x", "within": "smell"}).status_code == 422
 
 
 def test_copies_of_a_film_are_one_hit_unless_all_are_wanted(library: Library, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def _search_words(library: Path, sentence: str, k: int, options: dict[str, Any],
 def print_hits(hits: Sequence["Hit | TextHit"], films: int | None, seconds: float) -> None:
     """Hits as a person reads them."""
     from gmmformer.media.films import printable
-    from gmmformer.search.words import clock
+    from gmmformer.search.words import clock, marked
 
     if not hits:
         print(f"no film to look at ({films:,} in the library, {1000 * seconds:.0f} ms)")
@@ -168,7 +168,7 @@ def print_hits(hits: Sequence["Hit | TextHit"], films: int | None, seconds: floa
     for (rank, word, span, score, film), hit in zip(rows, hits, strict=True):
         print(f"{rank:>{widths[0]}}  {word:<{widths[1]}}  {span:>{widths[2]}}  {score:>{widths[3]}}  {film}")
         for quote in hit.quotes:
-            print(f"{'':>{widths[0]}}  {clock(quote.start)}  {printable(quote.marked())}")
+            print(f"{'':>{widths[0]}}  {clock(quote.start)}  {printable(marked(quote))}")
     print(f"{'' if films is None else f'{films:,} films, '}{1000 * seconds:.0f} ms")
 
 

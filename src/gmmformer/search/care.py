@@ -19,7 +19,7 @@ from gmmformer.search.snapshot import check_places, live_windows
 from gmmformer.search.spans import Window
 from gmmformer.search.store import Store
 from gmmformer.search.vectors import Records
-from gmmformer.search.writer import PART_BYTES, Writer, film_checksum, window_checksum
+from gmmformer.search.writer import PART_BYTES, Writer, window_checksum
 
 _CHUNK_BYTES = 2**25
 _KEPT = (
@@ -295,7 +295,7 @@ def _database_problems(connection: sqlite3.Connection, folder: Path) -> list[str
         + [
             f"{printable(row[0])}: what the database says of this film is damaged; index it again"
             for row in connection.execute(_FILMS)
-            if film_checksum(row[:-1]) != row[-1]
+            if checksum(row[:-1]) != row[-1]
         ]
     )
 

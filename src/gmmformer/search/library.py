@@ -220,11 +220,10 @@ class Library:
         if not len(snapshot.windows):
             return [[] for _ in queries]
         allowed = self.store.matching(snapshot, where=where, min_length=min_length)
-        find, chosen = partial(self.engine.search, snapshot, allowed=allowed), checked_sources(within)
-        how: dict[str, Any] = {"allowed": allowed, "within": chosen, "fold": fold, "skip": skip, "moments": moments}
-        which: dict[str, Any] = {"where": where, "min_length": min_length}
-        told = sentences or [""] * len(queries)
-        return hits_for(self.store, self._texts, snapshot, queries, told, find, k, **how, **which)
+        find = partial(self.engine.search, snapshot, allowed=allowed)
+        how: dict[str, Any] = {"fold": fold, "skip": skip, "moments": moments, "where": where, "min_length": min_length}
+        how |= {"allowed": allowed, "within": checked_sources(within)}
+        return hits_for(self.store, self._texts, snapshot, queries, sentences or [""] * len(queries), find, k, **how)
 
     def calibrate(
         self, sentences: Sequence[str] | None = None, known: Sequence[tuple[str, str]] | None = None

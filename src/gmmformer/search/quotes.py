@@ -29,12 +29,12 @@ MOST_ROWS, FEWER_ROWS, LARGE = 4_000, 1_000, 400_000
 """Passages with a word that are looked at, and in a library of more passages than the last; a word that stands in more
 is common."""
 MOST_UNITS = 32
-"""Words of a sentence that are looked for, the rarest first."""
+"""Words of a sentence that are looked for, the first ones."""
 ORDER = 0.15
 """Share of a score that the order of the words has."""
 SPREAD = 0.15
 """What each line beyond two over which the words are spread takes of a score."""
-_REFINED = 64
+_REFINED = 24
 """Passages, at least, of which the text is read to tell the better ones."""
 SLIGHT = naming.SLIGHT | frozenset(
     words_in(
@@ -78,16 +78,6 @@ class Quote:
     """As the track says, such as "en"; empty where it does not."""
     track: str
     """Where the lines come from: a file's name, a stream of the film, or speech."""
-
-    def marked(self, most: int = 120) -> str:
-        """The words in their context on one line, each place where they stand between asterisks."""
-        parts, at = list[str](), 0
-        for start, end in self.marks:
-            parts += [self.text[at:start], f"*{self.text[start:end]}*"]
-            at = end
-        text = " / ".join("".join([*parts, self.text[at:]]).split("\n"))
-        first = max(0, min(text.find("*") - most // 3, len(text) - most))
-        return ("..." if first else "") + text[first : first + most] + ("..." if first + most < len(text) else "")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -134,6 +124,9 @@ class Lines:
         self._folder, self._last = folder, 0
         self._firsts, self._films = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
         """The first passage of each track, ascending, and the film that it is of."""
+        self._ours: tuple[list[int], list[bool]] | None = None
+        self._asked = self._films, 0
+        """Which films were asked for last, and whether the tracks, of which it was the last, are theirs."""
 
     def find(
         self,
@@ -191,10 +184,13 @@ class Lines:
 
     def _of(self, films: Int[np.ndarray, "films"]) -> Callable[[int], bool] | None:
         """Whether a passage is one of these films'; None where all are."""
-        theirs = np.isin(self._films, films)
-        if theirs.all():
+        if films is not self._asked[0] or self._last != self._asked[1]:
+            theirs = np.isin(self._films, films)
+            self._ours = None if theirs.all() else (self._firsts.tolist(), theirs.tolist())
+            self._asked = films, self._last
+        if self._ours is None:
             return None
-        firsts, ours = self._firsts.tolist(), theirs.tolist()
+        firsts, ours = self._ours
         return lambda row: ours[bisect_right(firsts, row) - 1]
 
     def _quotes(

@@ -78,6 +78,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
 
 
+def marked(quote: Quote, most: int = 120) -> str:
+    """What is said, on one line of so many letters, the words that were asked for between asterisks."""
+    parts, at = list[str](), 0
+    for start, end in quote.marks:
+        parts += [quote.text[at:start], f"*{quote.text[start:end]}*"]
+        at = end
+    text = "".join([*parts, quote.text[at:]]).replace("\n", " / ")
+    first = max(0, min(text.find("*") - most // 3, len(text) - most))
+    return ("..." if first else "") + text[first : first + most] + ("..." if first + most < len(text) else "")
+
+
 def why(named: bool, seen: bool, quotes: Sequence[Quote]) -> list[dict[str, Any]]:
     """Why a moment was found, as JSON has it."""
     told = [{"source": source} for source, there in (("name", named), ("picture", seen)) if there]

@@ -287,7 +287,7 @@ class Writer:
             "INSERT INTO films (path, fingerprint, windows, rows, first, step, length, seconds, stamp, feature_part,"
             " feature_row, feature_checksum, checksum, added)"
             " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, generation + 1 FROM state",
-            (*told, film.stamp, *(feature_place or (None, None)), rows, film_checksum(told)),
+            (*told, film.stamp, *(feature_place or (None, None)), rows, checksum(told)),
         ).lastrowid
         part, first = place
         connection.executemany(
@@ -341,11 +341,6 @@ class Writer:
         for name, (kind, record_bytes) in sizes.items():
             for number, records in records_in(self._connection, self.folder, kind).items():
                 truncate(part_path(self.folder, name, number), records * record_bytes)
-
-
-def film_checksum(told: tuple[object, ...]) -> int:
-    """Of what the database says of a film: path, fingerprint, windows, rows, first, step, length, seconds."""
-    return checksum(told)
 
 
 def window_checksum(
