@@ -136,7 +136,7 @@ def index(
     prune: bool = False,
     retry: bool = False,
     watch: bool = False,
-    add: tuple[Literal["said"], ...] = (),
+    add: tuple[str, ...] = (),
     engine: str = "auto",
     device: str = "auto",
     batch_size: int = 32,
@@ -194,6 +194,8 @@ def index(
     from gmmformer.search import is_library, unchanged
 
     check_server(engine)
+    if {*add} - {"said"}:
+        raise InputError(f"--add {' '.join(add)}: said is all that can be added, which is what subtitles say")
     sources = {"FILMS": bool(films), "--data": data is not None, "--features-of": features_of is not None}
     if sum(sources.values()) != 1:
         given = " and ".join(name for name, there in sources.items() if there) or "nothing"
