@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_indexing import Source, take_in
-from tests_search_helpers import Plain, compacted, drawn_film, put
+from tests_search_helpers import Plain, compacted, drawn_film, put, unit_queries
 
 from gmmformer.cli.searching import print_hits
 from gmmformer.errors import InputError
 from gmmformer.search import Hit, Library, bring_back, unchanged, verify
 from gmmformer.search.database import DATABASE, has_lines
+from gmmformer.search.fusing import Asked, fused
 from gmmformer.search.lines import OWN, terms_in
+from gmmformer.search.quotes import Quote
 from gmmformer.search.words import search_words
 
 BREAKFAST = [
@@ -300,3 +302,32 @@ def test_copies_are_one_hit_whichever_of_them_says_it(tmp_path: Path, films: Pat
         assert Path(hits[0].film.path).name == "a.mp4"
         assert [Path(copy.path).name for copy in hits[0].copies] == ["a2.mp4"]
         assert np.unique([hit.film.id for hit in hits]).size == len(hits)
+
+
+@pytest.mark.parametrize(
+    ("score", "surprise", "strength", "place"),
+    [(0.9, 4.0, 0.99, 0), (1.0, -1.0, 0.99, 1), (1.0, -1.0, 0.2, 0), (0.9, -1.0, 0.99, 3), (0.3, 4.0, 0.2, None)],
+)
+def test_what_is_surely_said_comes_first_and_the_rest_by_places(
+    library: Library, score: float, surprise: float, strength: float, place: int | None
+) -> None:
+    snapshot, query = library.store.snapshot(), unit_queries(1)[0]
+    (found,) = library.engine.search(snapshot, query[None], 6)
+    film = next(index for index in range(len(snapshot.films)) if index not in found.films)
+    quote = Quote(
+        film=int(snapshot.films[film]),
+        start=0.0,
+        end=1.0,
+        score=score,
+        surprise=surprise,
+        whole=False,
+        text="x",
+        marks=(),
+        language="",
+        track="x.srt",
+    )
+    both, led = fused(snapshot, query, found, Asked(quotes={film: [quote]}), 6, lambda score: strength)
+    order = both.films.tolist()
+    assert (order.index(film) if film in order else None) == place
+    assert [index for index in order if index != film] == found.films.tolist()[: len(order) - (place is not None)]
+    assert (film in led) == (place is not None)
