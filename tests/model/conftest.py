@@ -1,5 +1,6 @@
 """Inputs and models of a few dimensions, and the reference's numbers as batches."""
 
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,9 +22,15 @@ def forward(reference: Path) -> Forward:
 
 
 @pytest.fixture(scope="session")
-def initial_model(reference: Path) -> GMMFormer:
+def device() -> str:
+    """Where the networks run that are held to published numbers: `benchmarks/gpu.sh` says cuda."""
+    return os.environ.get("GMMFORMER_TEST_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="session")
+def initial_model(reference: Path, device: str) -> GMMFormer:
     """The network of the reference's forward passes, window "full"."""
-    return read_published(reference / "initial.ckpt").model()
+    return read_published(reference / "initial.ckpt").model().to(device)
 
 
 @pytest.fixture(scope="session")

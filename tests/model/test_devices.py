@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from gmmformer.model import devices, find_precision, tell_cost
+from gmmformer.config import Kind, ModelConfig, TrainConfig
+from gmmformer.model import QueryBatch, VideoBatch, devices, find_precision, new_network, tell_cost
+from gmmformer.training import optimiser_for
 
 Timings = dict[torch.dtype, list[float]]
 
@@ -88,3 +90,22 @@ def test_a_product_is_really_timed():
     found = devices.relative_time(torch.bfloat16)
     assert 0 < found < float("inf")
     assert devices.relative_time(torch.bfloat16) is found
+
+
+@pytest.mark.parametrize("network", ["v1", "v2"])
+def test_a_step_mixes_no_devices_and_waits_for_none(network: Kind) -> None:
+    """On the device that holds no values: a tensor left on the CPU, or a value read back, is an error there."""
+    sizes = {"hidden": 16, "heads": 2, "map_size": 4, "max_ctx_l": 12, "max_desc_l": 6}
+    model = new_network(ModelConfig(feature_dim=6, query_dim=5, network=network, **sizes)).to("meta").train()
+    lengths, tokens = torch.tensor([3, 12, 1, 7]), torch.tensor([2, 6, 1, 3, 3])
+    videos = VideoBatch(torch.zeros(4, 4, 6), torch.zeros(23, 6), lengths).to("meta")
+    queries, embedded = model(QueryBatch(torch.zeros(15, 5), tokens).to("meta"), videos)
+    assert all(part.device.type == "meta" for part in (queries, *embedded))
+    if network == "v2":
+        return  # whose sentences are matched with clips on the CPU, by the Hungarian method
+    config, labels = TrainConfig(hard_pool_size=3), torch.tensor([0, 0, 1, 2, 3])
+    optimiser, generator = optimiser_for(model, config), torch.Generator().manual_seed(0)
+    for hard in (False, True):
+        losses = model.objective(queries, embedded, labels, config, hard=hard, generator=generator)
+    losses["total"].backward()
+    optimiser.step()

@@ -49,8 +49,8 @@ def loaded(path: Path, config: ModelConfig = SMALL) -> GMMFormerV2:
 
 
 @pytest.fixture(scope="session")
-def initial_v2(reference_v2: Path) -> GMMFormerV2:
-    return loaded(reference_v2 / "initial.npz")
+def initial_v2(reference_v2: Path, device: str) -> GMMFormerV2:
+    return loaded(reference_v2 / "initial.npz").to(device)
 
 
 def videos_of(saved, clips="clips", frames="frames", mask="frame_mask") -> VideoBatch:
@@ -66,7 +66,7 @@ def queries_of(saved, tokens="tokens", mask="token_mask") -> QueryBatch:
 
 
 def assert_as_published(ours: torch.Tensor, published: np.ndarray) -> None:
-    error = np.abs(ours.detach().numpy() - published) / np.maximum(1, np.abs(published))
+    error = np.abs(ours.detach().cpu().numpy() - published) / np.maximum(1, np.abs(published))
     assert ours.shape == published.shape
     assert error.max() <= 1e-5
 

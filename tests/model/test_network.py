@@ -26,7 +26,7 @@ def with_window(model: GMMFormer, window: str) -> GMMFormer:
 
 
 def assert_as_published(ours, reference: np.ndarray) -> None:
-    error = np.abs(ours.detach().numpy() - reference) / np.maximum(1, np.abs(reference))
+    error = np.abs(ours.detach().cpu().numpy() - reference) / np.maximum(1, np.abs(reference))
     assert ours.shape == reference.shape
     assert error.max() <= 1e-5
 
