@@ -40,14 +40,16 @@ unit: $(VENV)/.test browser
 fuzz: $(VENV)/.test
 	OMP_NUM_THREADS=1 GMMFORMER_FUZZ_MINUTES=$(MINUTES) $(BIN)/pytest tests/fuzz -n auto --dist worksteal $(if $(ONLY),-k $(ONLY))
 
-# The page is tested in Debian's Chromium, and behind Debian's nginx; without them those tests are counted as skipped.
+# The page is tested in Debian's Chromium and Firefox (which has its H.264 from libavcodec), and behind Debian's nginx;
+# without them those tests are counted as skipped.
 browser:
-	@PATH="$$PATH:/usr/sbin"; command -v chromium >/dev/null && command -v nginx >/dev/null || \
+	@PATH="$$PATH:/usr/sbin"; command -v chromium >/dev/null && command -v firefox-esr >/dev/null && ldconfig -p | grep -q libavcodec && command -v nginx >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		served="$$(command -v nginx)"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core nginx-light >/dev/null; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium firefox-esr '^libavcodec[0-9]+$$' fonts-dejavu-core nginx-light >/dev/null; \
 		[ -n "$$served" ] || ! command -v systemctl >/dev/null || systemctl disable -q --now nginx 2>/dev/null || true; \
-	else echo "no Chromium or no nginx here, so tests with it are skipped; to run them: sudo apt-get install chromium nginx-light"; fi
+	else echo "no Chromium, Firefox (with libavcodec) or nginx here, so tests with it are skipped; to run them: sudo apt-get install chromium firefox-esr nginx-light"; fi
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -18,17 +18,31 @@ from tiny_models import untrained
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tests_web_helpers import FILMS, MARKED_UP, OLD_FILM, TOKEN, patient, served, write_old_film
+from tests_web_helpers import (
+    FILMS,
+    MARKED_UP,
+    OLD_FILM,
+    TOKEN,
+    patient,
+    served,
+    with_sound_and_time_code,
+    write_old_film,
+)
 
 
 @pytest.fixture(scope="session")
 def films_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten films, nine of them of the demo: one has HTML for a name, an AVI is not for browsers. And a broken one."""
+    """Ten films, nine of them of the demo: one has HTML for a name, an AVI is not for browsers, the others have sound.
+
+    And a broken one.
+    """
     folder = tmp_path_factory.mktemp("films")
     (folder / "shapes").mkdir()
     shortest = sorted(plan_films(40, seed=3), key=lambda plan: plan.duration)[: FILMS + 1]
     for plan in shortest[:-1]:
-        render_film(plan, folder / "shapes" / f"{plan.name}.mp4")
+        render_film(plan, folder / "mute.mp4")
+        with_sound_and_time_code(folder / "mute.mp4", folder / "shapes" / f"{plan.name}.mp4")
+    (folder / "mute.mp4").unlink()
     render_film(shortest[-1], folder / MARKED_UP)
     write_old_film(folder / OLD_FILM)
     (folder / "broken.mp4").write_bytes(b"this is no film" * 100)

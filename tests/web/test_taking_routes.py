@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import av
 import httpx
 import opentimelineio as otio
 import pytest
-from tests_web_helpers import patient, served, write_old_film
+from tests_web_helpers import patient, served, with_sound_and_time_code, write_old_film
 
 from gmmformer.search import Library, choose_encoders
 from gmmformer.web import ServeConfig
@@ -99,17 +98,7 @@ def test_a_film_with_sound_and_time_code_conforms(library: Library, tmp_path: Pa
     """From the file itself to the list: what is asked of a film is what stands in it."""
     write_old_film(tmp_path / "plain.avi")
     path = tmp_path / "card.mov"
-    with av.open(str(tmp_path / "plain.avi")) as source, av.open(str(path), "w") as target:
-        picture = target.add_stream_from_template(source.streams.video[0])
-        picture.metadata.update({"timecode": "10:00:00:00", "reel_name": "A001"})
-        tone = target.add_stream("pcm_s16le", rate=48_000, layout="stereo")
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = picture
-                target.mux(packet)
-        silence = av.AudioFrame(format="s16", layout="stereo", samples=48_000)
-        silence.sample_rate = 48_000
-        target.mux([*tone.encode(silence), *tone.encode()])
+    with_sound_and_time_code(tmp_path / "plain.avi", path)
     with Library.create(tmp_path / "own", choose_encoders(library.folder / "model")) as ours:
         ours.add([path])
         with served(ours, ServeConfig(port=0)) as url:

@@ -60,6 +60,23 @@ def write_old_film(path: Path, seconds: int = 12, fps: int = 12) -> None:
         container.mux(stream.encode())
 
 
+def with_sound_and_time_code(film: Path, path: Path) -> None:
+    """A film again, with two channels of silence, time code from 10:00:00:00 on and a reel."""
+    with av.open(str(film)) as source, av.open(str(path), "w") as target:
+        picture = target.add_stream_from_template(source.streams.video[0])
+        picture.metadata.update({"timecode": "10:00:00:00", "reel_name": "A001"})
+        track = target.add_stream("aac", rate=48_000, layout="stereo")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = picture
+                target.mux(packet)
+        for start in range(0, 48_000 * (source.duration or 0) // av.time_base, 1_024):
+            silence = av.AudioFrame.from_ndarray(np.zeros((2, 1_024), dtype=np.float32), "fltp", "stereo")
+            silence.sample_rate, silence.pts = 48_000, start
+            target.mux(track.encode(silence))
+        target.mux(track.encode())
+
+
 @contextlib.contextmanager
 def running(library: Library, config: ServeConfig) -> Iterator[tuple[Server, str]]:
     """A server on a free port, in a thread, and its address without a slash at the end."""

@@ -11,6 +11,20 @@ from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 SENTENCE = "two red circles grow"
 Answer = dict[str, Any]
 _HELD: dict[Page, list[Route]] = {}
+VIEWS = [
+    "start",
+    "results",
+    "playing",
+    "trimming",
+    "film",
+    "tray",
+    "unfolded",
+    "nothing",
+    "library",
+    "login",
+    "skeletons",
+]
+"""States of the page that `show` brings about."""
 
 
 def search(page: Page, sentence: str = SENTENCE, extra: str = "") -> Locator:
@@ -124,3 +138,43 @@ def until_video(page: Page, expression: str) -> None:
 def width_of_all(page: Page) -> int:
     """Pixels that the page takes, whether they fit on the screen or not."""
     return int(page.evaluate("document.documentElement.scrollWidth"))
+
+
+def show(page: Page, view: str) -> None:
+    """Bring the page into one of its states."""
+    if view == "start":
+        page.goto("/")
+        expect(page.locator(".start .film").first).to_be_visible()
+    elif view == "results":
+        search(page).nth(1).locator(".toggle").focus()
+    elif view == "playing":
+        card = search(page).first
+        card.locator(".toggle").click()
+        card.get_by_role("slider").hover()
+    elif view == "trimming":
+        search(page).first.get_by_role("button", name="Trim").click()
+        until_video(page, "v.readyState > 1")
+    elif view == "film":
+        page.goto("/?view=library")
+        page.locator("#library-view .toggle").first.click()
+        page.get_by_role("slider", name="Seek").hover()
+    elif view == "tray":
+        pick(page, 2)
+    elif view == "unfolded":
+        pick(page, 2)
+        page.locator("#tray .thumb").first.click()
+        page.locator(".others:visible").first.click()
+        until_video(page, "v.readyState > 1")
+    elif view == "nothing":
+        page.goto("/?q=x&min_length=36000")
+        expect(page.locator(".notice")).to_be_visible()
+    elif view == "library":
+        page.goto("/?view=library")
+        expect(page.locator("#library-view .film").first).to_be_visible()
+    elif view == "login":
+        page.goto("/")
+        expect(page.get_by_label("Token")).to_be_visible()
+    else:
+        hold(page, "**/api/search?*")
+        page.goto("/?q=x")
+        expect(page.locator("#search-view .skeleton").first).to_be_visible()

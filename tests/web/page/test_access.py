@@ -1,83 +1,11 @@
-"""For everybody: nothing that axe finds, little to tab through, narrow screens, large letters."""
+"""For everybody: little to tab through, narrow screens, large letters. What axe finds: test_both_browsers.py."""
 
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from page_helpers import hold, pick, search, until_video, width_of_all
+from page_helpers import VIEWS, pick, search, show, width_of_all
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 from tests_web_helpers import TOKEN
-
-STRICT = {"rules": {"label-content-name-mismatch": {"enabled": True}}}
-"""What axe is asked for beyond what it looks for anyway."""
-VIEWS = [
-    "start",
-    "results",
-    "playing",
-    "trimming",
-    "film",
-    "tray",
-    "unfolded",
-    "nothing",
-    "library",
-    "login",
-    "skeletons",
-]
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing_in_either_theme(
-    open_context: Callable[..., BrowserContext], locked_url: str, server_url: str, view: str
-) -> None:
-    axe = Axe()
-    page = open_context(locked_url if view == "login" else server_url, reduced_motion="reduce").new_page()
-    show(page, view)
-    page.wait_for_timeout(250)
-    found = axe.run(page, options=STRICT)
-    assert found.violations_count == 0, found.generate_report()
-    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    contrast = axe.run(page, options={"runOnly": ["color-contrast"]})
-    assert contrast.violations_count == 0, contrast.generate_report()
-
-
-def show(page: Page, view: str) -> None:
-    """Bring the page into one of its states."""
-    if view == "start":
-        page.goto("/")
-        expect(page.locator(".start .film").first).to_be_visible()
-    elif view == "results":
-        search(page).nth(1).locator(".toggle").focus()
-    elif view == "playing":
-        card = search(page).first
-        card.locator(".toggle").click()
-        card.get_by_role("slider").hover()
-    elif view == "trimming":
-        search(page).first.get_by_role("button", name="Trim").click()
-        until_video(page, "v.readyState > 1")
-    elif view == "film":
-        page.goto("/?view=library")
-        page.locator("#library-view .toggle").first.click()
-        page.get_by_role("slider", name="Seek").hover()
-    elif view == "tray":
-        pick(page, 2)
-    elif view == "unfolded":
-        pick(page, 2)
-        page.locator("#tray .thumb").first.click()
-        page.locator(".others:visible").first.click()
-        until_video(page, "v.readyState > 1")
-    elif view == "nothing":
-        page.goto("/?q=x&min_length=36000")
-        expect(page.locator(".notice")).to_be_visible()
-    elif view == "library":
-        page.goto("/?view=library")
-        expect(page.locator("#library-view .film").first).to_be_visible()
-    elif view == "login":
-        page.goto("/")
-        expect(page.get_by_label("Token")).to_be_visible()
-    else:
-        hold(page, "**/api/search?*")
-        page.goto("/?q=x")
-        expect(page.locator("#search-view .skeleton").first).to_be_visible()
 
 
 @pytest.mark.parametrize("view", VIEWS)

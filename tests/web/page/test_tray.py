@@ -5,7 +5,6 @@ import re
 import zipfile
 from pathlib import Path
 
-import opentimelineio as otio
 from page_helpers import search, until_video, video
 from playwright.sync_api import Locator, Page, expect
 
@@ -137,42 +136,3 @@ def test_all_are_saved_as_one_zip(page: Page) -> None:
     with zipfile.ZipFile(io.BytesIO(Path(waiting.value.path()).read_bytes())) as archive:
         assert [name[:3] for name in archive.namelist()] == ["01_", "02_", "03_"]
         assert all(archive.read(name)[4:8] == b"ftyp" for name in archive.namelist())
-
-
-def test_from_sentences_to_the_timeline_in_one_sitting(page: Page) -> None:
-    """Find, look at three moments of one film, trim, keep twelve, order them, undo, export, and read that back."""
-    cards = search(page)
-    card = cards.filter(has=page.get_by_role("button", name=re.compile(r"^[2-9] more moments"))).first
-    card.locator(".others").click()
-    for choose in card.locator(".moments").get_by_role("button", name="Show").all()[:3]:
-        choose.click()
-        until_video(page, "v.currentTime > 0 && !v.paused")
-    for keep in card.locator(".moments").get_by_role("button", name="Keep").all()[:3]:
-        keep.click()
-    page.keyboard.press("Escape")
-    for one in [one for one in cards.all() if one.locator(".actions [aria-pressed=true]").count() == 0][:9]:
-        one.get_by_role("button", name="Keep this").click()
-    page.get_by_role("button", name="Tray, 12 moments").click()
-    tray = page.locator("#tray")
-    tray.locator(".thumb").first.click()
-    tray.get_by_role("button", name="Trim").click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Start", exact=True).fill("1")
-    dialog.get_by_label("End", exact=True).fill("2.5")
-    page.keyboard.press("Enter")
-    page.keyboard.press("Escape")
-    tray.locator(".grip").first.focus()
-    page.keyboard.press("End")
-    tray.get_by_role("button", name=re.compile("^Take ")).first.click()
-    expect(tray.locator("li")).to_have_count(11)
-    page.keyboard.press("Control+z")
-    expect(tray.locator("li")).to_have_count(12)
-    names = tray.locator(".name").all_text_contents()
-    page.get_by_label("For an editing program").select_option("otio")
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Export").click()
-    timeline = otio.adapters.read_from_string(Path(waiting.value.path()).read_text(), "otio_json")
-    clips = list(timeline.video_tracks()[0].find_clips())
-    assert [clip.name for clip in clips] == names
-    last = clips[-1].source_range
-    assert (last.start_time.to_seconds(), last.duration.to_seconds()) == (1.0, 1.5)
