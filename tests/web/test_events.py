@@ -50,6 +50,18 @@ def test_changes_are_told_as_they_come(own: Library, monkeypatch: pytest.MonkeyP
         assert next(events) == ("activity", None)
 
 
+def test_what_has_not_changed_is_not_read_again(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    films = own.store.films
+    monkeypatch.setattr(catalogue, "FRESH", 0.0)
+    monkeypatch.setattr(own.store, "films", lambda *ids: read.append(ids) or films(*ids))
+    with served(own, ServeConfig(port=0)) as url:
+        for count in range(3):
+            assert [patient.get(f"{url}/api/films").json()["total"] for _ in range(3)] == [count] * 3
+            assert read.count(()) == count + 1
+            own.add_film(f"{count}.mp4", np.ones((20, own.settings.feature_dim), dtype=np.float32))
+
+
 def test_a_quiet_stream_shows_that_it_lives(own: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "QUIET", 0.05)
     with served(own, ServeConfig(port=0)) as url, patient.stream("GET", f"{url}/api/events") as answer:

@@ -160,6 +160,11 @@ class Store:
             self._snapshot = read_snapshot(connection, self.folder, self.settings.format, self._snapshot)
             return self._snapshot
 
+    def generation(self) -> int:
+        """A number that each change to the library makes larger."""
+        with self.reading() as connection:
+            return int(next(rows_of(connection, self.folder, "state", "generation"))[0])
+
     def films(self, ids: Iterable[int] | None = None) -> list[Film]:
         """The films that are there, by id: all of them, or those of `ids`."""
         among, values = ("", ()) if ids is None else (f" AND id IN {_LISTED}", (json.dumps(list(ids)),))

@@ -126,7 +126,8 @@ def serve(library: Library, config: ServeConfig, *, ready: Callable[[str], None]
 async def _look_at_films(services: Services) -> None:
     """Find out what browsers make of each film, while nothing else is asked, so that answers need not wait for it."""
     try:
-        for film in await asyncio.to_thread(services.library.store.films):
+        await services.catalogue.whole(locked=False, changeable=False)  # whoever comes first need not wait
+        for film in await services.catalogue.films():
             while not services.work.idle:
                 await asyncio.sleep(_IDLE)
             gone = await asyncio.to_thread(state_of, film)

@@ -33,7 +33,7 @@ from gmmformer.web.schemas import (
 )
 
 FRESH = 1.0
-"""Seconds that counts and lists of a library may be old."""
+"""Seconds after which it is looked whether counts and lists of a library are old."""
 PATIENCE = 0.08
 """Seconds that an answer waits to learn what browsers make of its films; after that a film's ending decides."""
 EVERY, QUIET = 1.0, 15.0
@@ -51,12 +51,13 @@ T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """Something that takes a while to find out, found out again when it is older than `FRESH`."""
+    """Something of a library that takes a while to find out, found out again when the library has changed."""
 
-    def __init__(self, find: Callable[[], T]) -> None:
-        """`find` is called on a thread."""
-        self._find, self._lock = find, asyncio.Lock()
+    def __init__(self, find: Callable[[], T], generation: Callable[[], int]) -> None:
+        """Both are called on a thread."""
+        self._find, self._generation, self._lock = find, generation, asyncio.Lock()
         self._value: T | None = None
+        self._of = -1  # generation
         self._since = self._changed = -math.inf
 
     async def get(self) -> T:
@@ -64,12 +65,19 @@ class Recent(Generic[T]):
         async with self._lock:
             if self._value is None or self._since < max(time.monotonic() - FRESH, self._changed):
                 began = time.monotonic()
-                self._value, self._since = await asyncio.to_thread(self._find), began
+                value, self._of = await asyncio.to_thread(self._look)
+                self._value, self._since = value, began
             return self._value
 
     def forget(self) -> None:
         """Find it out when it is asked for next, even if that is being done now."""
         self._changed = time.monotonic()
+
+    def _look(self) -> tuple[T, int]:
+        generation = self._generation()
+        if self._value is not None and self._of == generation and self._since >= self._changed:
+            return self._value, generation
+        return self._find(), generation
 
 
 class Catalogue:
@@ -78,10 +86,11 @@ class Catalogue:
     def __init__(self, library: Library, work: FilmWork) -> None:
         """Show `library`."""
         self.library, self._work = library, work
-        self._info = Recent(library.info)
-        self._films = Recent(library.store.films)
-        self._failures = Recent(library.store.failures)
-        self._folders = Recent(self._all_folders)
+        store = library.store
+        self._info = Recent(library.info, store.generation)
+        self._films = Recent(store.films, store.generation)
+        self._failures = Recent(store.failures, store.generation)
+        self._folders = Recent(self._all_folders, store.generation)
         self._learning: set[asyncio.Task[None]] = set()
 
     def forget(self) -> None:
@@ -92,6 +101,10 @@ class Catalogue:
     def removed(self, films: Sequence[Film]) -> list[RemovedFilmOut]:
         """Films that were taken out."""
         return [RemovedFilmOut(**_names(film.id, path_text(film.path), film.length)) for film in films]
+
+    async def films(self) -> list[Film]:
+        """All of them, by id."""
+        return await self._films.get()
 
     async def film(self, identity: int) -> Film:
         """The film of an id.
@@ -133,7 +146,7 @@ class Catalogue:
 
     async def page(self, asked: FilmsQuery) -> FilmsOut:
         """Some of the films, in some order."""
-        films = await asyncio.to_thread(_chosen, await self._films.get(), asked)
+        films = await asyncio.to_thread(_chosen, await self.films(), asked)
         some = films[asked.offset : asked.offset + asked.limit]
         return FilmsOut(total=len(films), films=await self.cards(some))
 
