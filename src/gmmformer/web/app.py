@@ -1,12 +1,14 @@
 """The application: guard, routes and what they stand on put together, and served; the page, the way in and out."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import generate_latest
+from starlette.datastructures import Headers
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -17,13 +19,13 @@ from gmmformer.errors import InputError
 from gmmformer.search import Library
 from gmmformer.search.database import writable
 from gmmformer.web import changing, problems, routes, saving, taking
+from gmmformer.web import page as pages
 from gmmformer.web.batching import Batcher
 from gmmformer.web.catalogue import Catalogue, Events
 from gmmformer.web.files import UNKNOWN_TYPE, state_of, tag_of, unchanged
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.guard import Guard, Tokens, client_of
 from gmmformer.web.intake import Intake
-from gmmformer.web.page import FOREVER, STATIC, Page
 from gmmformer.web.problems import LOG, ProblemError, documented
 from gmmformer.web.roots import Roots
 from gmmformer.web.routes import Given, Services
@@ -36,6 +38,7 @@ _DESCRIPTION = (
     "Authorization: Bearer TOKEN, or by the cookie that /login sets."
 )
 _IDLE = 0.5
+_BROTLI = re.compile(r"\bbr\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
 
 
 def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
@@ -89,8 +92,7 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
     problems.install(app)
     for some in (routes.searching, routes.showing, taking.router, saving.router, changing.router, router):
         app.include_router(some)
-    app.state.page = Page()
-    app.mount("/static", _Static(app.state.page), name="static")
+    app.mount("/static", _Static(directory=pages.STATIC, check_dir=False), name="static")
     films = (*DEFAULT_EXCLUDED_CONTENT_TYPES, UNKNOWN_TYPE)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=6, exclude_content_types=films)
     app.add_middleware(Guard, config=config, tokens=tokens, counters=counters)
@@ -142,15 +144,18 @@ async def _look_at_films(services: Services) -> None:
 class _Static(StaticFiles):
     """The page's files: those named by what they hold are kept by browsers for ever."""
 
-    def __init__(self, page: Page) -> None:
-        super().__init__(directory=STATIC, check_dir=False)
-        self._page = page
-
     async def get_response(self, path: str, scope: Scope) -> Response:
-        if path not in self._page.files or scope["method"] not in ("GET", "HEAD"):
+        file = pages.page().files.get(path)
+        if file is None or scope["method"] not in ("GET", "HEAD"):
             return await super().get_response(path, scope)
-        content, kind = self._page.files[path]
-        return Response(content, media_type=kind, headers=FOREVER)
+        return _sent(file, Headers(scope=scope), pages.FOREVER)
+
+
+def _sent(file: pages.Sent, asked: Headers, headers: dict[str, str]) -> Response:
+    """A file of the page, compressed if whoever asks can read that."""
+    takes = _BROTLI.search(asked.get("accept-encoding", "")) is not None
+    headers = {**headers, "vary": "Accept-Encoding", **({"content-encoding": "br"} if takes else {})}
+    return Response(file.packed if takes else file.content, media_type=file.kind, headers=headers)
 
 
 router = APIRouter(tags=["server"])
@@ -160,11 +165,11 @@ router = APIRouter(tags=["server"])
 @router.get("/", include_in_schema=False)
 async def page(request: Request) -> Response:
     """The page."""
-    html: bytes = request.app.state.page.html
-    headers = {"cache-control": "no-cache", "etag": tag_of(html)}
+    html = pages.page().html
+    headers = {"cache-control": "no-cache", "etag": tag_of(html.content)}
     if unchanged(request.headers, headers["etag"]):
         return Response(status_code=304, headers=headers)
-    return Response(html, media_type="text/html", headers=headers)
+    return _sent(html, request.headers, headers)
 
 
 @router.post(

@@ -1,8 +1,13 @@
-"""The page as it is sent: its modules and its style sheets joined into a file of each kind, named by what they hold."""
+"""The page as it is sent: its style sheets joined into a file, its modules into two; each is named by what it holds."""
 
+import functools
 import hashlib
 import re
+from collections.abc import Container
 from pathlib import Path
+from typing import NamedTuple
+
+import brotli
 
 STATIC = Path(__file__).parent / "static"
 MAIN = "app.js"
@@ -10,8 +15,27 @@ FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _IMPORT = re.compile(r'^import (?:(\{[^}]*\}|\* as \w+) from )?"\./([\w.-]+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?function\*?|class|const) (\w+|[\[{][\w, ]+[\]}])", re.MULTILINE)
 _OTHER = re.compile(r"^(?:import|export)\b.*|\bimport\(", re.MULTILINE)
+_LATER = re.compile(r'\bimport\("\./([\w.-]+)\.js"\)')
+_FIRST, _REST = "\0first", "\0rest"
+"""Stand for the scripts' names, which follow from what is in both."""
+_ASK = f"""let $failed = 0;
+const $rest = () => import("./{_REST}" + ($failed ? "?" + $failed : "")).catch((error) => {{
+  $failed += 1;
+  throw error;
+}});
+"""
+"""Browsers remember that an address could not be imported; another is asked for then."""
 _REMARK = re.compile(r"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/[ \t]*)\n", re.MULTILINE)
 _SHEET = re.compile(r'^ *<link rel="stylesheet" href="static/([\w.-]+)" />\n', re.MULTILINE)
+
+
+class Sent(NamedTuple):
+    """A file of the page."""
+
+    content: bytes
+    packed: bytes
+    """The same, compressed by Brotli as far as it goes."""
+    kind: str
 
 
 class Page:
@@ -21,42 +45,73 @@ class Page:
         """Of the modules, style sheets and index.html in a folder."""
         html = (folder / "index.html").read_text()
         sheets = _SHEET.findall(html)
-        style = _REMARK.sub("", "".join((folder / name).read_text() for name in sheets)).encode()
-        script = joined(folder, MAIN.removesuffix(".js")).encode()
-        self.files = {_named(style, "css"): (style, "text/css"), _named(script, "js"): (script, "text/javascript")}
-        """What the files are called below static/, with their bytes and types."""
-        css, js = self.files
-        html = _SHEET.sub("", html, count=len(sheets) - 1).replace(f"static/{sheets[-1]}", f"static/{css}")
-        self.html = html.replace(f"static/{MAIN}", f"static/{js}").encode()
+        style = _REMARK.sub("", "".join((folder / name).read_text() for name in sheets))
+        script, later = joined(folder, MAIN.removesuffix(".js"))
+        css, js, rest = (f"page-{_digest(text)}" for text in (style, script + later, later + script))
+        names = {_FIRST: f"{js}.js", _REST: f"{rest}.js"}
+        self.files = {
+            f"{css}.css": _sent(style, "text/css"),
+            f"{js}.js": _sent(_named(script, names), "text/javascript"),
+        }
+        """What the files are called below static/, and what they are."""
+        if later:
+            self.files[f"{rest}.js"] = _sent(_named(later, names), "text/javascript")
+        html = _SHEET.sub(lambda found: found[0] if found[1] == sheets[-1] else "", html)
+        html = html.replace(f"static/{sheets[-1]}", f"static/{css}.css")
+        self.html = _sent(html.replace(f"static/{MAIN}", f"static/{js}.js"), "text/html")
 
 
-def joined(folder: Path, main: str) -> str:
-    """A module and all that it imports, as one module without its comments; each keeps its names to itself.
+@functools.cache
+def page() -> Page:
+    """The page, made once for a process."""
+    return Page()
+
+
+def joined(folder: Path, main: str) -> tuple[str, str]:
+    """A module and all that it imports, as one without comments; each keeps its names to itself.
+
+    What is imported as `import("./name.js")` goes into a second one, with all that only it needs.
 
     It understands what the page's modules use: imports by name or of all names from files beside, first in a line,
-    and exported functions, classes and constants.
+    imports while they run, and exported functions, classes and constants.
 
     Raises:
         ValueError: A module says something else, or modules import each other in a circle.
     """
-    done: dict[str, str] = {}
+    first: dict[str, str] = {}
+    rest: dict[str, str] = {}
+    wanted = _add(folder, main, first, ())
+    while wanted:
+        name = wanted.pop()
+        if name not in first and name not in rest:
+            wanted |= _add(folder, name, rest, (), first)
+    if not rest:
+        return "".join(first.values()), ""
+    shared = ", ".join(f"${name}" for name in first)
+    given = ", ".join(f"${name}" for name in rest)
+    return (
+        "".join([_ASK, *first.values(), f"export {{ {shared} }};\n"]),
+        "".join([f'import {{ {shared} }} from "./{_FIRST}";\n', *rest.values(), f"export {{ {given} }};\n"]),
+    )
 
-    def add(name: str, above: tuple[str, ...]) -> None:
-        if name in above:
-            raise ValueError(f"{name}.js: imports itself by way of {', '.join(above)}")
-        if name in done:
-            return
-        text = _REMARK.sub("", (folder / f"{name}.js").read_text())
-        for _, other in _IMPORT.findall(text):
-            add(other, (*above, name))
-        names = [name for _, given in _EXPORT.findall(text) for name in re.findall(r"\w+", given)]
-        text = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_taken, text))
-        if left := _OTHER.search(text):
-            raise ValueError(f"{name}.js: cannot be joined, because of {left[0]!r}")
-        done[name] = f"const ${name} = (() => {{\n{text}return {{ {', '.join(names)} }};\n}})();\n"
 
-    add(main, ())
-    return "".join(done.values())
+def _add(folder: Path, name: str, to: dict[str, str], above: tuple[str, ...], had: Container[str] = ()) -> set[str]:
+    """Put a module after those that it imports, but for those that are there; which modules they want later."""
+    if name in above:
+        raise ValueError(f"{name}.js: imports itself by way of {', '.join(above)}")
+    if name in to or name in had:
+        return set()
+    text = _REMARK.sub("", (folder / f"{name}.js").read_text())
+    wanted = set(_LATER.findall(text))
+    for _, other in _IMPORT.findall(text):
+        wanted |= _add(folder, other, to, (*above, name), had)
+    names = [name for _, given in _EXPORT.findall(text) for name in re.findall(r"\w+", given)]
+    text = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_taken, text))
+    text = _LATER.sub(r"$rest().then(({ $\1 }) => $\1)", text)
+    if left := _OTHER.search(text):
+        raise ValueError(f"{name}.js: cannot be joined, because of {left[0]!r}")
+    to[name] = f"const ${name} = (() => {{\n{text}return {{ {', '.join(names)} }};\n}})();\n"
+    return wanted
 
 
 def _taken(found: re.Match[str]) -> str:
@@ -67,5 +122,15 @@ def _taken(found: re.Match[str]) -> str:
     return f"const {given} = ${module};\n"
 
 
-def _named(content: bytes, kind: str) -> str:
-    return f"page-{hashlib.blake2b(content, digest_size=8).hexdigest()}.{kind}"
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _named(text: str, names: dict[str, str]) -> str:
+    for sign, name in names.items():
+        text = text.replace(sign, name)
+    return text
+
+
+def _sent(text: str, kind: str) -> Sent:
+    return Sent(text.encode(), brotli.compress(text.encode(), quality=11), kind)

@@ -79,6 +79,19 @@ def test_from_sentences_to_the_timeline_in_one_sitting(page: Page, downloads: Pa
     )
 
 
+def test_a_part_of_the_page_that_did_not_come_comes_later(page: Page) -> None:
+    """Some browsers keep it in mind that a module could not be fetched."""
+    card = search(page).first
+    page.route("**/static/*.js", lambda route: route.abort())
+    card.get_by_role("button", name="Trim").click()
+    expect(page.locator(".message.error")).to_contain_text("A part of the page did not come. It is tried again")
+    page.unroute_all(behavior="wait")
+    expect(page.get_by_role("dialog").get_by_label("Start", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Library").click()
+    expect(page.locator("#library-view .film").first).to_be_visible()
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing(
     browser: Browser, open_context: Callable[..., BrowserContext], locked_url: str, server_url: str, view: str

@@ -18,6 +18,15 @@ export function keepButton(name, onClick) {
   return button;
 }
 
+/** A button that opens the viewer; where that could not be fetched it is tried again. */
+export function trimButton(name, onClick, disabled) {
+  const button = element("button", { type: "button", class: "small", disabled }, icon("trim"), "Trim");
+  button.addEventListener("click", () => working(button, onClick));
+  button.setAttribute("aria-label", `Trim: ${name}, in the viewer`);
+  button.title = "Larger, to move in it frame by frame and to trim (e)";
+  return button;
+}
+
 /** A button that saves a moment of a film: the one that `momentNow` gives when it is pressed. */
 export function cutButton(film, momentNow) {
   const button = element("button", { type: "button", class: "small", disabled: !film.available }, icon("download"), "mp4");

@@ -28,6 +28,16 @@ export function isAborted(error) {
   return error?.name === "AbortError";
 }
 
+/** A module that is fetched late; one that does not come is asked for again like anything else. */
+export async function arrived(module) {
+  try {
+    return await module;
+  } catch {
+    connection.failed();
+    throw new Unreachable("A part of the page did not come.");
+  }
+}
+
 /**
  * What `read` makes of an answer. One that breaks off is none.
  * @param {string} path

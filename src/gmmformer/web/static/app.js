@@ -1,16 +1,15 @@
 // The page: which view is shown, what the address says, and whether the server is there.
 
-import { follow, isAborted, isPassing, library, logout } from "./api.js";
+import { arrived, follow, isAborted, isPassing, library, logout } from "./api.js";
 import { readAddress, writeAddress } from "./address.js";
 import { Again, connection } from "./connection.js";
 import { element } from "./dom.js";
 import { listenToKeys } from "./keys.js";
-import { LibraryView } from "./library.js";
 import { LoginView } from "./login.js";
 import { working } from "./messages.js";
 import { SearchView } from "./search.js";
 import { Tray } from "./tray.js";
-import { Viewer } from "./viewer.js";
+import { Viewers } from "./viewers.js";
 
 const HEADINGS = { search: "Search your films", library: "Library", login: "Locked" };
 
@@ -18,21 +17,24 @@ const HEADINGS = { search: "Search your films", library: "Library", login: "Lock
 const at = (id) => document.getElementById(id);
 const box = at("query");
 const tray = new Tray(at("tray"), at("to-tray"));
-const viewer = new Viewer(tray);
+const viewer = new Viewers(tray);
 tray.viewer = viewer;
+/** The views; that of the library is fetched when somebody looks at it. @type {Record<string, any>} */
 const views = {
   search: new SearchView(at("search-view"), box, tray, viewer),
-  library: new LibraryView(at("library-view"), { refresh, tray, viewer }),
+  library: null,
   login: new LoginView(at("login-view"), start),
 };
 let shown = null;
+let intake = null;
 let unfollow = null;
 const refreshing = new Again(refresh);
+const fetching = new Again(showLibrary);
 
 function uncover(name) {
   if (shown === name) return;
   views[shown]?.leave?.();
-  for (const view of Object.keys(views)) views[view].root.hidden = view !== name;
+  for (const view of Object.keys(views)) at(`${view}-view`).hidden = view !== name;
   document.body.dataset.view = name;
   at("heading").textContent = HEADINGS[name];
   if (name === "library") at("to-library").setAttribute("aria-current", "page");
@@ -42,7 +44,23 @@ function uncover(name) {
 
 function show(name, state = readAddress()) {
   uncover(name);
-  views[name].show(state);
+  if (views[name]) views[name].show(state);
+  else showLibrary();
+}
+
+async function showLibrary() {
+  try {
+    const { LibraryView } = await arrived(import("./library.js"));
+    if (!views.library) {
+      views.library = new LibraryView(at("library-view"), { refresh, tray, viewer });
+      takeIntake(intake);
+    }
+    fetching.done();
+    if (shown === "library") views.library.show(readAddress());
+  } catch (error) {
+    if (!isPassing(error)) throw error;
+    fetching.wait(error);
+  }
 }
 
 /** Asks for what the library holds, and hands it to those who show it. */
@@ -50,20 +68,25 @@ async function refresh() {
   try {
     const held = await library();
     views.search.takeLibrary(held);
-    views.library.takeLibrary(held);
+    views.library?.takeLibrary(held);
     takeActivity(held.activity);
     at("log-out").hidden = !held.locked;
     refreshing.done();
   } catch (error) {
     if (isPassing(error)) refreshing.wait(error);
-    else if (!isAborted(error) && shown === "library") views.library.status.textContent = error.message;
+    else if (!isAborted(error) && shown === "library" && views.library) views.library.status.textContent = error.message;
   }
 }
 
 function takeActivity(activity) {
-  views.library.takeActivity(activity);
+  views.library?.takeActivity(activity);
   at("busy").hidden = !activity;
   at("to-library").title = activity ? "The library is being added to" : "";
+}
+
+function takeIntake(state) {
+  intake = state;
+  if (state) views.library?.intake.take(state);
 }
 
 function start() {
@@ -71,8 +94,7 @@ function start() {
   show(state.view, state);
   if (state.view !== "library") refresh();
   unfollow?.();
-  const onIntake = (state) => views.library.intake.take(state);
-  unfollow = follow({ onLibrary: refresh, onActivity: takeActivity, onIntake });
+  unfollow = follow({ onLibrary: refresh, onActivity: takeActivity, onIntake: takeIntake });
   if (state.view === "search" && matchMedia("(pointer: fine)").matches) box.focus();
 }
 

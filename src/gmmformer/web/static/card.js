@@ -1,7 +1,7 @@
 // One result: a film, with the frame of a moment, the strip of all of it, name, times, how well it matches, and its other
 // moments.
 
-import { cutButton, keepButton } from "./actions.js";
+import { cutButton, keepButton, trimButton } from "./actions.js";
 import { playerKey } from "./controls.js";
 import { element } from "./dom.js";
 import { shortFolder } from "./folders.js";
@@ -10,10 +10,9 @@ import { MomentList, bars } from "./moment_list.js";
 import { Roving } from "./roving.js";
 import { Screen } from "./screen.js";
 import { Strip, peakOf } from "./strip.js";
-import { trimButton } from "./viewer.js";
 
 /** @import { Tray } from "./tray.js" */
-/** @import { Viewer } from "./viewer.js" */
+/** @import { Viewers } from "./viewers.js" */
 
 /** Moments of each film that are asked for with an answer. */
 export const MOMENTS = 10;
@@ -24,7 +23,7 @@ const TOOLBAR = { role: "toolbar", "aria-label": "What can be done with the mome
 export class Card {
   /**
    * @param {Object} hit the film's best moment
-   * @param {{tray: Tray, viewer: Viewer, onOpen: function(Card): void}} surroundings
+   * @param {{tray: Tray, viewer: Viewers, onOpen: function(Card): void}} surroundings
    * @param {string} query
    */
   constructor(hit, { tray, viewer, onOpen }, query) {
@@ -102,8 +101,9 @@ export class Card {
   }
 
   /** Opens it large, to be trimmed. */
-  openViewer() {
+  async openViewer() {
     if (!this.hit.available) return;
+    await this.viewer.fetch();
     this.close();
     this.viewer.open(this.hit, this.moment, {
       moments: this.moments,

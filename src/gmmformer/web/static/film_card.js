@@ -1,5 +1,6 @@
 // A film of the library: a frame that plays the whole film, its name and length.
 
+import { trimButton } from "./actions.js";
 import { playerKey } from "./controls.js";
 import { element, iconButton } from "./dom.js";
 import { shortFolder } from "./folders.js";
@@ -8,10 +9,9 @@ import { working } from "./messages.js";
 import { Moment } from "./moment.js";
 import { Roving } from "./roving.js";
 import { Screen } from "./screen.js";
-import { trimButton } from "./viewer.js";
 
 /** @import { Tray } from "./tray.js" */
-/** @import { Viewer } from "./viewer.js" */
+/** @import { Viewers } from "./viewers.js" */
 
 /** Seconds that a moment chosen by hand has at first. */
 const BY_HAND = 10;
@@ -20,7 +20,7 @@ const BY_HAND = 10;
 export class FilmCard {
   /**
    * @param {Object} film
-   * @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard): void, remove?: function(Object): Promise<void>}} surroundings
+   * @param {{tray: Tray, viewer: Viewers, onOpen: function(FilmCard): void, remove?: function(Object): Promise<void>}} surroundings
    *   `remove` takes a film out of the library
    */
   constructor(film, { tray, viewer, onOpen, remove }) {
@@ -65,9 +65,10 @@ export class FilmCard {
   }
 
   /** Opens it large, to choose a moment of it by hand: what was marked here, or from where it is on. */
-  openViewer() {
+  async openViewer() {
     const { film, moment } = this;
     if (!film.available) return;
+    await this.viewer.fetch();
     const start = this.screen.open ? this.screen.time : 0;
     const { start: from, end: to } = moment.changed ? moment : { start, end: Math.min(start + BY_HAND, film.length) };
     this.close();

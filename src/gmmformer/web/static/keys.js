@@ -75,7 +75,7 @@ function move(event, cards, box) {
     return true;
   }
   if (event.key.toLowerCase() === "e") {
-    cards[index].openViewer();
+    cards[index].trim.click();
     return true;
   }
   if (event.target.matches(TYPED_INTO)) return false;

@@ -11,7 +11,7 @@ import { Intake } from "./intake.js";
 import { announce } from "./messages.js";
 
 /** @import { Tray } from "./tray.js" */
-/** @import { Viewer } from "./viewer.js" */
+/** @import { Viewers } from "./viewers.js" */
 
 const TYPING = 120;
 /** Milliseconds without scrolling until the address says what is seen. */
@@ -26,7 +26,7 @@ export class LibraryView {
 
   /**
    * @param {HTMLElement} root
-   * @param {{refresh: function(): Promise<void>, tray: Tray, viewer: Viewer}} page `refresh` asks for what there is
+   * @param {{refresh: function(): Promise<void>, tray: Tray, viewer: Viewers}} page `refresh` asks for what there is
    */
   constructor(root, { refresh, tray, viewer }) {
     const onOpen = (opened) => this.cards.forEach((card) => card !== opened && card.close());

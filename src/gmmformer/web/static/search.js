@@ -14,7 +14,7 @@ import { Start, skeleton } from "./start.js";
 import { scaleOf } from "./strip.js";
 
 /** @import { Tray } from "./tray.js" */
-/** @import { Viewer } from "./viewer.js" */
+/** @import { Viewers } from "./viewers.js" */
 
 /** Milliseconds without a key until what is typed is searched for. */
 const TYPING = 300;
@@ -37,7 +37,7 @@ export class SearchView {
   #word = null;
   #again = new Again(() => this.run());
 
-  /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray  @param {Viewer} viewer */
+  /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray  @param {Viewers} viewer */
   constructor(root, box, tray, viewer) {
     this.root = root;
     this.box = box;

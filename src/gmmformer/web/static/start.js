@@ -7,7 +7,7 @@ import { FilmCard } from "./film_card.js";
 import { duration, plural } from "./format.js";
 
 /** @import { Tray } from "./tray.js" */
-/** @import { Viewer } from "./viewer.js" */
+/** @import { Viewers } from "./viewers.js" */
 
 const SHELF = 12;
 
@@ -17,7 +17,7 @@ export class Start {
   cards = [];
   #again = new Again(() => this.shown && this.show());
 
-  /** @param {{tray: Tray, viewer: Viewer, onOpen: function(FilmCard): void}} surroundings of its cards */
+  /** @param {{tray: Tray, viewer: Viewers, onOpen: function(FilmCard): void}} surroundings of its cards */
   constructor(surroundings) {
     this.surroundings = surroundings;
     this.lead = element("p", { class: "lead" }, "\u00a0");

@@ -1,7 +1,7 @@
 // One moment in the tray: it is moved by its grip, and unfolds to play in place, to be named and to have a note.
 
 import { thumbnail } from "./api.js";
-import { cutButton } from "./actions.js";
+import { cutButton, trimButton } from "./actions.js";
 import { playerKey } from "./controls.js";
 import { element, icon, iconButton, setAttributes } from "./dom.js";
 import { span } from "./format.js";
@@ -9,9 +9,8 @@ import { frameImage } from "./images.js";
 import { working } from "./messages.js";
 import { Roving } from "./roving.js";
 import { Screen } from "./screen.js";
-import { trimButton } from "./viewer.js";
 
-/** @import { Viewer } from "./viewer.js" */
+/** @import { Viewers } from "./viewers.js" */
 /** @import { Moment } from "./moment.js" */
 
 /** A row of the tray. */
@@ -20,7 +19,7 @@ export class TrayRow {
    * @param {string} key of its moment
    * @param {{film: function(number): Promise<Object>, moment: function(Object, Object): Moment, onMove: function(number): void,
    *     onDrag: function(PointerEvent): void, onRemove: function(): void, onChange: function(Object, string): void, onOpen: function(): void,
-   *     viewer: function(): Viewer}} tray what it asks of the tray
+   *     viewer: function(): Viewers}} tray what it asks of the tray
    */
   constructor(key, tray) {
     this.key = key;
@@ -81,7 +80,8 @@ export class TrayRow {
     const moment = this.tray.moment(film, { start, end, found, poster, query });
     this.screen = new Screen(film, moment);
     const key = (event) => playerKey(event, this.screen) && event.preventDefault();
-    const trim = trimButton(film.name, () => {
+    const trim = trimButton(film.name, async () => {
+      await this.tray.viewer().fetch();
       this.fold();
       this.tray.viewer().open(film, moment, { onClose: () => this.thumb.focus() });
     });

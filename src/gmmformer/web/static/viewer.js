@@ -220,11 +220,3 @@ export class Viewer {
     this.onClose(this.moment);
   }
 }
-
-/** A button that opens the viewer. */
-export function trimButton(name, onClick, disabled) {
-  const button = element("button", { type: "button", class: "small", disabled, on: { click: onClick } }, icon("trim"), "Trim");
-  button.setAttribute("aria-label", `Trim: ${name}, in the viewer`);
-  button.title = "Larger, to move in it frame by frame and to trim (e)";
-  return button;
-}

@@ -1,0 +1,28 @@
+// The viewer, which is fetched when a film is first opened in it: few visits need it, and none at first.
+
+import { arrived } from "./api.js";
+
+/** @import { Tray } from "./tray.js" */
+/** @import { Viewer } from "./viewer.js" */
+
+/** Opens films large. */
+export class Viewers {
+  /** @type {Viewer | null} */
+  #viewer = null;
+
+  /** @param {Tray} tray */
+  constructor(tray) {
+    this.tray = tray;
+  }
+
+  /** Sees to it that a film can be opened. */
+  async fetch() {
+    const { Viewer } = await arrived(import("./viewer.js"));
+    this.#viewer ??= new Viewer(this.tray);
+  }
+
+  /** Opens a moment of a film; what it takes is what the viewer takes. */
+  open(film, moment, options) {
+    this.#viewer.open(film, moment, options);
+  }
+}
