@@ -1,16 +1,20 @@
-"""The page: how long after the last letter its results are there, in Debian's Chromium.
+"""The page in Debian's Chromium: how soon it is there, what that costs, how soon results follow the last letter.
 
     gmmformer serve demo-out/library --port 8000
     python benchmarks/page.py http://127.0.0.1:8000
 
-Of each wait it prints the parts too: until the page asks (it waits for the typing to stop), until the answer is there,
-and until it is drawn.
+A telephone that has never been here, without limit and on Chromium's "Fast 3G" and "Slow 3G": the milliseconds until
+the first result or film is there, and the requests and bytes until then. What a sentence of 23 letters costs that is
+typed at 100 words a minute. And how long after the last letter results are drawn; of each wait the parts too: until the page
+asks (it waits for the typing to stop), until the answer is there, and until it is drawn.
 """
 
 import argparse
 import statistics
+from collections import Counter
+from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 SENTENCES = (
     "two red circles",
@@ -25,6 +29,21 @@ SENTENCES = (
     "a purple star slides",
 )
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
+LINES: dict[str, dict[str, float]] = {
+    "no limit": {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
+    "Fast 3G": {"latency": 562.5, "downloadThroughput": 180_000, "uploadThroughput": 84_375},
+    "Slow 3G": {"latency": 2_000, "downloadThroughput": 50_000, "uploadThroughput": 50_000},
+}
+"""As Chromium's developer tools have them: milliseconds, bytes a second."""
+VIEWS = {
+    "/": ".start .film h2",
+    "/?q=two+red+circles": "#search-view .card:not(.skeleton)",
+    "/?view=library": "#library-view .film h2",
+}
+"""Addresses, and what is looked for there."""
+TELEPHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "is_mobile": True}
+LETTER = 120
+"""Milliseconds between letters at 100 words a minute."""
 WATCH = """() => {
   const [box, status] = [document.querySelector('#query'), document.querySelector('#search-view .status')];
   box.addEventListener('input', () => { window.typed = performance.now(); });
@@ -35,6 +54,42 @@ PARTS = """() => {
   const asked = performance.getEntriesByType('resource').filter((entry) => entry.name.includes('api/search')).at(-1);
   return [asked.startTime - window.typed, asked.responseEnd - asked.startTime, window.shown - asked.responseEnd];
 }"""
+
+
+def cold(browser: Browser, address: str, path: str, line: dict[str, float]) -> tuple[float, int, int]:
+    """Milliseconds until the first result of a first visit, and the requests and bytes until then."""
+    context = browser.new_context(base_url=address, has_touch=True, **TELEPHONE)
+    page = context.new_page()
+    talk = context.new_cdp_session(page)
+    talk.send("Network.enable")
+    talk.send("Network.emulateNetworkConditions", {"offline": False, **line})
+    taken: list[float] = []
+    talk.on("Network.loadingFinished", lambda done: taken.append(done["encodedDataLength"]))
+    page.goto(path, wait_until="commit")
+    there = page.wait_for_function(
+        "(wanted) => document.querySelector(wanted) && performance.now()", arg=VIEWS[path], polling="raf"
+    )
+    found = float(there.json_value()), len(taken), int(sum(taken))
+    context.close()
+    return found
+
+
+def typed(browser: Browser, address: str) -> tuple[int, int]:
+    """The requests for a sentence that is typed, all and those that search."""
+    page = browser.new_page(base_url=address)
+    page.goto("/")
+    page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(request.url.partition("?")[0])
+
+    page.on("request", note)
+    page.locator("#query").press_sequentially("a big white star blinks", delay=LETTER)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1_500)
+    page.close()
+    return len(asked), Counter(asked)[f"{address.rstrip('/')}/api/search"]
 
 
 def waits(page: Page, rounds: int) -> list[list[float]]:
@@ -56,6 +111,12 @@ def main() -> None:
     options = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        for path in VIEWS:
+            for name, line in LINES.items():
+                visits = [cold(browser, options.address, path, line) for _ in range(options.rounds)]
+                took, requests, size = (statistics.median(column) for column in zip(*visits, strict=True))
+                print(f"{path:>20}, {name}: {took:.0f} ms, {requests:.0f} requests, {size:,.0f} bytes")
+        print("23 letters: {} requests, {} of them searches".format(*typed(browser, options.address)))
         page = browser.new_page(base_url=options.address, viewport={"width": 1600, "height": 1000})
         page.goto("/?q=warm")
         page.locator(".card:not(.skeleton)").first.wait_for()
