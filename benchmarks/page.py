@@ -5,8 +5,8 @@
 
 A telephone that has never been here, without limit and on Chromium's "Fast 3G" and "Slow 3G": the milliseconds until
 the first result or film is there, and the requests and bytes until then. What a sentence of 23 letters costs that is
-typed at 100 words a minute. And how long after the last letter results are drawn; of each wait the parts too: until the page
-asks (it waits for the typing to stop), until the answer is there, and until it is drawn.
+typed at 100 words a minute. And how long after the last letter results are drawn; of each wait the parts too: until the
+page asks (it waits for the typing to stop), until the answer is there, and until it is drawn.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -11,6 +12,8 @@ from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 SENTENCE = "two red circles grow"
 Answer = dict[str, Any]
 _HELD: dict[Page, list[Route]] = {}
+_BUSY: Counter[Page] = Counter()
+"""How many requests of a page are being answered by `change_answers`."""
 VIEWS = [
     "start",
     "results",
@@ -52,6 +55,8 @@ def close(context: BrowserContext) -> None:
     for page in context.pages:
         for route in _HELD.pop(page, []):
             route.abort()
+        while _BUSY[page] > 0:  # Playwright 1.64 lets go of requests that are still being answered, and waits for them
+            page.wait_for_timeout(10)
         page.unroute_all(behavior="wait")
     context.close()
 
@@ -67,10 +72,14 @@ def change_answers(page: Page, pattern: "str | re.Pattern[str]", change: Callabl
     """Let the real server answer, and change what it says before the page hears it."""
 
     def handle(route: Route) -> None:
-        response = route.fetch()
-        answer = response.json()
-        change(answer)
-        route.fulfill(response=response, body=json.dumps(answer))
+        _BUSY[page] += 1
+        try:
+            response = route.fetch()
+            answer = response.json()
+            change(answer)
+            route.fulfill(response=response, body=json.dumps(answer))
+        finally:
+            _BUSY[page] -= 1
 
     page.route(pattern, handle)
 
