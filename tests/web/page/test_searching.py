@@ -4,9 +4,9 @@ import itertools
 import json
 import re
 
-import httpx
 from page_helpers import SENTENCE, best_of_each, change_answers, films_by_page, hold, search
 from playwright.sync_api import Page, Route, expect
+from tests_web_helpers import patient
 
 
 def test_box_has_the_focus_and_finds_while_typing(page: Page, server_url: str) -> None:
@@ -15,7 +15,7 @@ def test_box_has_the_focus_and_finds_while_typing(page: Page, server_url: str) -
     expect(box).to_be_focused()
     page.keyboard.type(SENTENCE)
     cards = page.get_by_role("list", name="Results").get_by_role("listitem")
-    hits = httpx.get(f"{server_url}/api/search", params={"q": SENTENCE, "k": 12}).json()["hits"]
+    hits = patient.get(f"{server_url}/api/search", params={"q": SENTENCE, "k": 12}).json()["hits"]
     assert len(hits) == 10
     expect(cards.locator("h2")).to_have_text([hit["name"] for hit in hits])
     start, end = (f"{int(second) // 60:02d}:{int(second) % 60:02d}" for second in (hits[0]["start"], hits[0]["end"]))
