@@ -1,11 +1,13 @@
 """Films that were taken out and come back: as they were, found by every engine, until the library is compacted."""
 
+import time
+
 import numpy as np
 import pytest
 from tests_search_helpers import compacted, drawn_film, put, unit_queries
 
 from gmmformer.errors import InputError
-from gmmformer.search import Library, bring_back, verify
+from gmmformer.search import Library, bring_back, compact, verify
 
 GONE = ["film-0007.mp4", "film-0031.mp4"]
 
@@ -66,6 +68,42 @@ def test_only_the_newest_of_a_free_path_comes_back(library: Library) -> None:
     put(library, [drawn_film(7, rows=15, name=GONE[0])])
     assert library.store.removed() == []
     assert back(library, [film.id]) == {}
+
+
+def test_for_thirty_days_compacting_does_not_end_it(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+
+    def compact_on(day: float) -> tuple[int, int]:
+        monkeypatch.setattr("time.time", lambda: now + day * 24 * 3600)
+        with library.writing() as into:
+            done = compact(into)
+        return done.films, done.kept
+
+    before, features = found(library), library.store.features_of(GONE[1])
+    library.remove(GONE[:1])
+    put(library, [drawn_film(100, rows=30, name=GONE[0])])  # the old one cannot be brought back any more
+    put(library, [drawn_film(7, rows=15, name=GONE[0])])
+    assert compact_on(20) == (2, 0)
+    library.remove(GONE[1:])
+    assert compact_on(49) == (0, 1)
+    assert verify(library.store) == []
+    (film,) = library.store.removed()
+    back(library, [film.id])
+    assert [[hit for hit in some if hit[0] != GONE[0]] for some in found(library)] == [
+        [hit for hit in some if hit[0] != GONE[0]] for some in before
+    ]
+    again = library.store.features_of(GONE[1])
+    assert features is not None
+    assert again is not None
+    np.testing.assert_array_equal(again[0], features[0])
+    library.remove(GONE[1:])
+    monkeypatch.setattr("time.time", lambda: now + 60 * 24 * 3600)
+    library.remove(["film-0003.mp4"])
+    assert compact_on(78) == (1, 2)  # as the film was before it came back, nobody can have it
+    assert compact_on(80) == (1, 1)
+    assert [film.path for film in library.store.removed()] == ["film-0003.mp4"]
+    (library.folder / "removed.json").write_text("[[1, 2], 3")
+    assert compact_on(500) == (0, 1)  # nobody knows since when
 
 
 def test_compacting_ends_it(library: Library) -> None:

@@ -248,7 +248,9 @@ def test_looking_after(mine: Path, films: Path, run: Callable[..., str], refused
     assert "there is no such film" in refused("library", mine, "remove", "nowhere.mp4")
     assert "remove takes films" in refused("library", mine, "remove")
     assert "remove takes films" in refused("library", mine, "list", "film.mp4")
-    assert json.loads(run("library", mine, "compact", "--json"))["films"] == 2
+    assert json.loads(run("library", mine, "compact", "--json"))["kept"] == 2
+    assert json.loads(run("library", mine, "compact", "--purge", "--json"))["films"] == 2
+    assert "--purge: goes with compact" in refused("library", mine, "verify", "--purge")
     assert len(run("library", mine, "list").splitlines()) == 2
     run("library", mine, "rebuild")
     ann = json.loads(run("search", mine, SENTENCE, "--engine", "ann", "--json"))["hits"]

@@ -142,7 +142,7 @@ def rebuild(library: Library) -> None:
 
 def compacted(library: Library) -> Compacted:
     with library.writing() as into:
-        return compact(into)
+        return compact(into, purge=True)
 
 
 def index_split(library: Library, collection: Collection, split: str, **options: Any) -> int:

@@ -147,7 +147,7 @@ def test_the_whole_way(served_root: httpx.Client, own: Library, root: Path) -> N
 
     client.post("/api/remove", json={"ids": [ids["a.mp4"]]})
     with own.writing() as into:
-        compact(into)
+        compact(into, purge=True)
     assert client.get("/api/removed").json() == {"total": 0, "films": []}
     problem = client.post("/api/restore", json={"ids": [ids["a.mp4"]]})
     assert problem.status_code == 404

@@ -8,20 +8,21 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tests_web_helpers import FILMS, MARKED_UP, OLD_FILM, of_a_big_film, patient, served
+from tests_web_helpers import FILMS, MARKED_UP, OLD_FILM, of_a_big_film, patient, served, until
 
 from gmmformer.config import DecodeLimits
 from gmmformer.demo.world import plan_films
 from gmmformer.media.frames import frame_at
 from gmmformer.search import Film, Library, choose_encoders
 from gmmformer.web import ServeConfig, film_work
-from gmmformer.web.catalogue import _chosen
+from gmmformer.web.choosing import chosen
 from gmmformer.web.problems import ProblemError
 from gmmformer.web.schemas import FilmsQuery
 
@@ -46,7 +47,7 @@ def test_films_are_listed_by_page(client: httpx.Client, library: Library) -> Non
     rest = client.get("/api/films", params={"offset": 4, "limit": 500}).json()
     assert first["total"] == rest["total"] == 10
     assert [film["id"] for film in first["films"] + rest["films"]] == [film.id for film in films]
-    assert client.get("/api/films", params={"offset": 10**15}).json() == {"total": 10, "films": []}
+    assert client.get("/api/films", params={"offset": 10**15}).json() == {"total": 10, "films": [], "unlooked": 0}
     found = client.get("/api/films", params={"q": "OLD cam"}).json()
     assert [film["name"] for film in found["films"]] == [OLD_FILM]
     for bad in ({"limit": 0}, {"limit": 501}, {"offset": -1}, {"offset": 2**70}, {"q": "x" * 1_001}):
@@ -76,6 +77,17 @@ def test_films_are_put_in_order_and_held_to_a_folder(
     assert client.get("/api/films", params={"sort": "size"}).status_code == 422
 
 
+def test_films_are_held_to_the_size_of_their_frames(client: httpx.Client) -> None:
+    def asked(**question: int) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        until(lambda: not told.update(client.get("/api/films", params=question).json()) and not told["unlooked"])
+        return told
+
+    assert {film["lines"] for film in asked(min_lines=144, max_lines=144)["films"]} == {144}
+    assert asked(min_lines=1)["total"] == asked(max_lines=144)["total"] == 10
+    assert asked(min_lines=145)["total"] == asked(max_lines=143)["total"] == 0
+
+
 def test_a_film_that_browsers_do_not_play_says_so(client: httpx.Client, old: Film, plain: Film) -> None:
     def told(film: Film) -> dict[str, object]:
         for _ in range(200):  # the first answers need not wait for the film to be looked at
@@ -93,6 +105,7 @@ def test_a_film_that_browsers_do_not_play_says_so(client: httpx.Client, old: Fil
         "available": True,
         "playable": False,
         "reason": "AVI container",
+        "lines": 144,
     }
     playable = told(plain)
     assert (playable["available"], playable["playable"], playable["reason"]) == (True, True, None)
@@ -293,7 +306,7 @@ def test_a_film_that_is_written_to_while_it_is_sent_is_not_sent_as_whole(tmp_pat
 @pytest.mark.parametrize("asked", ["caf\u00e9", "CAFE\u0301", " caf\u00c9.mp4 "])
 def test_a_film_is_found_by_its_name_however_its_accents_are_written(asked):
     films = [SimpleNamespace(path=path) for path in ("u/cafe\u0301.mp4", "u/cafe.mp4", "u/\udcff.mp4")]
-    assert _chosen(films, FilmsQuery(q=asked)) == films[:1]
+    assert chosen(films, FilmsQuery(q=asked)) == films[:1]
 
 
 def test_shots_of_a_part_of_a_film(client: httpx.Client, plain: Film, old: Film) -> None:

@@ -36,7 +36,7 @@ def _info(library: "Library", films: Sequence[str], progress: "Progress") -> Tol
         "films": f"{info.films:,}, {info.seconds / 3600:,.1f} hours, {info.windows:,} windows",
         "could not be read": f"{info.failures:,}",
         "on disk": f"{info.bytes / 1e6:,.1f} MB, vectors in {info.dtype}",
-        "removed": f"{info.removed:,}{' (compact gives back their room)' if info.removed else ''}",
+        "removed": f"{info.removed:,}{' (compact gives back the room of old ones)' if info.removed else ''}",
         "features kept": "yes" if info.keeps_features else "no",
         "engine": info.engine,
         "strong, possible, weak": "shown" if info.words else "not shown (`calibrate` says why)",
@@ -97,12 +97,16 @@ def _verify(library: "Library", films: Sequence[str], progress: "Progress") -> T
     return [{"damage": damage}], damage or [f"all is well: {len(library.store.films()):,} films"], int(bool(damage))
 
 
-def _compact(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
+def _compact(library: "Library", films: Sequence[str], progress: "Progress", purge: bool = False) -> Told:
     from gmmformer.search import compact
+    from gmmformer.search.removals import KEPT_DAYS
 
     with library.writing() as into:
-        done = compact(into, progress)
-    return [done._asdict()], [f"{done.films:,} removed films, {done.freed_bytes:,} bytes given back"], 0
+        done = compact(into, progress, purge=purge)
+    lines = [f"{done.films:,} removed films, {done.freed_bytes:,} bytes given back"]
+    if done.kept:
+        lines.append(f"{done.kept:,} removed in the last {KEPT_DAYS} days can still be brought back; --purge ends that")
+    return [done._asdict()], lines, 0
 
 
 def _rebuild(library: "Library", films: Sequence[str], progress: "Progress") -> Told:
@@ -159,7 +163,6 @@ _ACTIONS: dict[str, Callable[["Library", Sequence[str], "Progress"], Told]] = {
     "failures": _failures,
     "remove": _remove,
     "verify": _verify,
-    "compact": _compact,
     "rebuild": _rebuild,
 }
 
@@ -172,15 +175,17 @@ def library(
     films: Positional[tuple[str, ...]] = (),
     *,
     known: Path | None = None,
+    purge: bool = False,
     engine: str = "auto",
     json: bool = False,
 ) -> int:
     """Look after a library: gmmformer library DIR info|list|failures|remove FILMS|verify|compact|rebuild|calibrate
 
     info: what it is and holds. list: its films. failures: films that could not be read, and why. remove: takes films
-    out. verify: reads everything and finds damage; exit code 1 if there is any. compact: gives back the room of removed
-    films. rebuild: trains the index of the ann engine anew, or fills a Milvus server anew. calibrate: learns anew what
-    is strong here, from general sentences or from those of a file, and whether strong is right.
+    out. verify: reads everything and finds damage; exit code 1 if there is any. compact: gives back the room of films
+    that were removed more than 30 days ago; until then they can be brought back in the page. rebuild: trains the index
+    of the ann engine anew, or fills a Milvus server anew. calibrate: learns anew what is strong here, from general
+    sentences or from those of a file, and whether strong is right.
 
     Args:
         folder: Folder of the library.
@@ -189,6 +194,7 @@ def library(
             as are asked, but about nothing that is in the library; it is used from then on.
         known: With calibrate: sentences about films of the library, in any form that `extract --captions` takes; hits
             are called strong, possible or weak if strong is right for these. Those of the split train are left out.
+        purge: With compact: gives back the room of all removed films, however short a time ago.
         engine: With rebuild and compact: the address of a Milvus server that the library was put on.
         json: Print JSON, and nothing else, on stdout.
     """
@@ -204,9 +210,12 @@ def library(
         )
     if known is not None and action != "calibrate":
         raise InputError(f"--known {known}: goes with calibrate, and does nothing with {action}; leave it out")
+    if purge and action != "compact":
+        raise InputError(f"--purge: goes with compact, and does nothing with {action}; leave it out")
     check_server(engine)
     with bars() as progress, Library.open(folder, engine=engine) as opened:
-        chosen = partial(_calibrate, known=known) if action == "calibrate" else _ACTIONS[action]
+        more = {"calibrate": partial(_calibrate, known=known), "compact": partial(_compact, purge=purge)}
+        chosen = more.get(action) or _ACTIONS[action]
         records, lines, code = chosen(opened, films, progress)
         for line in map(json_format.dumps, records) if json else lines:
             print(line)

@@ -251,6 +251,7 @@ def serve(
     allow_host: tuple[str, ...] = (),
     proxy: tuple[str, ...] = (),
     roots: tuple[str, ...] = (),
+    uploads: float = 0.0,
     engine: str = "auto",
     device: str = "auto",
     trust_encoder: bool = False,
@@ -271,6 +272,7 @@ def serve(
         proxy: Addresses of reverse proxies, such as 127.0.0.1, whose X-Forwarded-For and -Proto are believed.
         roots: Folders from which films can be added to the library in the page, which can take films out too then;
             their files are never touched.
+        uploads: GiB that a film may have which the page sends into one of --roots; 0: none can be sent.
         engine: What searches: "auto", "exact", "ann", or the address of a Milvus server, http://host:port or https://...,
             that was filled by `index` with the same --engine; GMMFORMER_MILVUS_TOKEN holds what it wants to be shown.
         device: "auto", "cpu", "cuda" or "mps": where sentences are embedded.
@@ -289,6 +291,7 @@ def serve(
         allow_hosts=allow_host,
         proxies=proxy,
         roots=roots,
+        uploads=uploads,
     )
     if library is None and not demo:
         raise InputError("name the library to serve: gmmformer serve DIR; or gmmformer serve --demo")

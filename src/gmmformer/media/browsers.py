@@ -3,12 +3,12 @@
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from gmmformer.errors import InputError
-from gmmformer.media.container import open_film
+from gmmformer.media.container import OpenFilm, open_film
 from gmmformer.media.films import DecodeError, printable, unreadable_reason
 from gmmformer.media.frames import frame_at
 from gmmformer.media.packets import COVER
@@ -47,6 +47,15 @@ MOST_WIDTH = 4096
 QUALITY = 82
 
 
+class Look(NamedTuple):
+    """What a page is told of a film at a glance."""
+
+    reason: str | None
+    """Why browsers do not play it as it is; None where they do."""
+    lines: int | None
+    """Pixels of the shorter side of a stored frame: 1080 of Full HD, however it is turned; None where not known."""
+
+
 def browser_plays(film: str | os.PathLike[str]) -> str | None:
     """Why current versions of Chromium, Firefox and Safari do not all play a film as it is, or not with right seconds.
 
@@ -60,31 +69,19 @@ def browser_plays(film: str | os.PathLike[str]) -> str | None:
     Raises:
         DecodeError: The film cannot be read.
     """
+    return glance(film).reason
+
+
+def glance(film: str | os.PathLike[str]) -> Look:
+    """Whether browsers play a film (`browser_plays`), and how large its frames are, without decoding any.
+
+    Raises:
+        DecodeError: The film cannot be read.
+    """
     with open_film(film) as opened:
-        container, stream = opened.container, opened.stream
-        formats = set(container.format.name.split(","))
-        if "mp4" in formats:
-            pictures, sounds, where = MP4_PICTURES, MP4_SOUND, "mp4"
-        elif "webm" in formats and _is_webm(film):
-            pictures, sounds, where = WEBM_PICTURES, WEBM_SOUND, "WebM"
-        else:
-            name = "Matroska" if "matroska" in formats else container.format.long_name.split(" (")[0]
-            return f"{name} container"
-        shown = [other for other in container.streams.video if not int(other.disposition) & COVER]
-        heard = list(container.streams.audio)
-        if any(other.codec_context and other.codec_tag in ENCRYPTED for other in (stream, *heard)):
-            return "encrypted"
-        if shown[0].index != stream.index:
-            return "several video streams"
-        reason = _picture_reason(stream, pictures, where)
-        for sound in heard[:1]:
-            codec = _codec(sound)
-            if reason is None and codec not in sounds:
-                reason = f"{_name(codec)} audio" + (f" in {where}" if codec in MP4_SOUND | WEBM_SOUND else "")
-        begins = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
-        if reason is None and begins > LATE:
-            reason = f"its clock begins at {begins:.1f} s"
-        return reason
+        coder = opened.stream.codec_context
+        sides = (coder.width, coder.height) if coder else (0, 0)
+        return Look(_reason(film, opened), min(sides) or None)
 
 
 def thumbnail(film: str | os.PathLike[str], second: float, height: int = 180) -> bytes:
@@ -111,6 +108,33 @@ def thumbnail(film: str | os.PathLike[str], second: float, height: int = 180) ->
     written = io.BytesIO()
     image.save(written, "JPEG", quality=QUALITY, optimize=True)
     return written.getvalue()
+
+
+def _reason(film: str | os.PathLike[str], opened: OpenFilm) -> str | None:
+    container, stream = opened.container, opened.stream
+    formats = set(container.format.name.split(","))
+    if "mp4" in formats:
+        pictures, sounds, where = MP4_PICTURES, MP4_SOUND, "mp4"
+    elif "webm" in formats and _is_webm(film):
+        pictures, sounds, where = WEBM_PICTURES, WEBM_SOUND, "WebM"
+    else:
+        name = "Matroska" if "matroska" in formats else container.format.long_name.split(" (")[0]
+        return f"{name} container"
+    shown = [other for other in container.streams.video if not int(other.disposition) & COVER]
+    heard = list(container.streams.audio)
+    if any(other.codec_context and other.codec_tag in ENCRYPTED for other in (stream, *heard)):
+        return "encrypted"
+    if shown[0].index != stream.index:
+        return "several video streams"
+    reason = _picture_reason(stream, pictures, where)
+    for sound in heard[:1]:
+        codec = _codec(sound)
+        if reason is None and codec not in sounds:
+            reason = f"{_name(codec)} audio" + (f" in {where}" if codec in MP4_SOUND | WEBM_SOUND else "")
+    begins = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+    if reason is None and begins > LATE:
+        reason = f"its clock begins at {begins:.1f} s"
+    return reason
 
 
 def _picture_reason(stream: Any, pictures: frozenset[str], where: str) -> str | None:

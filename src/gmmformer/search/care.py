@@ -1,5 +1,6 @@
 """Looking after a library: every record is read once and held to its checksum, to find damage or to give back room."""
 
+import json
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from gmmformer.media.films import printable
 from gmmformer.search.database import FEATURES, WINDOWS, damaged, every_table, has_lines, records_in, rows_of
 from gmmformer.search.lines import damaged_lines, forget, hand_over
 from gmmformer.search.parts import PATTERN, MappedPart, append, checksum, file_checksum, part_path
+from gmmformer.search.removals import long_gone
 from gmmformer.search.snapshot import check_places, live_windows
 from gmmformer.search.spans import Window
 from gmmformer.search.store import Store
@@ -50,6 +52,8 @@ class Compacted(NamedTuple):
     films: int
     """Removed films whose room was still taken."""
     freed_bytes: int
+    kept: int = 0
+    """Removed films whose room is still taken, since they can be brought back."""
 
 
 class _Windows:
@@ -87,11 +91,12 @@ class _Windows:
 class _Everything(_Windows):
     """The records that are there, as the database counts them at one moment."""
 
-    def __init__(self, store: Store, connection: sqlite3.Connection) -> None:
+    def __init__(self, store: Store, connection: sqlite3.Connection, removed: Sequence[int] = ()) -> None:
+        """Those of films that were `removed`, by their ids, come along."""
         columns = "w.id, w.film, w.first, w.rows, w.part, w.record, w.checksum"
-        windows = np.ascontiguousarray(live_windows(connection, store.folder, columns).T)
+        windows = np.ascontiguousarray(live_windows(connection, store.folder, columns, removed=removed).T)
         super().__init__(store, windows, records_in(connection, store.folder, WINDOWS))
-        self.features = _kept_rows(connection, store.folder)
+        self.features = _kept_rows(connection, store.folder, removed)
         self.feature_parts = records_in(connection, store.folder, FEATURES)
         self.count = len(self.windows) + len(self.features)
 
@@ -148,8 +153,10 @@ def verify(store: Store, progress: Progress = silent) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def compact(writer: Writer, progress: Progress = silent) -> Compacted:
+def compact(writer: Writer, progress: Progress = silent, *, purge: bool = False) -> Compacted:
     """Copy what is there into new parts, and remove the old ones; readers keep what they have mapped.
+
+    Films that were taken out in the last `removals.KEPT_DAYS` days stay, to be brought back, unless `purge`.
 
     The new parts count from one transaction on; if anything goes wrong before it, everything is as it was.
 
@@ -161,20 +168,21 @@ def compact(writer: Writer, progress: Progress = silent) -> Compacted:
     before = _part_bytes(store)
     try:
         with writer.transaction() as connection:
-            gone = int(connection.execute("SELECT count(*) FROM films WHERE removed IS NOT NULL").fetchone()[0])
+            removed = dict(connection.execute("SELECT id, removed FROM films WHERE removed IS NOT NULL"))
+            since = long_gone(store.folder)
+            kept = [] if purge else [film.id for film in store.removed() if removed.get(film.id, 0) > since]
+            gone = [(film,) for film in removed.keys() - {*kept}]
             old = connection.execute("SELECT id FROM parts").fetchall()
-            _Copy(_Everything(store, connection), connection, progress).run()
+            _Copy(_Everything(store, connection, kept), connection, progress).run()
             if has_lines(connection):
-                forget(
-                    connection, [row[0] for row in connection.execute("SELECT id FROM films WHERE removed NOT NULL")]
-                )
-            connection.execute("DELETE FROM windows WHERE film IN (SELECT id FROM films WHERE removed IS NOT NULL)")
-            connection.execute("DELETE FROM films WHERE removed IS NOT NULL")
+                forget(connection, [film for (film,) in gone])
+            for table, column in (("windows", "film"), ("films", "id")):
+                connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", gone)
             connection.executemany("DELETE FROM parts WHERE id = ?", old)
             connection.execute("UPDATE state SET layout = layout + 1")
     finally:
         writer.sweep()
-    return Compacted(gone, max(0, before - _part_bytes(store)))
+    return Compacted(len(gone), max(0, before - _part_bytes(store)), len(kept))
 
 
 def bring_back(writer: Writer, films: Sequence[int]) -> dict[int, int]:
@@ -268,16 +276,21 @@ class _Copy:
         self.progress("compacting", self.done, self.everything.count)
 
     def _damaged(self, film_id: int) -> InputError:
-        row = self.connection.execute("SELECT path FROM films WHERE id = ?", (film_id,)).fetchone()
+        row = self.connection.execute("SELECT path, removed FROM films WHERE id = ?", (film_id,)).fetchone()
+        there = not row or row[1] is None
+        remedy = "index it again or remove it, then compact again" if there else "compact with --purge"
         return InputError(
             f"{printable(row[0]) if row else f'film {film_id}'}: what the library keeps of it is damaged, so nothing "
-            "was moved; index it again or remove it, then compact again"
+            f"was moved; {remedy}"
         )
 
 
-def _kept_rows(connection: sqlite3.Connection, folder: Path) -> list[KeptRows]:
-    columns, which = "id, path, rows, feature_part, feature_row, feature_checksum", "WHERE removed IS NULL ORDER BY id"
-    rows = [row for row in rows_of(connection, folder, "films", columns, which) if row[3:] != (None, None, None)]
+def _kept_rows(connection: sqlite3.Connection, folder: Path, removed: Sequence[int] = ()) -> list[KeptRows]:
+    columns = "id, path, rows, feature_part, feature_row, feature_checksum"
+    which, ids = "WHERE removed IS NULL OR id IN (SELECT value FROM json_each(?)) ORDER BY id", json.dumps([*removed])
+    rows = [
+        row for row in rows_of(connection, folder, "films", columns, which, (ids,)) if row[3:] != (None, None, None)
+    ]
     for row in rows:
         if None in row:
             raise damaged(folder, f"where the features of film {row[0]}, {printable(row[1])}, lie is half said")

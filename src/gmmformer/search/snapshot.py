@@ -1,7 +1,8 @@
 """A library at one moment, as searches see it: which windows there are, whose they are, where their vectors lie."""
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -251,17 +252,20 @@ def read_snapshot(
 
 
 def live_windows(
-    connection: sqlite3.Connection, folder: Path, columns: str, after: int | None = None
+    connection: sqlite3.Connection, folder: Path, columns: str, after: int | None = None, removed: Sequence[int] = ()
 ) -> Int[np.ndarray, "columns windows"]:
     """Columns of every window that is there and comes after one, by id: in the order of its part and record too.
+
+    Those of films that were `removed`, by their ids, come along.
 
     Raises:
         InputError: They hold something else than whole numbers from 0 on.
     """
     later, values = ("", ()) if after is None else (" AND w.id > ?", (after,))
     cursor = connection.execute(
-        f"SELECT {columns} FROM windows w JOIN films f ON f.id = w.film WHERE f.removed IS NULL{later} ORDER BY w.id",
-        values,
+        f"SELECT {columns} FROM windows w JOIN films f ON f.id = w.film "
+        f"WHERE (f.removed IS NULL OR f.id IN (SELECT value FROM json_each(?))){later} ORDER BY w.id",
+        (json.dumps([*removed]), *values),
     )
     pieces = [np.empty((0, len(cursor.description)), dtype=np.int64)]
     while rows := cursor.fetchmany(_CHUNK):

@@ -32,6 +32,7 @@ from gmmformer.search.embedding import Embedder
 from gmmformer.search.lines import Said, keep
 from gmmformer.search.parts import PATTERN, append, checksum, part_path, truncate
 from gmmformer.search.recipe import MODEL, Encoders, Models
+from gmmformer.search.removals import note_removal
 from gmmformer.search.settings import Settings
 from gmmformer.search.spans import Timing, Window
 from gmmformer.search.store import Derived, Store
@@ -41,8 +42,6 @@ Update = Callable[["Writer", Progress, bool], None]
 """Brings an engine up to date; the last argument says whether from nothing."""
 PART_BYTES = 4 * 2**30
 """A part that has grown to this is not appended to any more."""
-
-
 _SHAPE = ("clips", "frames", "dim", "window_rows", "feature_dim")
 """What a library takes over from what embeds for it."""
 
@@ -137,13 +136,7 @@ def writing(store: Store, models: Models, update: Update) -> Iterator["Writer"]:
 class Writer:
     """Changes a library; made by `writing`, which sees to it that there is only one."""
 
-    def __init__(
-        self,
-        store: Store,
-        models: Models,
-        connection: sqlite3.Connection,
-        update: Update,
-    ) -> None:
+    def __init__(self, store: Store, models: Models, connection: sqlite3.Connection, update: Update) -> None:
         """Use `Library.writing`."""
         self.store, self.models = store, models
         self.folder, self.settings = store.folder, store.settings
@@ -219,7 +212,10 @@ class Writer:
     def remove(self, paths: Sequence[str]) -> int:
         """Take films out, and what is noted of their failures; how many there were."""
         with self.transaction() as connection:
-            return sum(self._mark_removed(connection, os.fsencode(path)) for path in paths)
+            count = sum(self._mark_removed(connection, os.fsencode(path)) for path in paths)
+            generation = connection.execute("SELECT generation + 1 FROM state").fetchone()[0]
+        note_removal(self.folder, generation)
+        return count
 
     def fail(self, path: str, stamp: str, reason: str) -> None:
         """Note that a film could not be taken in; if it is there in an older form, that stays."""

@@ -18,7 +18,7 @@ import gmmformer
 from gmmformer.errors import InputError
 from gmmformer.search import Library
 from gmmformer.search.database import writable
-from gmmformer.web import changing, problems, routes, saving, taking
+from gmmformer.web import changing, problems, routes, saving, taking, trays, uploading
 from gmmformer.web import page as pages
 from gmmformer.web.batching import Batcher
 from gmmformer.web.catalogue import Catalogue, Events
@@ -66,6 +66,9 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
             events=Events(catalogue, (lambda: intake.state().model_dump_json()) if roots else None),
             roots=roots,
             intake=intake,
+            upload_bytes=int(config.uploads * 2**30) if roots else 0,
+            keeps_trays=tokens.needed and writable(library.folder),
+            uploading=asyncio.Semaphore(uploading.AT_ONCE),
         )
         services.batcher.start()
         looking = asyncio.create_task(_look_at_films(services))
@@ -90,7 +93,16 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
         lifespan=living,
     )
     problems.install(app)
-    for some in (routes.searching, routes.showing, taking.router, saving.router, changing.router, router):
+    for some in (
+        routes.searching,
+        routes.showing,
+        taking.router,
+        saving.router,
+        changing.router,
+        uploading.router,
+        trays.router,
+        router,
+    ):
         app.include_router(some)
     app.mount("/static", _Static(directory=pages.STATIC, check_dir=False), name="static")
     films = (*DEFAULT_EXCLUDED_CONTENT_TYPES, UNKNOWN_TYPE)
@@ -127,16 +139,20 @@ def serve(library: Library, config: ServeConfig, *, ready: Callable[[str], None]
 
 async def _look_at_films(services: Services) -> None:
     """Find out what browsers make of each film, while nothing else is asked, so that answers need not wait for it."""
+    unlooked = services.catalogue.unlooked
     try:
-        await services.catalogue.whole(locked=False, changeable=False)  # whoever comes first need not wait
-        for film in await services.catalogue.films():
-            while not services.work.idle:
-                await asyncio.sleep(_IDLE)
-            gone = await asyncio.to_thread(state_of, film)
-            if gone is not None or services.work.known_plays(film)[0]:
-                continue
-            with suppress(ProblemError):  # others are looked at now; this one is when it is asked for
-                await services.work.plays(film)
+        await services.catalogue.whole()  # whoever comes first need not wait
+        while True:
+            unlooked.clear()
+            for film in await services.catalogue.films():
+                while not services.work.idle:
+                    await asyncio.sleep(_IDLE)
+                gone = await asyncio.to_thread(state_of, film)
+                if gone is not None or services.work.known(film):
+                    continue
+                with suppress(ProblemError):  # others are looked at now; this one is when it is asked for
+                    await services.work.plays(film)
+            await unlooked.wait()
     except Exception:
         LOG.exception("the films could not be looked at")
 

@@ -4,7 +4,6 @@ import asyncio
 import math
 import os
 import posixpath
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
@@ -12,10 +11,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from gmmformer.evaluation.moments import ScoreCurve
-from gmmformer.files import folded
 from gmmformer.media.films import path_text
 from gmmformer.search import Film, Hit, Library, activity_in
 from gmmformer.search.calibration import Word
+from gmmformer.web.choosing import chosen
 from gmmformer.web.files import state_of
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.problems import DETAILS, LOG, ProblemError, busy
@@ -42,8 +41,6 @@ STREAMS = 64
 """Event streams at a time; more are answered 503."""
 _MOST_LISTED = 1_000
 _STRIP_PIECES = 240
-_STAMP = re.compile(r"[0-9]{1,20}-([0-9]{1,20})")
-"""Of a file: its size, and the nanosecond at which it was last written to."""
 _PLAYED = frozenset({".mp4", ".m4v", ".webm"})
 _WORDS: tuple[Word, ...] = ("strong", "possible", "weak")
 
@@ -92,6 +89,8 @@ class Catalogue:
         self._failures = Recent(store.failures, store.generation)
         self._folders = Recent(self._all_folders, store.generation)
         self._learning: set[asyncio.Task[None]] = set()
+        self.unlooked = asyncio.Event()
+        """Set when somebody asks for what is only known of films that were looked at."""
 
     def forget(self) -> None:
         """The library was changed from here: nothing may be old."""
@@ -127,8 +126,8 @@ class Catalogue:
         activity = await asyncio.to_thread(activity_in, self.library.folder)
         return None if activity is None else ActivityOut(**activity._asdict())
 
-    async def whole(self, *, locked: bool, changeable: bool) -> LibraryOut:
-        """What the library holds, whether a token is needed to see it, and whether it can be changed from here."""
+    async def whole(self, **able: Any) -> LibraryOut:
+        """What the library holds, and what can be done here, as `LibraryOut` has it."""
         info = await self._info.get()
         failures = await self._failures.get()
         return LibraryOut(
@@ -140,20 +139,35 @@ class Catalogue:
             engine=info.engine,
             bytes=info.bytes,
             activity=await self.activity(),
-            locked=locked,
-            changeable=changeable,
+            **able,
         )
 
     async def page(self, asked: FilmsQuery) -> FilmsOut:
         """Some of the films, in some order."""
-        films = await asyncio.to_thread(_chosen, await self.films(), asked)
+        films = await asyncio.to_thread(chosen, await self.films(), asked)
+        films, unlooked = await self._of_size(films, asked)
         some = films[asked.offset : asked.offset + asked.limit]
-        return FilmsOut(total=len(films), films=await self.cards(some))
+        return FilmsOut(total=len(films), films=await self.cards(some), unlooked=unlooked)
+
+    async def _of_size(self, films: list[Film], asked: FilmsQuery) -> tuple[list[Film], int]:
+        """Films of the wanted number of lines, and how many were not looked at yet: they are, from now on."""
+        if not asked.min_lines and asked.max_lines is None:
+            return films, 0
+        least, most = asked.min_lines, math.inf if asked.max_lines is None else asked.max_lines
+        looks = [self._work.known(film) for film in films]
+        unknown = [film for film, look in zip(films, looks, strict=True) if look is None]
+        unknown = await asyncio.to_thread(lambda: [film for film in unknown if state_of(film) is None])
+        if unknown:
+            self.unlooked.set()
+        told = ((film, look.lines) for film, look in zip(films, looks, strict=True) if look is not None)
+        return [film for film, lines in told if lines is not None and least <= lines <= most], len(unknown)
 
     async def cards(self, films: Sequence[Film]) -> list[FilmOut]:
         """Films with what can be done with them."""
         seen = await self._seen(films)
-        return [FilmOut(**_names(film.id, path_text(film.path), film.timing.length), **seen[film.id]) for film in films]
+        lines = {film.id: look.lines if (look := self._work.known(film)) else None for film in films}
+        named = [(film.id, _names(film.id, path_text(film.path), film.timing.length)) for film in films]
+        return [FilmOut(**names, **seen[film], lines=lines[film]) for film, names in named]
 
     async def hits(self, hits: Sequence[Sequence[Hit]], strips: bool) -> list[list[HitOut]]:
         """Hits with what can be done with their films."""
@@ -172,7 +186,7 @@ class Catalogue:
         """`Playing` of each film, by id."""
         states = await asyncio.to_thread(lambda: {film.id: state_of(film) for film in films})
         there = [film for film in films if states[film.id] is None]
-        unknown = [film for film in there if not self._work.known_plays(film)[0]]
+        unknown = [film for film in there if self._work.known(film) is None]
         if unknown:
             tasks = [asyncio.create_task(self._learn(film)) for film in unknown]
             self._learning.update(tasks)
@@ -193,9 +207,8 @@ class Catalogue:
             return  # too much is being looked at; another time
 
     def _reason(self, film: Film) -> str | None:
-        known, reason = self._work.known_plays(film)
-        if known:
-            return reason
+        if (look := self._work.known(film)) is not None:
+            return look.reason
         ending = os.path.splitext(film.path)[1].lower()  # noqa: PTH122 - may hold any bytes
         return None if ending in _PLAYED else f"{ending.removeprefix('.') or 'unknown'} file"
 
@@ -322,23 +335,3 @@ def _names(identity: int, film: str, length: float) -> dict[str, Any]:
         "folder": posixpath.dirname(film),
         "length": round(length, 3),
     }
-
-
-_ORDERS: dict[str, Callable[[Film], Any]] = {
-    "name": lambda film: folded(posixpath.basename(path_text(film.path))),
-    "length": lambda film: film.length,
-    "date": lambda film: int(dated[1]) if (dated := _STAMP.fullmatch(film.stamp)) else 0,
-}
-
-
-def _chosen(films: Sequence[Film], asked: FilmsQuery) -> list[Film]:
-    chosen = list(films)
-    if asked.folder:
-        within = asked.folder.rstrip("/") + "/"
-        chosen = [film for film in chosen if path_text(film.path).startswith(within)]
-    if asked.q:
-        text = folded(asked.q)
-        chosen = [film for film in chosen if text in folded(path_text(film.path))]
-    if asked.sort in _ORDERS:
-        chosen.sort(key=_ORDERS[asked.sort])
-    return chosen[::-1] if asked.descending else chosen

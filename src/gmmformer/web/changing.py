@@ -48,7 +48,9 @@ class RemovedOut(Model):
 class RemovedFilmsOut(Model):
     """What can be brought back."""
 
-    total: int = Field(description="Films that can be brought back, until the library is compacted.")
+    total: int = Field(
+        description="Films that can be brought back, for 30 days, and until the library is compacted after that."
+    )
     films: list[RemovedFilmOut] = Field(description="The last ones first; at most 1,000.")
 
 
@@ -118,7 +120,7 @@ async def remove(services: Given, wanted: FilmsIn) -> RemovedOut:
 
 @router.get("/api/removed", responses=documented())
 async def removed(services: Given) -> RemovedFilmsOut:
-    """The films that can be brought back, until `gmmformer library DIR compact` gives back their room."""
+    """The films that can be brought back, for 30 days, and until `gmmformer library DIR compact` after that."""
     services.roots.need()
     films = await asyncio.to_thread(services.library.store.removed)
     return RemovedFilmsOut(total=len(films), films=services.catalogue.removed(films[:MOST_CHANGED]))

@@ -153,16 +153,17 @@ class FilmWork:
         """Whether no film is looked at now."""
         return self._looks.idle
 
-    def known_plays(self, film: Film) -> tuple[bool, str | None]:
-        """Whether it is known what browsers make of a film, and if so what."""
-        key = (film.id, film.stamp)
-        return key in self._plays, self._plays.get(key)
+    def known(self, film: Film) -> browsers.Look | None:
+        """What is known of a film at a glance; None if it was not looked at."""
+        look: browsers.Look | None = self._plays.get((film.id, film.stamp))
+        return look
 
     async def plays(self, film: Film) -> str | None:
         """None if browsers play a film as it is, else why not."""
-        look = partial(self._look, "plays", browsers.browser_plays, film, otherwise="it cannot be decoded")
-        reason: str | None = await self._once(self._plays, (film.id, film.stamp), look)
-        return reason
+        nothing = browsers.Look("it cannot be decoded", None)
+        look = partial(self._look, "plays", browsers.glance, film, otherwise=nothing)
+        told: browsers.Look = await self._once(self._plays, (film.id, film.stamp), look)
+        return told.reason
 
     async def info(self, film: Film) -> FilmInfo | None:
         """What the film's file says of itself; None where it is not there or cannot be read."""

@@ -36,7 +36,8 @@ HEADERS = {
 }
 OPEN = frozenset({"/", "/login", "/logout", "/healthz", "/favicon.ico"})
 """What needs no token: the page, which holds nothing, the way in and the way out."""
-OPEN_BELOW = "/static/"
+OPEN_BELOW, UPLOAD = "/static/", "/api/upload"
+"""Below the first nothing needs one; the other is the one route that reads its body itself, since a film is large."""
 REQUESTS = 256
 """In progress at a time that were let in, event streams and downloads among them; more are answered 503."""
 BODY_BYTES, LOGIN_BYTES = 1_000_000, 8_192
@@ -47,7 +48,7 @@ _HOST = r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+)(?::[0-9]{1,5})?"
 _ORIGIN = rf"[A-Za-z][A-Za-z0-9+.-]*://{_HOST}"
 CHALLENGE = {"www-authenticate": 'Bearer realm="gmmformer"'}
 SESSION_SECONDS = 30 * 24 * 3600
-_MOST_SESSIONS = 10_000
+_MOST_SESSIONS = _MOST_ADDRESSES = 10_000
 FREE_LOGINS, FREE_HEADERS = 5, 30
 """Wrong tokens of one address that cost nothing; from then on it waits, twice as long each time."""
 LONGEST_WAIT = 60.0
@@ -56,8 +57,6 @@ FORGOTTEN_AFTER = 900.0
 """Seconds without a wrong token after which an address is as good as new."""
 GUESSES_A_MINUTE = 120
 """Of all addresses together."""
-_MOST_ADDRESSES = 10_000
-_MINUTE = 60.0
 
 
 class Tokens:
@@ -148,7 +147,7 @@ class _Guesses:
         now = self._clock()
         wait = self._of.get(address, (0, now))[1] - now
         if len(self._all) == GUESSES_A_MINUTE and not own:
-            wait = max(wait, self._all[0] + _MINUTE - now)
+            wait = max(wait, self._all[0] + 60.0 - now)
         return max(0.0, wait)
 
     def wrong(self, address: str) -> int:
@@ -237,7 +236,8 @@ class Guard:
             await self._app(scope, await self._body(scope, headers, receive, most), send)
         else:
             self._tokens.check_request(headers, host)
-            receive = await self._body(scope, headers, receive, BODY_BYTES)
+            if (path, scope["method"]) != (UPLOAD, "POST"):
+                receive = await self._body(scope, headers, receive, BODY_BYTES)
             if self._let_in >= REQUESTS:
                 raise busy(503, seconds=2)
             self._let_in += 1

@@ -26,6 +26,7 @@ DETAILS = {
     408: "The request took too long to arrive.",
     409: "The film's file has changed since it was indexed, or cannot be read; index it again.",
     410: "The film's file is not where it was when it was indexed.",
+    411: "The length of the body must be said before it is sent.",
     413: "The request's body is too large.",
     415: "The body must be JSON, and say so.",
     416: "The film does not have these bytes.",
@@ -34,6 +35,7 @@ DETAILS = {
     429: "The server is busy with other films; try again in a moment.",
     500: "Something went wrong in the server; its log says what.",
     503: "The server is busy; try again in a moment.",
+    507: "The server's disk has no room for it.",
 }
 
 

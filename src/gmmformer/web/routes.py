@@ -53,6 +53,10 @@ class Services:
     events: Events
     roots: Roots
     intake: Intake
+    upload_bytes: int
+    """Of a film that is sent by a browser, at most; 0: none is taken."""
+    uploading: asyncio.Semaphore
+    keeps_trays: bool
 
 
 def _services(request: Request) -> Services:
@@ -111,7 +115,8 @@ async def clips(
 @showing.get("/api/library", responses=documented())
 async def library(services: Given) -> LibraryOut:
     """What the library holds, and what is being done to it."""
-    return await services.catalogue.whole(locked=services.tokens.needed, changeable=bool(services.roots))
+    able = {"locked": services.tokens.needed, "keeps_trays": services.keeps_trays}
+    return await services.catalogue.whole(**able, changeable=bool(services.roots), uploads=services.upload_bytes)
 
 
 @showing.get(

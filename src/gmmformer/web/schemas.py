@@ -28,6 +28,8 @@ MOST_PICKED = 1_000
 MOST_ID = 2**53 - 1
 MOST_LOOKED = 60.0
 """Seconds of a film in which shots are looked for at once."""
+MOST_LINES = 100_000
+"""Pixels of the shorter side of a frame."""
 LONGEST = 1e7
 """Seconds; no film is longer."""
 
@@ -197,6 +199,10 @@ class RemovedFilmOut(Names):
 class FilmOut(Named):
     """A film of the library."""
 
+    lines: int | None = Field(
+        description="Pixels of the shorter side of its frames, such as 1080; null where it was not looked at."
+    )
+
 
 class FilmsQuery(BaseModel):
     """Which films, and in which order."""
@@ -205,6 +211,10 @@ class FilmsQuery(BaseModel):
     limit: int = Field(50, ge=1, le=500, description="Most films of the page.")
     q: str = Field("", max_length=1_000, description="Only films whose path holds this text, in any case.")
     folder: str = Field("", max_length=4_000, description="Only films in this folder, or anywhere below it.")
+    min_lines: int = Field(0, ge=0, le=MOST_LINES, description="Only films whose frames have at least so many lines.")
+    max_lines: int | None = Field(
+        None, ge=0, le=MOST_LINES, description="Only films whose frames have at most so many."
+    )
     sort: Literal["added", "name", "length", "date"] = Field(
         "added", description="added: as they came; name; length: shortest first; date: of their files, oldest first."
     )
@@ -216,6 +226,9 @@ class FilmsOut(Model):
 
     total: int = Field(description="Films that fit the question, on all pages.")
     films: list[FilmOut] = Field(description="Those of this page, in that order.")
+    unlooked: int = Field(
+        0, description="With min_lines or max_lines: films left out since they were not looked at yet; ask again."
+    )
 
 
 class MomentOut(Model):
@@ -283,6 +296,8 @@ class LibraryOut(Model):
     activity: ActivityOut | None = Field(description="What is being done to it now; null if nothing is.")
     locked: bool = Field(description="Whether the server wants a token, so that a browser can log out.")
     changeable: bool = Field(description="Whether films can be added and taken out here: the server has --roots.")
+    keeps_trays: bool = Field(description="Whether people's trays are kept here: there is a token, and room for them.")
+    uploads: int = Field(description="Bytes that a film sent to /api/upload may have; 0: none is taken.")
 
 
 class CutIn(Model):

@@ -54,6 +54,8 @@ class ServeConfig:
     """Addresses or networks of reverse proxies, whose word is taken for who asks, and whether by https."""
     roots: tuple[str | os.PathLike[str], ...] = ()
     """Folders that films may be taken from into the library; none: the library cannot be changed from the page."""
+    uploads: float = 0.0
+    """GiB that a film may have that a browser sends into one of `roots`; 0: none is taken."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -72,6 +74,10 @@ class ServeConfig:
         for root in self.roots:
             if not Path(root).is_dir():
                 raise InputError(f"--roots {printable(root)}: there is no such folder; name folders that films lie in")
+        if not 0 <= self.uploads <= 1_000_000:
+            raise InputError(f"--uploads {self.uploads} must be GiB that a film may have, at least 0")
+        if self.uploads and not self.roots:
+            raise InputError(f"--uploads {self.uploads}: films are sent into one of --roots; name these folders too")
         if self.token is None and not is_local(self.host):
             raise InputError(
                 f"--host {self.host}: everybody who can reach this address could see the films; give a --token, or "

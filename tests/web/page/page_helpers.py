@@ -94,17 +94,20 @@ def films_by_page(page: Page, count: int) -> list[str]:
     asked: list[str] = []
     hits: list[Answer] = []
 
-    def change(answer: Answer) -> None:
-        given = parse_qs(urlsplit(asked[-1]).query)
+    def handle(route: Route) -> None:
+        response = route.fetch()
+        answer = response.json()
+        given = parse_qs(urlsplit(route.request.url).query)
         skip, k = int(given.get("skip", ["0"])[0]), int(given["k"][0])
         hits.extend(answer["hits"][:1])
         answer["films"] = count
         answer["hits"] = [
             {**hits[0], "id": 1_000 + place, "name": f"{place}.mp4"} for place in range(skip, min(skip + k, count))
         ]
+        route.fulfill(response=response, body=json.dumps(answer))
 
     page.on("request", lambda request: asked.append(request.url) if "/api/search" in request.url else None)
-    change_answers(page, "**/api/search?*", change)
+    page.route("**/api/search?*", handle)
     return asked
 
 
@@ -182,7 +185,7 @@ def show(page: Page, view: str) -> None:
         expect(page.locator("#library-view .film").first).to_be_visible()
     elif view == "login":
         page.goto("/")
-        expect(page.get_by_label("Token")).to_be_visible()
+        expect(page.get_by_label("Access key", exact=True)).to_be_visible()
     else:
         hold(page, "**/api/search?*")
         page.goto("/?q=x")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_helpers import close, search, width_of_all
-from playwright.sync_api import BrowserContext, Page, expect
-from tests_web_helpers import served
+from page_helpers import close, hold, search, width_of_all
+from playwright.sync_api import BrowserContext, Page, Route, expect
+from tests_web_helpers import served, until
 
 from gmmformer.demo.render import render_film
 from gmmformer.demo.world import plan_films
@@ -34,7 +34,7 @@ def own_page(
     """A page of a server of an empty library with that root."""
     with (
         Library.create(tmp_path / "own", choose_encoders(library.folder / "model")) as made,
-        served(made, ServeConfig(port=0, roots=(root,))) as url,
+        served(made, ServeConfig(port=0, roots=(root,), uploads=1)) as url,
     ):
         context = open_context(url)
         yield context.new_page()
@@ -81,6 +81,68 @@ def test_films_are_added_found_taken_out_and_brought_back(own_page: Page, root: 
     expect(page.locator("#removed h2")).to_have_text("No film was taken out")
     expect(page.locator("#library-view .film h2")).to_have_count(2)
     assert sorted(path.name for path in root.rglob("*.mp4")) == ["broken.mp4", "door.mp4", "lamp.mp4"]
+
+
+def test_films_are_sent_from_this_machine(own_page: Page, root: Path, tmp_path: Path) -> None:
+    page = own_page
+    (root / "evening" / "door.mp4").rename(tmp_path / "new film.mp4")
+    page.goto("/?view=library")
+    page.get_by_role("button", name="Add films").click()
+    page.get_by_role("button", name="Open evening").click()
+    sending = page.get_by_role("list", name="Films on their way").locator("li")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name=f"Send films from this machine to {root / 'evening'}").press("Enter")
+    chooser.value.set_files([tmp_path / "new film.mp4", root / "evening" / "lamp.mp4"])
+    expect(sending).to_have_count(1)
+    expect(sending).to_contain_text("there is a file of this name in the folder; give yours another one.")
+    expect(page.locator("#library-view .film h2")).to_have_text(["new film.mp4"])
+    assert (root / "evening" / "new film.mp4").read_bytes() == (tmp_path / "new film.mp4").read_bytes()
+    page.get_by_role("button", name="Close what is said of lamp.mp4").click()
+    expect(sending).to_have_count(0)
+
+    away: list[str] = []
+    page.route("**/api/upload?*", lambda route: (away.append(route.request.url), route.abort("connectionrefused")))
+    (tmp_path / "new film.mp4").rename(tmp_path / "other.mp4")
+    page.locator("#browse input[type=file]").set_input_files(tmp_path / "other.mp4")
+    expect(sending).to_contain_text("It is sent again as soon as it can be.")
+    page.unroute_all(behavior="wait")
+    expect(page.locator("#library-view .film h2")).to_have_count(2)
+    assert away
+    held = hold(page, re.compile("/api/upload"))
+    page.locator("#browse input[type=file]").set_input_files(root / "broken.mp4")
+    until(lambda: page.wait_for_timeout(20) or held)
+    page.get_by_role("button", name="Do not send broken.mp4").press("Enter")
+    expect(sending).to_have_count(0)
+    assert not (root / "evening" / "broken.mp4").exists()
+
+
+def test_what_failed_for_the_network_is_done_when_the_server_is_back(own_page: Page, root: Path) -> None:
+    page, away = own_page, list[str]()
+
+    def refuse(route: Route) -> None:
+        away.append(route.request.url)
+        route.abort("connectionrefused")
+
+    def once(pattern: str, act: Callable[[], None]) -> None:
+        """Cut the network under these requests, until the server is seen to be gone."""
+        away.clear()
+        page.route(re.compile(f"{pattern}|/healthz"), refuse)
+        act()
+        until(lambda: page.wait_for_timeout(20) or any("healthz" in url for url in away))
+        page.unroute(re.compile(f"{pattern}|/healthz"), refuse)
+
+    page.goto("/?view=library")
+    once("/api/folders", lambda: page.get_by_role("button", name="Add films").click())
+    expect(page.locator("#browse h2")).to_have_text(str(root))
+    page.get_by_role("button", name="Removed films").click()
+    page.get_by_role("button", name="Open evening").click()
+    once("/api/(folders|removed)", lambda: page.get_by_role("button", name=re.compile("^Add this folder")).click())
+    expect(page.locator("#browse").get_by_text("In the library")).to_have_count(2)
+    once("/api/remove$", lambda: page.get_by_role("button", name="Take door.mp4 out of the library").click())
+    expect(page.locator("#removed .name")).to_have_text(["door.mp4"])
+    once("/api/restore", lambda: page.get_by_role("button", name="Undo").click())
+    expect(page.locator("#removed h2")).to_have_text("No film was taken out")
+    expect(page.locator("#library-view .film h2")).to_have_count(2)
 
 
 def test_what_is_at_work_can_be_cancelled(own_page: Page, root: Path) -> None:

@@ -91,3 +91,30 @@ def test_what_plays_goes_on_when_it_is_scrolled_away(page: Page, asked: list[int
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight / 2)")
     expect(page.locator("video")).to_have_count(0)
     assert asked
+
+
+def test_the_list_is_narrowed_and_put_in_order_and_the_address_says_how(page: Page) -> None:
+    page.goto("/?view=library")
+    films = page.locator("#library-view .film")
+    expect(films).to_have_count(10)
+    page.get_by_label("Resolution").select_option("720 and more")
+    expect(page.locator("#library-view .status")).to_have_text("No film fits.")
+    page.get_by_label("Resolution").select_option("below 720")
+    expect(films).to_have_count(10)
+    expect(films.first.locator(".times")).to_have_text(re.compile(r"^\d\d:\d\d · \d+p$"))
+    page.get_by_label("Order").select_option("Length: longest first")
+    page.wait_for_function("() => new URLSearchParams(location.search).get('sort') === '-length'")
+    page.wait_for_function(
+        """() => { const shown = [...document.querySelectorAll("#library-view .times")].map((one) => one.textContent);
+                   return shown.length === 10 && String(shown) === String(shown.toSorted().toReversed()); }"""
+    )
+    folders = page.locator("#in-folder")
+    assert folders.locator("option").count() == 3  # all, the one above, and the one in it
+    folders.select_option(index=2)
+    expect(films).to_have_count(8)
+    page.reload()
+    expect(films).to_have_count(8)
+    expect(page.get_by_label("Order")).to_have_value("-length")
+    page.go_back()
+    expect(films).to_have_count(10)
+    expect(folders).to_have_value("")

@@ -2,11 +2,17 @@
 
 import io
 import re
+import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
-from page_helpers import search, until_video, video
-from playwright.sync_api import Locator, Page, expect
+from page_helpers import close, pick, search, until_video, video, width_of_all
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+from tests_web_helpers import TOKEN, served
+
+from gmmformer.search import Library
+from gmmformer.web import ServeConfig
 
 
 def filled(page: Page, count: int = 3) -> tuple[Locator, list[str]]:
@@ -136,3 +142,46 @@ def test_all_are_saved_as_one_zip(page: Page) -> None:
     with zipfile.ZipFile(io.BytesIO(Path(waiting.value.path()).read_bytes())) as archive:
         assert [name[:3] for name in archive.namelist()] == ["01_", "02_", "03_"]
         assert all(archive.read(name)[4:8] == b"ftyp" for name in archive.namelist())
+
+
+def test_a_tray_follows_its_person_to_another_browser(
+    library: Library, tmp_path: Path, open_context: Callable[..., BrowserContext]
+) -> None:
+    shutil.copytree(library.folder, tmp_path / "own")
+    with Library.open(tmp_path / "own") as own, served(own, ServeConfig(port=0, token=TOKEN)) as url:
+        contexts = [open_context(url), open_context(url, viewport={"width": 390, "height": 844})]
+        here, there = (context.new_page() for context in contexts)
+        for page in (here, there):
+            page.goto(f"/?token={TOKEN}")
+        names = pick(here, 2)
+        expect(here.locator("#tray .kept")).to_contain_text("Kept in this browser alone.")
+        here.get_by_role("button", name="Keep on the server").click()
+        here.get_by_label("Your name").fill("Anna")
+        here.keyboard.press("Enter")
+        expect(here.locator("#tray .kept")).to_contain_text("Kept on the server for Anna.")
+
+        with there.expect_response("**/api/trays"):
+            third = search(there).nth(2)
+            third.get_by_role("button", name="Keep this moment").click()
+            there.get_by_role("button", name="Tray, 1 moment").click()
+            there.get_by_role("button", name="Keep on the server").press("Enter")
+            there.get_by_label("Your name").fill("anna")
+            there.keyboard.press("Enter")
+        names.append(third.locator("h2").text_content() or "")
+        expect(there.locator("#tray .name")).to_have_text(names)
+        assert width_of_all(there) <= 390
+        with there.expect_response(lambda answer: answer.request.method == "POST" and "/api/trays" in answer.url):
+            there.get_by_role("button", name=re.compile(f"^Take {re.escape(names[0])}")).click()
+
+        with here.expect_response(lambda answer: answer.request.method == "POST" and "/api/trays" in answer.url):
+            row = here.locator("#tray li").nth(1)  # changed here before it is known what was changed there
+            row.locator(".thumb").click()
+            row.get_by_label("Note").fill("the best")
+            here.keyboard.press("Enter")
+        expect(here.locator("#tray .name")).to_have_text(names[1:])
+        here.get_by_role("button", name=re.compile("^Undo")).click()
+        expect(here.locator("#tray .name")).to_have_text(names[1:])  # what was done there stays done
+        there.evaluate("document.dispatchEvent(new Event('visibilitychange', { bubbles: true }))")
+        expect(there.locator("#tray .name")).to_have_text(names[1:])
+        for context in contexts:
+            close(context)

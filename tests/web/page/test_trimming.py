@@ -1,6 +1,7 @@
 """The ends of a moment moved: by handles, keys, numbers and shots, in the viewer and on a card; what is kept of it."""
 
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -190,3 +191,40 @@ def test_a_moment_is_chosen_by_hand_from_a_film_of_the_library(page: Page, serve
     page.get_by_role("button", name="Tray, 1 moment").click()
     expect(page.locator("#tray .name")).to_have_text(films[0]["name"])
     expect(page.locator("#tray .times")).to_contain_text("00:01 – 00:02")
+
+
+def test_the_ends_are_dragged_on_the_bar_of_whatever_plays(page: Page) -> None:
+    def drag(strip: Locator, which: str, to: float) -> None:
+        whole, grip = strip.bounding_box(), strip.locator(f".end-grip.at-{which}").bounding_box()
+        assert whole is not None
+        assert grip is not None
+        edge = grip["x"] + (0 if which == "end" else grip["width"])
+        page.mouse.move(edge + (2 if which == "end" else -2), grip["y"] + 8)
+        page.mouse.down()
+        page.mouse.move(whole["x"] + whole["width"] * to + (2 if which == "end" else -2), grip["y"] + 8, steps=6)
+        page.mouse.up()
+
+    no_shots(page)
+    with_moment(page, 4.0, 6.0)
+    card = search(page).first
+    strip = card.locator(":scope > .strip")
+    expect(strip.locator(".end-grip.at-end")).to_be_hidden()
+    card.locator(".toggle").click()
+    until_video(page, "v.currentTime > 4")
+    length = video(page, "v.duration")
+    drag(strip, "end", 8 / length)
+    expect(card.locator(".line .times")).to_contain_text(re.compile("00:04 – 00:0[78] trimmed"))
+    until_video(page, "v.paused && !v.seeking && Math.abs(v.currentTime - 8) < 0.3")
+    drag(strip, "start", 2 / length)
+    until_video(page, "!v.seeking && Math.abs(v.currentTime - 2) < 0.3")
+
+    page.goto("/?view=library")
+    film = page.locator("#library-view .film").first
+    film.locator(".toggle").click()
+    until_video(page, "v.readyState > 1")
+    drag(film.get_by_role("slider", name="Seek"), "end", 0.5)
+    half = video(page, "v.duration") / 2
+    until_video(page, f"v.paused && !v.seeking && Math.abs(v.currentTime - {half}) < 0.5")
+    film.get_by_role("button", name="Trim").click()
+    said = page.get_by_role("dialog").get_by_label("End", exact=True).input_value()
+    assert float(said.split(":")[1]) == pytest.approx(half, abs=0.5)

@@ -1,41 +1,99 @@
-// What the address bar holds: view, query, filters. Whoever opens the address sees the same.
+// What the address bar holds: view, query, filters, how many results, what plays. Whoever opens the address sees the same.
 
-const FIELDS = { query: "q", folder: "folder", minLength: "min_length", view: "view", filter: "films", from: "from" };
+const FIELDS = {
+  query: "q",
+  folder: "folder",
+  minLength: "min_length",
+  results: "results",
+  view: "view",
+  filter: "films",
+  from: "from",
+  size: "size",
+  sort: "sort",
+  play: "play",
+  film: "film",
+  second: "t",
+};
+const OF_VIEWS = {
+  search: ["query", "folder", "minLength", "results", "play"],
+  library: ["view", "filter", "folder", "size", "sort", "from", "play"],
+};
+const SPOT = /^([1-9]\d{0,15}):(\d{1,8}(?:\.\d{1,9})?):(\d{1,8}(?:\.\d{1,9})?)$/;
+let told = location.search;
 
-/** What the address says now. */
-export function readAddress() {
-  const given = new URLSearchParams(location.search);
+/** What the address says now; `play` is what plays in its place, `film` what is open large, from `second` on. */
+export function readAddress(search = location.search) {
+  const given = new URLSearchParams(search);
   const positive = (name) => Math.max(0, Number(given.get(name)) || 0);
+  const spot = (name) => (spotOf(given.get(name)) ? given.get(name) : "");
   return {
     view: given.get("view") === "library" ? "library" : "search",
     query: given.get("q") ?? "",
     folder: given.get("folder") ?? "",
     minLength: positive("min_length"),
+    results: Math.floor(positive("results")),
     filter: given.get("films") ?? "",
+    size: given.get("size") ?? "",
+    sort: given.get("sort") ?? "",
     from: Math.floor(positive("from")),
+    play: spot("play"),
+    film: spot("film"),
+    second: positive("t"),
   };
 }
 
 /** The address of a state; what is not needed to come back to it is left out. */
 export function addressOf(state) {
-  const library = state.view === "library";
-  const shown = library
-    ? { view: "library", filter: state.filter, from: state.from }
-    : { query: state.query, folder: state.folder, minLength: state.minLength };
   const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(shown)) if (value) search.set(FIELDS[name], value);
+  const names = [...OF_VIEWS[state.view], ...(state.film ? ["film", "second"] : [])];
+  for (const name of names) if (state[name]) search.set(FIELDS[name], state[name]);
   return search.size ? `?${search}` : "./";
 }
 
 /**
- * Puts a state into the address bar.
+ * Puts a state into the address bar; a film that is open large stays there, unless `push`.
  * @param {Object} state
  * @param {boolean} push whether "back" should lead to what was there before
  */
 export function writeAddress(state, push) {
+  const { film, second } = readAddress();
+  write({ ...state, ...(push ? { film: "" } : { film, second }) }, push);
+}
+
+/** Says which film is open large, in an entry of the history of its own, so that "back" closes it; null: none is. */
+export function writeFilm(spot) {
+  const before = readAddress();
+  if (spot) write({ ...before, film: spot, second: 0 }, !before.film, { entered: true });
+  else if (before.film && history.state?.entered) history.back();
+  else write({ ...before, film: "" }, false);
+}
+
+function write(state, push, mark = null) {
   const address = new URL(addressOf(state), document.baseURI);
+  told = address.search;
   if (address.href === location.href) return;
-  history[push ? "pushState" : "replaceState"](null, "", address);
+  if (push) history.pushState(mark, "", address);
+  else history.replaceState(history.state, "", address);
+}
+
+/** Whether going back or on in the history led to another view, or another state of it, and not only to another film. */
+export function leftView() {
+  const rest = (search) => addressOf({ ...readAddress(search), film: "" });
+  const before = rest(told);
+  told = location.search;
+  return before !== rest(told);
+}
+
+/** The moment of a film that part of an address names, as it names it: "12:3.5:8.25". */
+export function spotFor({ id }, { start, end }) {
+  const short = (seconds) => Number(seconds.toFixed(3));
+  return `${id}:${short(start)}:${short(end)}`;
+}
+
+/** What such a name says; null if it is none. */
+export function spotOf(name) {
+  const [, id, start, end] = (SPOT.exec(name ?? "") ?? []).map(Number);
+  return end > start ? { id, start, end } : null;
 }
 
 /** The glob of the paths below a folder. Its own stars and brackets stand for themselves. */

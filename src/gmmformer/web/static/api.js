@@ -44,7 +44,7 @@ export async function arrived(module) {
  * @param {{signal?: AbortSignal, method?: string, body?: Object}} options
  * @param {function(Response): Promise<any>} read
  */
-async function ask(path, { signal, method = "GET", body } = {}, read = (response) => response.text()) {
+export async function ask(path, { signal, method = "GET", body } = {}, read = (response) => response.text()) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   try {
     const response = await fetch(path, {
@@ -73,9 +73,11 @@ async function problemOf(response) {
   return new Problem(response.status, detail || `The server answered with ${response.status}.`, wait > 0 ? wait : null);
 }
 
-const json = (path, options) => ask(path, options, (response) => response.json());
+/** As `ask`, of an answer in JSON. */
+export const json = (path, options) => ask(path, options, (response) => response.json());
 
-function query(fields) {
+/** What of some fields is worth saying in an address. */
+export function query(fields) {
   const given = Object.entries(fields).filter(
     ([, value]) => value !== "" && value !== null && value !== undefined && value !== 0,
   );
@@ -93,9 +95,12 @@ export function inside(id, sentence, moments, signal) {
   return json(`api/films/${id}/clips?${query({ q: sentence, moments })}`, { signal });
 }
 
-/** A page of the library's films. */
-export function films({ offset = 0, limit = 24, filter = "" }, signal) {
-  return json(`api/films?${query({ limit, q: filter })}&offset=${offset}`, { signal });
+/** A page of the library's films: those with `filter` in their path, in a folder, of a size such as "720-1079". */
+export function films({ offset = 0, limit = 24, filter = "", folder = "", size = "", sort = "" }, signal) {
+  const [least, most] = size.split("-");
+  const order = { sort: sort.replace("-", ""), descending: sort.startsWith("-") || "" };
+  const asked = query({ limit, q: filter, folder, min_lines: least, max_lines: most, ...order });
+  return json(`api/films?${asked}&offset=${offset}`, { signal });
 }
 
 /** One film; null if the library has none of this id. */
@@ -111,41 +116,6 @@ export async function film(id) {
 /** What the library holds. */
 export function library(signal) {
   return json("api/library", { signal });
-}
-
-/** What lies in a folder that films may be taken from; without one, which folders these are. */
-export function folders(path) {
-  return json(`api/folders?${query({ path })}`);
-}
-
-/** Has the films at these paths, and below, taken in; what is done and waits to be done now. */
-export function addFilms(paths) {
-  return json("api/intake", { method: "POST", body: { paths } });
-}
-
-/** Has films that failed tried again, and those that have changed taken in anew. */
-export function lookAgain() {
-  return json("api/intake/again", { method: "POST" });
-}
-
-/** Lets a wish be. */
-export function cancelIntake(number) {
-  return json("api/intake/cancel", { method: "POST", body: { number } });
-}
-
-/** Takes films out of the library; their files stay. */
-export function removeFilms(ids) {
-  return json("api/remove", { method: "POST", body: { ids } });
-}
-
-/** The films that were taken out and can be brought back. */
-export function removedFilms() {
-  return json("api/removed");
-}
-
-/** Brings films back; they have other ids then. */
-export function restoreFilms(ids) {
-  return json("api/restore", { method: "POST", body: { ids } });
 }
 
 /** Shows the token; the server answers with a cookie. */
@@ -173,12 +143,8 @@ export function cuts(moments) {
   return download("api/cuts", { moments }, "moments.zip");
 }
 
-/** Moments for another program, with what is wanted beside them: handles, and where films lie elsewhere. */
-export function exported(moments, format, wanted) {
-  return download(`api/export?${query({ format })}`, { moments, ...wanted }, `moments.${format}`);
-}
-
-function download(path, body, fallback) {
+/** A file that the server makes of something. */
+export function download(path, body, fallback) {
   return ask(path, { method: "POST", body }, async (response) => ({
     name: filename(response.headers.get("Content-Disposition")) ?? fallback,
     content: await response.blob(),

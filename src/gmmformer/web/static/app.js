@@ -1,17 +1,16 @@
 // The page: which view is shown, what the address says, and whether the server is there.
 
 import { arrived, follow, isAborted, isPassing, library, logout } from "./api.js";
-import { readAddress, writeAddress } from "./address.js";
+import { leftView, readAddress, writeAddress } from "./address.js";
 import { Again, connection } from "./connection.js";
 import { element } from "./dom.js";
 import { listenToKeys } from "./keys.js";
-import { LoginView } from "./login.js";
 import { working } from "./messages.js";
 import { SearchView } from "./search.js";
 import { Tray } from "./tray.js";
 import { Viewers } from "./viewers.js";
 
-const HEADINGS = { search: "Search your films", library: "Library", login: "Locked" };
+const HEADINGS = { search: "Search your films", library: "Library", login: "Log in" };
 
 /** @returns {any} */
 const at = (id) => document.getElementById(id);
@@ -19,17 +18,29 @@ const box = at("query");
 const tray = new Tray(at("tray"), at("to-tray"));
 const viewer = new Viewers(tray);
 tray.viewer = viewer;
-/** The views; that of the library is fetched when somebody looks at it. @type {Record<string, any>} */
+/** The views; some are fetched when somebody looks at them. @type {Record<string, any>} */
 const views = {
-  search: new SearchView(at("search-view"), box, tray, viewer),
+  search: new SearchView(at("search-view"), box, { tray, viewer, openFilm }),
   library: null,
-  login: new LoginView(at("login-view"), start),
+  login: null,
 };
+const late = {
+  library: async () => {
+    const { LibraryView } = await import("./library.js");
+    return new LibraryView(at("library-view"), { refresh, tray, viewer, openFilm });
+  },
+  login: async () => {
+    const { LoginView } = await import("./login.js");
+    return new LoginView(at("login-view"), start);
+  },
+};
+let links = null;
 let shown = null;
 let intake = null;
 let unfollow = null;
 const refreshing = new Again(refresh);
-const fetching = new Again(showLibrary);
+const fetching = new Again(showLate);
+const opening = new Again(() => openFilm());
 
 function uncover(name) {
   if (shown === name) return;
@@ -45,21 +56,37 @@ function uncover(name) {
 function show(name, state = readAddress()) {
   uncover(name);
   if (views[name]) views[name].show(state);
-  else showLibrary();
+  else showLate();
 }
 
-async function showLibrary() {
+async function showLate() {
+  const name = shown;
   try {
-    const { LibraryView } = await arrived(import("./library.js"));
-    if (!views.library) {
-      views.library = new LibraryView(at("library-view"), { refresh, tray, viewer });
+    const made = views[name] ?? (await arrived(late[name]()));
+    if (!views[name]) {
+      views[name] = made;
       takeIntake(intake);
     }
     fetching.done();
-    if (shown === "library") views.library.show(readAddress());
+    if (shown === name) views[name].show(readAddress());
   } catch (error) {
     if (!isPassing(error)) throw error;
     fetching.wait(error);
+  }
+}
+
+/** Opens the film that the address says is open large, else the one that is named; else closes what is. */
+async function openFilm(name = "") {
+  opening.stop();
+  if (!links && !name && !readAddress().film) return viewer.leave();
+  try {
+    const { Links } = await arrived(import("./links.js"));
+    opening.done();
+    links ??= new Links(tray, viewer);
+    return links.follow(name);
+  } catch (error) {
+    if (!isPassing(error)) throw error;
+    return opening.wait(error);
   }
 }
 
@@ -71,6 +98,7 @@ async function refresh() {
     views.library?.takeLibrary(held);
     takeActivity(held.activity);
     at("log-out").hidden = !held.locked;
+    await tray.takeLibrary(held);
     refreshing.done();
   } catch (error) {
     if (isPassing(error)) refreshing.wait(error);
@@ -93,9 +121,10 @@ function start() {
   const state = readAddress();
   show(state.view, state);
   if (state.view !== "library") refresh();
+  openFilm();
   unfollow?.();
   unfollow = follow({ onLibrary: refresh, onActivity: takeActivity, onIntake: takeIntake });
-  if (state.view === "search" && matchMedia("(pointer: fine)").matches) box.focus();
+  if (state.view === "search" && !state.film && matchMedia("(pointer: fine)").matches) box.focus();
 }
 
 function go(event) {
@@ -103,8 +132,7 @@ function go(event) {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0 || shown === "login") return;
   event.preventDefault();
   views.search.settle();
-  const blank = { query: "", folder: "", minLength: 0, filter: "", from: 0 };
-  writeAddress({ ...blank, view: link.dataset.view }, true);
+  writeAddress({ view: link.dataset.view }, true);
   show(link.dataset.view);
   scrollTo(0, 0);
   if (link.dataset.view === "search") box.focus();
@@ -149,7 +177,11 @@ connection.addEventListener("lost", lose);
 connection.addEventListener("back", back);
 views.search.onReturn = () => uncover("search");
 
-addEventListener("popstate", () => shown !== "login" && show(readAddress().view));
+addEventListener("popstate", () => {
+  if (shown === "login") return;
+  if (leftView()) show(readAddress().view);
+  openFilm();
+});
 document.addEventListener("click", go);
 at("log-out").addEventListener("click", leave);
 at("ask").addEventListener("submit", (event) => {

@@ -23,10 +23,10 @@ const TOOLBAR = { role: "toolbar", "aria-label": "What can be done with the mome
 export class Card {
   /**
    * @param {Object} hit the film's best moment
-   * @param {{tray: Tray, viewer: Viewers, onOpen: function(Card): void}} surroundings
+   * @param {{tray: Tray, viewer: Viewers, onOpen: function(Card): void, onClose: function(Card): void}} surroundings
    * @param {string} query
    */
-  constructor(hit, { tray, viewer, onOpen }, query) {
+  constructor(hit, { tray, viewer, onOpen, onClose }, query) {
     this.hit = hit;
     this.tray = tray;
     this.viewer = viewer;
@@ -35,9 +35,13 @@ export class Card {
     this.screen = new Screen(hit, this.moment, {
       onTime: (second) => this.strip.showPlaying(second),
       onOpen: () => onOpen(this),
-      onClose: () => this.strip.showPlaying(null),
+      onClose: () => {
+        this.strip.showPlaying(null);
+        onClose(this);
+      },
     });
     this.strip = new Strip(hit, this.moment, (second) => this.screen.playFrom(second));
+    this.strip.letTrim((second) => this.screen.show(second));
     this.times = element("p", { class: "times" });
     this.word = element("span", { class: "match" });
     this.trim = trimButton(hit.name, () => this.openViewer(), !hit.available);
@@ -90,6 +94,11 @@ export class Card {
     this.#showWord();
   }
 
+  /** The film. */
+  get film() {
+    return this.hit;
+  }
+
   /** Whether the tray has it. */
   showPicked() {
     this.keep.show(this.tray.has(this.moment.key));
@@ -112,6 +121,14 @@ export class Card {
         this.trim.focus();
       },
     });
+  }
+
+  /** Shows a moment of the film, ready to be played. */
+  resume({ start, end }) {
+    const near = (moment) => Math.abs(moment.start - start) + Math.abs(moment.end - end) < 0.01;
+    const { query } = this.moment;
+    this.#use(this.moments.find(near) ?? this.#momentOf({ start, end, word: null }, query), false);
+    this.screen.show(start);
   }
 
   focus() {

@@ -1,7 +1,9 @@
 // What a film that is open is moved in with: a bar to choose a second on, speed, sound, and the keys.
 
+import { arrived } from "./api.js";
 import { element, iconButton, relabel, within } from "./dom.js";
 import { clock } from "./format.js";
+import { working } from "./messages.js";
 import { SPEEDS, prefer, preferences } from "./preferences.js";
 import { shotsOf } from "./shots.js";
 import { Strip } from "./strip.js";
@@ -19,6 +21,7 @@ export class Controls {
     this.screen = screen;
     this.clock = element("span", { class: "clock" });
     this.seek = new Strip(screen.film, screen.moment, (second) => screen.playFrom(second), "Seek");
+    this.seek.letTrim((second) => screen.show(second));
     this.sound = iconButton("sound", "Sound off", () => this.#prefer({ muted: !preferences.muted }));
     this.volume = element("input", {
       type: "range",
@@ -35,13 +38,14 @@ export class Controls {
       ...SPEEDS.map((speed) => element("option", { value: speed }, `${speed}×`)),
     );
     const again = iconButton("again", "From the start of the moment", () => screen.playFrom(screen.moment.start));
+    const link = iconButton("link", "Copy a link to this moment (l)", () => copyLink(screen, link));
     const whole = iconButton("whole", "Full screen", () => screen.fullScreen());
     const close = iconButton("close", "Close the player", onClose, "shut");
     this.element = element(
       "div",
       { class: "controls" },
       this.seek.element,
-      element("div", { class: "line" }, this.clock, again, this.speed, this.sound, this.volume, whole, close),
+      element("div", { class: "line" }, this.clock, again, this.speed, this.sound, this.volume, link, whole, close),
     );
     this.#prefer({});
   }
@@ -65,7 +69,7 @@ export class Controls {
 
 /**
  * Does what a key asks of an open film: i and o move the moment's ends to the frame on screen, comma and full stop step
- * from frame to frame, brackets from shot to shot, left and right some seconds.
+ * from frame to frame, brackets from shot to shot, left and right some seconds, l copies a link.
  * @param {KeyboardEvent} event
  * @param {Screen} screen
  * @returns {boolean} whether it asked for anything
@@ -79,12 +83,18 @@ export function playerKey(event, screen) {
     ".": () => step(screen, 1),
     "[": () => jump(screen, false),
     "]": () => jump(screen, true),
+    l: () => copyLink(screen, screen.controls.element),
     ArrowLeft: () => screen.playFrom(screen.time - (event.shiftKey ? NEAR : FAR)),
     ArrowRight: () => screen.playFrom(screen.time + (event.shiftKey ? NEAR : FAR)),
   }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act) return false;
   act();
   return true;
+}
+
+/** Copies a link to the moment. */
+function copyLink(screen, button) {
+  working(button, async () => (await arrived(import("./links.js"))).copyLink(screen));
 }
 
 /** Lets the moment begin with the frame on screen, or end after it. */

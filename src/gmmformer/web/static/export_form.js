@@ -1,6 +1,9 @@
 // How moments are to be exported: the form at the foot of the tray. What is chosen is kept in the browser.
 
+import { download, query } from "./api.js";
 import { element } from "./dom.js";
+import { plural } from "./format.js";
+import { save, tell, working } from "./messages.js";
 
 const STORED = "gmmformer.export";
 const FORMATS = [
@@ -14,8 +17,9 @@ const FORMATS = [
 
 /** What the server is asked for: a format, seconds before and after each moment, and where films lie elsewhere. */
 export class ExportForm {
-  /** @param {(button: HTMLButtonElement) => void} onExport */
-  constructor(onExport) {
+  /** @param {function(): Array<Object>} items gives what is to be exported */
+  constructor(items) {
+    this.items = items;
     const kept = stored();
     this.format = element(
       "select",
@@ -42,7 +46,7 @@ export class ExportForm {
           change: () => this.#keep(),
           submit: (event) => {
             event.preventDefault();
-            onExport(button);
+            this.#export(button);
           },
         },
       },
@@ -57,6 +61,23 @@ export class ExportForm {
   get wanted() {
     const [here, there] = [this.here.value.trim(), this.there.value.trim()];
     return { handles: Number(this.handles.value) || 0, elsewhere: here || there ? { here, there } : null };
+  }
+
+  #export(button) {
+    const moments = this.items().map(({ id, start, end, query: asked = "", title = "", note = "" }) => ({
+      id,
+      start,
+      end,
+      query: asked,
+      name: title,
+      note,
+    }));
+    working(button, async () => {
+      const format = this.format.value;
+      const file = await download(`api/export?${query({ format })}`, { moments, ...this.wanted }, `moments.${format}`);
+      save(file);
+      tell(`Saved ${plural(moments.length, "moment")} as ${file.name}.`);
+    });
   }
 
   #keep() {

@@ -20,15 +20,15 @@ const BY_HAND = 10;
 export class FilmCard {
   /**
    * @param {Object} film
-   * @param {{tray: Tray, viewer: Viewers, onOpen: function(FilmCard): void, remove?: function(Object): Promise<void>}} surroundings
+   * @param {{tray: Tray, viewer: Viewers, onOpen: function(FilmCard): void, onClose: function(FilmCard): void, remove?: function(Object): Promise<void>}} surroundings
    *   `remove` takes a film out of the library
    */
-  constructor(film, { tray, viewer, onOpen, remove }) {
+  constructor(film, { tray, viewer, onOpen, onClose, remove }) {
     this.film = film;
     this.tray = tray;
     this.viewer = viewer;
     this.moment = new Moment(film, { start: 0, end: film.length, poster: film.length / 3 });
-    this.screen = new Screen(film, this.moment, { onOpen: () => onOpen(this) });
+    this.screen = new Screen(film, this.moment, { onOpen: () => onOpen(this), onClose: () => onClose(this) });
     this.folder = element("p", { class: "folder", title: film.folder });
     this.trim = trimButton(film.name, () => this.openViewer(), !film.available);
     this.bin = removeButton(film.name, () => remove(film));
@@ -38,7 +38,7 @@ export class FilmCard {
         "div",
         { class: "line" },
         element("h2", { title: film.film }, film.name),
-        element("span", { class: "times" }, clock(film.length)),
+        element("span", { class: "times" }, film.lines ? `${clock(film.length)} · ${film.lines}p` : clock(film.length)),
       ),
       element("div", { class: "line actions" }, this.folder, this.trim, this.bin),
     ];
@@ -74,6 +74,11 @@ export class FilmCard {
     this.close();
     moment.reset();
     this.viewer.open(film, this.tray.moment(film, { start: from, end: to }), { onClose: () => this.trim.focus() });
+  }
+
+  /** Shows the film at a second, ready to be played. */
+  resume({ start }) {
+    this.screen.show(start);
   }
 
   focus() {

@@ -35,14 +35,15 @@ export class FilmList extends EventTarget {
 
   /**
    * @param {{ask: function(number, number, AbortSignal): Promise<{total: number, films: Object[]}>,
-   *     make: function(Object): FilmCard, onAnswer: function(): void, onError: function(Error): void}} source `ask` gives so many
+   *     make: function(Object): FilmCard, onAnswer: function(Object): void, onShow: function(): void, onError: function(Error): void}} source `ask` gives so many
    *     films from a place on, `make` their cards
    */
-  constructor({ ask, make, onAnswer, onError }) {
+  constructor({ ask, make, onAnswer, onShow, onError }) {
     super();
     this.ask = ask;
     this.make = make;
     this.onAnswer = onAnswer;
+    this.onShow = onShow;
     this.onError = onError;
     this.element = element("ol", { class: "cards long", "aria-label": "Films", on: { keydown: (event) => this.#key(event) } });
     addEventListener("scroll", () => this.#soon(), { passive: true });
@@ -197,13 +198,15 @@ export class FilmList extends EventTarget {
     }
   }
 
-  #take(offset, { total, films }) {
+  #take(offset, answer) {
+    const { total, films } = answer;
     if (total !== this.total) this.#films.clear(); // others have come between, or other films are asked for
     this.total = total;
     for (let index = 0; index < CHUNK && offset + index < total; index += 1)
       this.#films.set(offset + index, films[index] ?? null);
-    this.onAnswer();
+    this.onAnswer(answer);
     this.#render();
+    this.onShow();
   }
 
   #key(event) {

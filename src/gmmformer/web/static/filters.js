@@ -1,7 +1,7 @@
 // The filters of a search: a folder, and the least length of a film.
 
 import { element } from "./dom.js";
-import { shortFolder } from "./folders.js";
+import { folderChoices, shortFolder } from "./folders.js";
 import { duration } from "./format.js";
 
 /** Seconds to choose from; an address may hold others. */
@@ -9,9 +9,6 @@ const LENGTHS = [0, 30, 60, 300, 600, 1800, 3600];
 
 /** Two lists to choose from, and what clears both. */
 export class Filters {
-  /** Folders of the library. */
-  folders = [];
-
   /** @param {function({folder?: string, minLength?: number}): void} onChange told what was chosen */
   constructor(onChange) {
     this.onChange = onChange;
@@ -41,24 +38,33 @@ export class Filters {
 
   /** Shows what is chosen. */
   show({ folder, minLength }) {
-    const folders = [...new Set([...this.folders, ...(folder ? [folder] : [])])].sort();
-    this.folder.replaceChildren(option("", "All folders"), ...folders.map((name) => option(name, shortFolder(name))));
+    showFolders(this.folder, folder);
     const lengths = [...new Set([...LENGTHS, minLength])].sort((a, b) => a - b);
     this.length.replaceChildren(
       ...lengths.map((seconds) => option(seconds, seconds ? `at least ${duration(seconds)}` : "Any length")),
     );
-    this.folder.value = folder;
     this.length.value = String(minLength);
-    this.folder.classList.toggle("set", Boolean(folder));
     this.length.classList.toggle("set", Boolean(minLength));
     this.clear.hidden = !folder && !minLength;
   }
 }
 
-function option(value, text) {
+/** Lets a folder be chosen, those above others too. */
+export function showFolders(select, chosen) {
+  const folders = ["", ...new Set([...folderChoices(), ...(chosen ? [chosen] : [])].sort())];
+  const texts = folders.map((name) => (name ? shortFolder(name) : "All folders"));
+  if (String([...select.options].map((one) => one.text)) !== String(texts)) // a list that is open would close
+    select.replaceChildren(...folders.map((name, place) => option(name, texts[place])));
+  select.value = chosen;
+  select.classList.toggle("set", Boolean(chosen));
+}
+
+/** Something to choose. */
+export function option(value, text) {
   return element("option", { value }, text);
 }
 
-function choice(label, select) {
+/** A list to choose from, with its name. */
+export function choice(label, select) {
   return element("div", { class: "choice" }, element("label", { for: select.id }, label), select);
 }

@@ -1,16 +1,20 @@
 // Films into the library and back into it: folders to choose from, what is at work, how it ended, what was taken out.
 
-import * as api from "./api.js";
+import { isPassing } from "./api.js";
+import { Again } from "./connection.js";
 import { element, icon } from "./dom.js";
 import { shortFolder } from "./folders.js";
 import { clock, grouped, plural } from "./format.js";
+import * as api from "./intake_api.js";
 import { announce, tell, working } from "./messages.js";
+import { Uploads } from "./upload.js";
 
 /** @import { Tray } from "./tray.js" */
 
 /** What can be done to a library whose server may read folders of films. */
 export class Intake {
   #last = null;
+  #again = new Again(() => this.#renew());
 
   /** @param {{changed: function(): Promise<void>, tray: Tray}} page `changed` shows the library anew */
   constructor({ changed, tray }) {
@@ -23,12 +27,14 @@ export class Intake {
     this.bin = this.#opener("Removed films", this.removed, () => this.#showRemoved());
     this.again = action("Look again", "", async () => this.take(await api.lookAgain()));
     this.again.title = "Tries again films that could not be read, and takes in anew those whose files have changed";
+    this.uploads = new Uploads((state) => this.take(state));
     this.wishes = element("ul", { class: "wishes" });
     this.outcome = element("div", { class: "outcome", role: "status" });
     this.element = element(
       "section",
       { class: "intake", "aria-label": "Films in and out", hidden: true },
       element("div", { class: "line buttons" }, this.add, this.again, this.bin),
+      this.uploads.element,
       this.wishes,
       this.outcome,
       this.browser,
@@ -39,6 +45,7 @@ export class Intake {
   /** Takes what the library holds: whether it can be changed at all. */
   takeLibrary(held) {
     this.element.hidden = !held.changeable;
+    this.sendable = held.uploads > 0;
   }
 
   /** Takes what is done, waits to be, and was done last. */
@@ -54,26 +61,38 @@ export class Intake {
     this.#last = last?.number ?? 0;
     if (last && !doing) this.outcome.replaceChildren(...told(last));
     else this.outcome.replaceChildren();
-    if (!fresh) return;
-    if (!this.browser.hidden) this.#browse(this.place);
-    this.changed();
+    if (fresh) this.#renew();
+  }
+
+  // Shows anew what was changed, in all that is open.
+  async #renew() {
+    this.#again.stop();
+    await this.changed();
+    try {
+      if (!this.browser.hidden) await this.#browse(this.place);
+      if (!this.removed.hidden) await this.#showRemoved();
+      this.#again.done();
+    } catch (error) {
+      if (isPassing(error)) this.#again.wait(error);
+      else tell(error.message, { error: true });
+    }
   }
 
   /** Takes a film out of the library; its file stays, and so does a way back. */
   async remove(film) {
-    const { ids } = await api.removeFilms([film.id]);
-    await this.changed();
-    if (!this.removed.hidden) await this.#showRemoved();
+    await api.removeFilms([film.id]).catch((error) => {
+      if (error.status !== 404) throw error; // else it is out already: the answer to the first try was lost
+    });
+    await this.#renew();
     tell(`${film.name} is out of the library; its file stays where it is.`, {
-      action: { text: "Undo", run: () => this.#back(ids).catch((error) => tell(error.message, { error: true })) },
+      action: { text: "Undo", run: () => working(element("button"), () => this.#back([film.id])) },
     });
   }
 
   async #back(ids) {
     const { films } = await api.restoreFilms(ids);
     this.tray.renumber(new Map(films.map(({ was, id }) => [was, id])));
-    await this.changed();
-    if (!this.removed.hidden) await this.#showRemoved();
+    await this.#renew();
     announce(`${plural(films.length, "film")} back in the library.`);
   }
 
@@ -115,7 +134,7 @@ export class Intake {
     ];
     const nothing = element("p", { class: "note" }, "No folder and no film in here.");
     this.browser.replaceChildren(
-      element("div", { class: "line" }, up, title, all),
+      element("div", { class: "line" }, up, title, this.sendable && folder.path ? this.uploads.button(folder.path) : null, all),
       rows.length ? element("ul", { "aria-label": "Folders and films" }, ...rows) : nothing,
     );
     if (inside) title.focus();
@@ -152,7 +171,7 @@ export class Intake {
       return element("li", { class: "line" }, name, element("span", { class: "note" }, clock(film.length)), back);
     });
     const title = element("h2", { tabindex: "-1" }, total ? `${plural(total, "film")} taken out` : "No film was taken out");
-    const words = "Their files are where they were. They can be brought back until “gmmformer library … compact”.";
+    const words = "Their files are where they were. They can be brought back for 30 days, and after that until the library is compacted.";
     const all = action("Bring all back", "small", () => this.#back(films.map((film) => film.id)));
     all.hidden = films.length < 2;
     this.removed.replaceChildren(

@@ -1,6 +1,7 @@
 // A part of a film's strip, enlarged: where shots begin, and two handles that move the ends of a moment.
 
 import { drawing, element, setAttributes } from "./dom.js";
+import { dragEnd, follow, moveEnd } from "./ends.js";
 import { clock, fine, spoken } from "./format.js";
 import { shotsOf } from "./shots.js";
 import { HEIGHT, WIDTH, barsOf } from "./strip.js";
@@ -11,8 +12,6 @@ import { HEIGHT, WIDTH, barsOf } from "./strip.js";
 const [NARROWEST, LOOKED_THROUGH] = [1, 150];
 /** How many times longer than the moment it is at first, and how many seconds at least. */
 const [AROUND, ROOM] = [2.4, 12];
-/** Pixels from which on a handle goes to where a shot begins. */
-const SNAP = 9;
 const ZOOM = 1.5;
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
 const ENDS = { start: "Start", end: "End" };
@@ -117,6 +116,11 @@ export class Lens extends EventTarget {
     this.head.style.setProperty("--at", this.#share(second));
   }
 
+  get #ground() {
+    const [secondAt, secondsPerPixel] = [(event) => this.#secondAt(event), () => this.#secondsPerPixel()];
+    return { shots: this.shots, secondAt, secondsPerPixel, onShow: this.onShow };
+  }
+
   #handle(which) {
     const label = `${ENDS[which]} of the moment`;
     return element("div", {
@@ -128,7 +132,10 @@ export class Lens extends EventTarget {
       "aria-valuemax": Math.round(this.film.length),
       title: `${label}: drag, or move it by arrows`,
       on: {
-        pointerdown: (event) => this.#drag(event, which),
+        pointerdown: (event) => {
+          dragEnd(event, which, this.moment, this.#ground);
+          this.handles[which].focus();
+        },
         keydown: (event) => this.#key(event, which),
       },
     });
@@ -182,51 +189,19 @@ export class Lens extends EventTarget {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const step = event.shiftKey ? 1 : 1 / this.shots.rate;
     const by = { ArrowRight: step, ArrowUp: step, ArrowLeft: -step, ArrowDown: -step }[event.key];
-    if (by) this.#move(which, this.shots.frame(this.moment[which] + 1e-4) + by);
+    if (by) moveEnd(which, this.shots.frame(this.moment[which] + 1e-4) + by, this.moment, this.#ground);
     else if (event.key === "PageUp" || event.key === "PageDown")
-      this.shots.next(this.moment[which], event.key === "PageUp").then((second) => this.#move(which, second));
+      this.shots.next(this.moment[which], event.key === "PageUp").then((second) => moveEnd(which, second, this.moment, this.#ground));
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
-  #drag(event, which) {
-    if (event.button !== 0) return;
-    const handle = this.handles[which];
-    const off = this.#secondAt(event) - this.moment[which];
-    this.#follow(event, handle, (moved) => {
-      const second = this.#secondAt(moved) - off;
-      const shot = moved.altKey ? null : this.shots.near(second, SNAP * this.#secondsPerPixel());
-      this.#move(which, shot ?? this.shots.frame(second + 0.5 / this.shots.rate));
-    });
-    event.stopPropagation();
-    handle.focus();
-  }
-
-  #move(which, second) {
-    const { start, end } = this.moment;
-    const frame = 1 / this.shots.rate;
-    if (which === "start") this.moment.set(Math.min(second, end - frame), end);
-    else this.moment.set(start, Math.max(second, start + frame));
-    this.onShow(which === "start" ? this.moment.start + frame / 2 : this.moment.end - frame / 2);
-  }
-
   #scrub(event) {
     if (event.button !== 0) return;
     const show = (moved) => this.onShow(Math.min(Math.max(this.#secondAt(moved), 0), this.film.length));
-    this.#follow(event, this.element, show);
+    follow(event, this.element, show);
     show(event);
-  }
-
-  #follow(event, target, onMove) {
-    target.setPointerCapture(event.pointerId);
-    const stop = () => {
-      target.removeEventListener("pointermove", onMove);
-      for (const name of ["pointerup", "pointercancel"]) target.removeEventListener(name, stop);
-    };
-    target.addEventListener("pointermove", onMove);
-    for (const name of ["pointerup", "pointercancel"]) target.addEventListener(name, stop);
-    event.preventDefault();
   }
 
   #wheel(event) {

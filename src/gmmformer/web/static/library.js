@@ -4,11 +4,13 @@ import { Problem, films, isPassing } from "./api.js";
 import { writeAddress } from "./address.js";
 import { element } from "./dom.js";
 import { FilmCard } from "./film_card.js";
+import { FilmFilters } from "./film_filters.js";
 import { FilmList } from "./film_list.js";
 import { shortFolder } from "./folders.js";
 import { bytes, duration, grouped, plural } from "./format.js";
 import { Intake } from "./intake.js";
 import { announce } from "./messages.js";
+import { Playing } from "./playing.js";
 
 /** @import { Tray } from "./tray.js" */
 /** @import { Viewers } from "./viewers.js" */
@@ -16,23 +18,26 @@ import { announce } from "./messages.js";
 const TYPING = 120;
 /** Milliseconds without scrolling until the address says what is seen. */
 const STILL = 300;
+/** Milliseconds until it is asked again how large films are that were not looked at. */
+const UNLOOKED = 1500;
 /** More failures than this are folded away. */
 const FAILURES = 5;
 
 /** Films, hours, failures, indexing. */
 export class LibraryView {
-  #timers = { typing: 0, still: 0 };
+  #timers = { typing: 0, still: 0, unlooked: 0 };
   #total = null;
 
   /**
    * @param {HTMLElement} root
-   * @param {{refresh: function(): Promise<void>, tray: Tray, viewer: Viewers}} page `refresh` asks for what there is
+   * @param {{refresh: function(): Promise<void>, tray: Tray, viewer: Viewers, openFilm: function(string): void}} page `refresh` asks for what there is
    */
-  constructor(root, { refresh, tray, viewer }) {
-    const onOpen = (opened) => this.cards.forEach((card) => card !== opened && card.close());
+  constructor(root, { refresh, tray, viewer, openFilm }) {
     this.root = root;
     this.refresh = refresh;
-    this.surroundings = { tray, viewer, onOpen, remove: (film) => this.#remove(film) };
+    this.playing = new Playing(this, openFilm);
+    const [onOpen, onClose] = [(card) => this.playing.opened(card), (card) => this.playing.closed(card)];
+    this.surroundings = { tray, viewer, onOpen, onClose, remove: (film) => this.#remove(film) };
     this.intake = new Intake({ changed: () => this.#changed(), tray });
     this.facts = element("dl", { class: "facts" });
     this.activity = element("div", { class: "activity", hidden: true });
@@ -47,16 +52,19 @@ export class LibraryView {
     });
     this.status = element("p", { class: "status" });
     this.list = new FilmList({
-      ask: (offset, limit, signal) => films({ offset, limit, filter: this.state.filter }, signal),
+      ask: (offset, limit, signal) => films({ ...this.state, offset, limit }, signal),
       make: (film) => this.#card(film),
-      onAnswer: () => this.#showTotal(),
+      onAnswer: (answer) => this.#showTotal(answer),
+      onShow: () => this.playing.resume(),
       onError: (error) => this.#showError(error),
     });
     this.list.addEventListener("moved", () => this.#moved());
+    this.filters = new FilmFilters((change) => this.#choose(change));
     const find = element(
       "div",
       { class: "filters" },
       element("div", { class: "choice" }, element("label", { for: "filter" }, "Find films"), this.filter),
+      ...this.filters.elements,
       this.status,
     );
     this.root.append(this.facts, this.activity, this.intake.element, this.failures, find, this.list.element);
@@ -70,8 +78,10 @@ export class LibraryView {
   /** Shows what the address says. */
   show(state) {
     this.state = state;
+    this.playing.expect(state.play);
     document.title = "Library – gmmformer";
     if (document.activeElement !== this.filter) this.filter.value = state.filter;
+    this.filters.show(state);
     this.refresh();
     this.run();
   }
@@ -79,16 +89,11 @@ export class LibraryView {
   leave() {
     Object.values(this.#timers).forEach(clearTimeout);
     this.list.stop();
-    this.closePlayer();
+    this.playing.leave();
   }
 
   closePlayer() {
-    const open = this.cards.filter((card) => card.screen.open);
-    open.forEach((card) => {
-      card.close();
-      card.screen.toggle.focus();
-    });
-    return open.length > 0;
+    return this.playing.close();
   }
 
   /** Takes what the library holds now. */
@@ -100,7 +105,8 @@ export class LibraryView {
       card.showFolder();
       card.removable = held.changeable;
     });
-    if (this.#total === 0 && !this.state?.filter) this.status.textContent = this.#noFilms();
+    if (this.state) this.filters.show(this.state);
+    if (this.#total === 0 && !this.#narrowed) this.status.textContent = this.#noFilms();
     this.#showFacts(held);
     this.#showFailures(held.failures ?? []);
     if (grown && !this.root.hidden && !this.cards.some((card) => card.screen.open)) this.run();
@@ -143,6 +149,19 @@ export class LibraryView {
     if (focused) (this.cards[place] ?? this.cards.at(-1))?.focus();
   }
 
+  /** Whether only some of the films are asked for. */
+  get #narrowed() {
+    const { filter, folder, size } = this.state;
+    return Boolean(filter || folder || size);
+  }
+
+  #choose(change) {
+    this.state = { ...this.state, ...change, from: 0, play: "" };
+    writeAddress(this.state, true);
+    this.filters.show(this.state);
+    this.run();
+  }
+
   #noFilms() {
     return `No films yet. “${this.held?.changeable ? "Add films" : "gmmformer index"}” takes them in.`;
   }
@@ -150,7 +169,7 @@ export class LibraryView {
   #typed() {
     clearTimeout(this.#timers.typing);
     this.#timers.typing = setTimeout(() => {
-      this.state = { ...this.state, filter: this.filter.value.trim(), from: 0 };
+      this.state = { ...this.state, filter: this.filter.value.trim(), from: 0, play: "" };
       writeAddress(this.state, false);
       this.run();
     }, TYPING);
@@ -206,13 +225,13 @@ export class LibraryView {
     return card;
   }
 
-  #showTotal() {
-    const { total } = this.list;
-    this.status.textContent = total
-      ? plural(total, "film")
-      : this.state.filter
-        ? "No film has that in its name."
-        : this.#noFilms();
+  #showTotal({ total, unlooked }) {
+    const { filter, folder, size } = this.state;
+    const none = !this.#narrowed ? this.#noFilms() : filter && !folder && !size ? "No film has that in its name." : "No film fits.";
+    const rest = unlooked ? ` · ${grouped(unlooked)} still to be looked at` : "";
+    this.status.textContent = `${total ? plural(total, "film") : none}${rest}`;
+    clearTimeout(this.#timers.unlooked);
+    if (unlooked) this.#timers.unlooked = setTimeout(() => this.run(), UNLOOKED);
     if (this.#total !== total) announce(this.status.textContent);
     this.#total = total;
   }

@@ -10,6 +10,7 @@ import { learnFolders } from "./folders.js";
 import { grouped, isWeak, plural } from "./format.js";
 import { announce, working } from "./messages.js";
 import { momentKey } from "./moment.js";
+import { Playing } from "./playing.js";
 import { Start, skeleton } from "./start.js";
 import { scaleOf } from "./strip.js";
 
@@ -24,6 +25,8 @@ const SETTLED = 1500;
 const SLOW = 150;
 /** Films that are asked for at a time, and how many a server finds. */
 const [PAGE, MOST] = [12, 9900];
+/** Pages that an address brings back at most: all are asked for at once. */
+const MOST_BACK = 25;
 
 /** What the page is for. */
 export class SearchView {
@@ -37,12 +40,13 @@ export class SearchView {
   #word = null;
   #again = new Again(() => this.run());
 
-  /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {Tray} tray  @param {Viewers} viewer */
-  constructor(root, box, tray, viewer) {
+  /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {{tray: Tray, viewer: Viewers, openFilm: function(string): void}} page */
+  constructor(root, box, { tray, viewer, openFilm }) {
     this.root = root;
     this.box = box;
     this.tray = tray;
-    this.viewer = viewer;
+    this.playing = new Playing(this, openFilm);
+    this.surroundings = { tray, viewer, onOpen: (card) => this.#opened(card), onClose: (card) => this.playing.closed(card) };
     this.state = readAddress();
     /** What brings this view back when something is typed while another one is shown. */
     this.onReturn = () => {};
@@ -55,7 +59,7 @@ export class SearchView {
       { type: "button", class: "more", hidden: true, on: { click: () => this.#showMore() } },
       "More results",
     );
-    this.start = new Start({ tray, viewer, onOpen: (opened) => this.#opened(opened) });
+    this.start = new Start(this.surroundings, () => this.playing.resume());
     this.filters.element.append(this.status);
     root.append(this.filters.element, this.notice, this.list, this.more, this.start.element);
     this.tray.addEventListener("change", () => this.#cards.forEach((card) => card.showPicked()));
@@ -74,7 +78,8 @@ export class SearchView {
     this.#unwritten = false;
     if (!typed) this.box.value = state.query;
     this.#settled = true;
-    this.#pages = 1;
+    this.#pages = Math.min(Math.max(1, Math.ceil(state.results / PAGE)), MOST_BACK);
+    this.playing.expect(state.play);
     this.filters.show(this.state);
     this.run();
   }
@@ -82,24 +87,17 @@ export class SearchView {
   leave() {
     this.#request?.abort();
     this.#again.stop();
-    this.closePlayer();
+    this.playing.leave();
   }
 
   /** Closes the film that plays; whether there was one. */
   closePlayer() {
-    const open = this.cards.filter((card) => card.screen.open);
-    open.forEach((card) => {
-      card.close();
-      card.screen.toggle.focus();
-    });
-    return open.length > 0;
+    return this.playing.close();
   }
 
   /** Takes what the library holds now. */
   takeLibrary({ folders, films: count }) {
-    if (String(folders) !== String(this.filters.folders)) {
-      learnFolders(folders);
-      this.filters.folders = folders;
+    if (learnFolders(folders)) {
       this.filters.show(this.state);
       this.cards.forEach((card) => card.showFolder());
     }
@@ -158,7 +156,7 @@ export class SearchView {
       if (this.#unwritten) this.#wait(); // a space: a word is to follow
       return;
     }
-    this.state = { ...this.state, view: "search", query };
+    this.state = { ...this.state, view: "search", query, results: 0, play: "" };
     if (this.#settled) writeAddress(this.state, true);
     this.#unwritten = true;
     this.#settled = false;
@@ -178,13 +176,13 @@ export class SearchView {
   // Typing while the library is shown searches.
   #return() {
     this.onReturn();
-    this.state = { ...this.state, view: "search", query: "", folder: "", minLength: 0 };
+    this.state = { ...readAddress("?"), view: "search" };
     this.#settled = true;
     this.filters.show(this.state);
   }
 
   #filter(change) {
-    this.state = { ...this.state, ...change };
+    this.state = { ...this.state, ...change, results: 0, play: "" };
     writeAddress(this.state, true);
     this.#unwritten = false;
     this.settle();
@@ -206,6 +204,8 @@ export class SearchView {
       const answer = await this.#page(this.#pages, request.signal);
       if (this.#request !== request) return;
       this.#pages += 1;
+      this.state = { ...this.state, results: this.#pages * PAGE };
+      writeAddress(this.state, false);
       this.#hits.push(...answer.hits);
       this.#showAnswer(answer, this.#word);
       this.cards[before]?.focus();
@@ -218,11 +218,9 @@ export class SearchView {
     for (const hit of this.#hits) films.set(hit.id, [...(films.get(hit.id) ?? []), hit]);
     const scale = scaleOf(this.#hits.map((hit) => hit.strip).filter(Boolean));
     const kept = new Map();
-    const { tray, viewer } = this;
-    const surroundings = { tray, viewer, onOpen: (opened) => this.#opened(opened) };
     for (const hits of films.values()) {
       const key = momentKey(hits[0]);
-      const card = this.#cards.get(key) ?? new Card(hits[0], surroundings, this.state.query);
+      const card = this.#cards.get(key) ?? new Card(hits[0], this.surroundings, this.state.query);
       card.update(hits, scale, this.state.query);
       kept.set(key, card);
     }
@@ -232,6 +230,7 @@ export class SearchView {
     this.#order([...kept.values()].map((card) => card.element));
     this.more.hidden = new Set(last.hits.map((hit) => hit.id)).size < PAGE || this.#pages * PAGE >= MOST;
     this.#describe(last, word);
+    this.playing.resume();
   }
 
   // A film that plays would stop if it were taken out and put back: it stays, and the others go around it.
@@ -314,7 +313,7 @@ export class SearchView {
 
   #opened(opened) {
     this.settle();
-    this.cards.forEach((card) => card !== opened && card.close());
+    this.playing.opened(opened);
   }
 
   #leaveStart() {

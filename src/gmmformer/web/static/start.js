@@ -17,9 +17,11 @@ export class Start {
   cards = [];
   #again = new Again(() => this.shown && this.show());
 
-  /** @param {{tray: Tray, viewer: Viewers, onOpen: function(FilmCard): void}} surroundings of its cards */
-  constructor(surroundings) {
+  /** @param {{tray: Tray, viewer: Viewers, onOpen: function(FilmCard): void, onClose: function(FilmCard): void}} surroundings of its cards
+   *  @param {function(): void} onShow told when they are there */
+  constructor(surroundings, onShow) {
     this.surroundings = surroundings;
+    this.onShow = onShow;
     this.lead = element("p", { class: "lead" }, "\u00a0");
     this.shelf = element("ol", { class: "cards", "aria-label": "Films of the library" });
     this.element = element(
@@ -47,6 +49,7 @@ export class Start {
         : "This library has no films yet. They show up here as soon as “gmmformer index” has taken them in.";
       this.#fill(found.films);
       this.#again.done();
+      this.onShow();
     } catch (error) {
       if (isPassing(error)) this.#again.wait(error); // the page says what is wrong
       else if (!this.cards.length) this.shelf.replaceChildren();

@@ -2,8 +2,10 @@
 
 import { thumbnail } from "./api.js";
 import { drawing, element, setAttributes } from "./dom.js";
+import { dragEnd } from "./ends.js";
 import { clock, spoken } from "./format.js";
 import { frameImage } from "./images.js";
+import { shotsOf } from "./shots.js";
 
 /** @import { Moment } from "./moment.js" */
 
@@ -122,9 +124,29 @@ export class Strip {
   #showMoment() {
     const { start, end } = this.moment;
     setAttributes(this.band, this.#place(start, end));
+    this.element.style.setProperty("--start", this.#share(start));
+    this.element.style.setProperty("--end", this.#share(end));
     if (!this.#drawn) return;
     const inside = (from, to) => (from + to) / 2 >= start && (from + to) / 2 <= end;
     setAttributes(this.best, { d: this.#bars(inside) });
+  }
+
+  /** Lets the ends of the moment be dragged while the film is open; keys do it too (`playerKey`). */
+  letTrim(onShow) {
+    const [secondAt, secondsPerPixel] = [
+      (event) => this.#secondAt(event),
+      () => this.film.length / Math.max(this.element.getBoundingClientRect().width, 1),
+    ];
+    const grip = (which) =>
+      element("i", {
+        class: `end-grip at-${which}`,
+        on: {
+          pointerdown: (event) => dragEnd(event, which, this.moment, { shots: shotsOf(this.film), secondAt, secondsPerPixel, onShow }),
+          click: (event) => event.stopPropagation(),
+        },
+      });
+    this.element.append(grip("start"), grip("end"));
+    this.#showMoment();
   }
 
   /** Marks the seconds that are shown enlarged. */

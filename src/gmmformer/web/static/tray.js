@@ -3,7 +3,6 @@
 import * as api from "./api.js";
 import { Again } from "./connection.js";
 import { element, iconButton, setAttributes, within } from "./dom.js";
-import { ExportForm } from "./export_form.js";
 import { plural } from "./format.js";
 import { announce, save, tell, working } from "./messages.js";
 import { TrayRow } from "./tray_row.js";
@@ -15,6 +14,7 @@ const GONE = "No longer in this library";
 export class Tray extends EventTarget {
   #trays = new Trays();
   #rows = new Map();
+  #form = null; // of exports; it is fetched when the tray is first looked at
   #gone = new Set(); // ids of films that this library does not have
   #lookAgain = new Again(() => this.open && this.#look());
 
@@ -31,6 +31,7 @@ export class Tray extends EventTarget {
       { class: "note" },
       "Nothing picked yet. “Tray” below a result puts its moment here; from here all go to an editing program.",
     );
+    this.kept = null;
     this.panel.append(...this.#parts());
     addEventListener("keydown", (event) => this.#key(event));
     this.opener.addEventListener("click", () => this.show(this.panel.hidden));
@@ -68,8 +69,10 @@ export class Tray extends EventTarget {
     this.panel.hidden = !open;
     document.body.classList.toggle("with-tray", open);
     this.opener.setAttribute("aria-expanded", String(open));
-    if (open) this.#look();
-    else this.closePlayer();
+    if (open) {
+      this.#look();
+      this.kept?.sync();
+    } else this.closePlayer();
   }
 
   /** Folds the moment that plays here; whether there was one. */
@@ -77,6 +80,14 @@ export class Tray extends EventTarget {
     const open = [...this.#rows.values()].find((row) => row.fold());
     open?.thumb.focus();
     return Boolean(open);
+  }
+
+  /** Takes what the library holds: whether the server keeps trays too. */
+  async takeLibrary(held) {
+    if (!held.keeps_trays) return;
+    const { KeptTrays } = await api.arrived(import("./kept.js"));
+    if (!this.kept) this.foot.before((this.kept = new KeptTrays(this.#trays)).element);
+    this.kept.takeLibrary(held);
   }
 
   /** Takes the ids that films have now, by those that they had. */
@@ -95,7 +106,6 @@ export class Tray extends EventTarget {
       this.show(false);
       this.opener.focus();
     });
-    this.form = new ExportForm((button) => this.#export(button));
     this.clear = element(
       "button",
       { type: "button", class: "quiet", on: { click: () => this.#clear() } },
@@ -109,7 +119,6 @@ export class Tray extends EventTarget {
     this.foot = element(
       "div",
       { class: "tray-foot" },
-      this.form.element,
       element("div", { class: "line" }, this.all, this.clear),
     );
     return [this.#head(), this.empty, this.list, this.foot];
@@ -284,22 +293,6 @@ export class Tray extends EventTarget {
     (next?.querySelector(".remove") ?? this.shut).focus();
   }
 
-  #export(button) {
-    const moments = this.#present().map(({ id, start, end, query, title, note }) => ({
-      id,
-      start,
-      end,
-      query: query ?? "",
-      name: title ?? "",
-      note: note ?? "",
-    }));
-    working(button, async () => {
-      const file = await api.exported(moments, this.form.format.value, this.form.wanted);
-      save(file);
-      tell(`Saved ${plural(moments.length, "moment")} as ${file.name}.`);
-    });
-  }
-
   #saveAll() {
     const moments = this.#present().map(({ id, start, end }) => ({ id, start, end }));
     working(this.all, async () => {
@@ -320,8 +313,20 @@ export class Tray extends EventTarget {
     return [...this.#trays.items.values()].filter((item) => !this.#gone.has(item.id));
   }
 
+  async #fetchForm() {
+    const { ExportForm } = await api.arrived(import("./export_form.js"));
+    if (this.#form) return;
+    this.#form = new ExportForm(() => this.#present());
+    this.foot.prepend(this.#form.element);
+  }
+
   // Ids belong to a library: a tray that was filled from another one, or a film that was replaced, leads to nothing.
   async #look() {
+    try {
+      await this.#fetchForm();
+    } catch (error) {
+      return this.#lookAgain.wait(error);
+    }
     for (const id of new Set([...this.#trays.items.values()].map((item) => item.id))) {
       let film;
       try {

@@ -13,7 +13,7 @@ const FIRST = "Tray";
 
 /** Events: "change" (there is something else in the tray). */
 export class Trays extends EventTarget {
-  #trays = [{ name: FIRST, items: new Map() }];
+  #trays = [{ key: FIRST, name: FIRST, items: new Map() }];
   #current = 0;
   #before = []; // {what, state}, the oldest first
   #last = { of: "", at: 0 };
@@ -73,7 +73,7 @@ export class Trays extends EventTarget {
     this.#remember("the new tray");
     let number = this.#trays.length + 1;
     while (this.names.includes(`${FIRST} ${number}`)) number += 1;
-    this.#trays = [...this.#trays, { name: `${FIRST} ${number}`, items: new Map() }];
+    this.#trays = [...this.#trays, { key: `${FIRST} ${Date.now()}`, name: `${FIRST} ${number}`, items: new Map() }];
     this.choose(this.#trays.length - 1);
   }
 
@@ -87,7 +87,7 @@ export class Trays extends EventTarget {
   discard() {
     this.#remember(`throwing away “${this.names[this.#current]}”`);
     const left = this.#trays.filter((_, index) => index !== this.#current);
-    this.#trays = left.length ? left : [{ name: FIRST, items: new Map() }];
+    this.#trays = left.length ? left : [{ key: FIRST, name: FIRST, items: new Map() }];
     this.choose(Math.max(0, this.#current - 1));
   }
 
@@ -123,6 +123,25 @@ export class Trays extends EventTarget {
     return moment;
   }
 
+  /** All trays, as they are kept. */
+  get told() {
+    return this.#trays.map(({ key, name, items }) => ({ key, name, items: [...items.values()] }));
+  }
+
+  /** Makes other trays of them, and of what they were: what was done elsewhere, no undo here takes back. */
+  mix(change) {
+    const shown = this.#trays[this.#current].key;
+    const other = ({ current, trays }) => {
+      const made = change(trays);
+      return { current, trays: made.length ? made : trays };
+    };
+    const { trays } = other(this.#state());
+    if (JSON.stringify(trays) === JSON.stringify(this.told)) return;
+    this.#before = this.#before.map(({ what, state }) => ({ what, state: other(state) }));
+    this.#restore({ current: Math.max(0, trays.findIndex(({ key }) => key === shown)), trays });
+    this.#changed();
+  }
+
   /** Gives films other ids, in whatever is kept of them: those of films that were brought back. */
   renumber(ids) {
     const now = (item) => (ids.has(item.id) ? { ...item, id: ids.get(item.id) } : item);
@@ -146,11 +165,12 @@ export class Trays extends EventTarget {
   }
 
   #state() {
-    return { current: this.#current, trays: this.#trays.map(({ name, items }) => ({ name, items: [...items.values()] })) };
+    return { current: this.#current, trays: this.told };
   }
 
   #restore(state) {
-    this.#trays = state.trays.map(({ name, items }) => ({
+    this.#trays = state.trays.map(({ key, name, items }) => ({
+      key,
       name,
       items: new Map(items.map((item) => [momentKey({ id: item.id, ...(item.found ?? item) }), item])),
     }));
@@ -178,8 +198,8 @@ export class Trays extends EventTarget {
   #take(text) {
     try {
       const told = JSON.parse(text ?? "[]");
-      const trays = Array.isArray(told) ? [{ name: FIRST, items: told }] : told.trays;
-      const whole = trays.map(({ name, items }) => ({ name: String(name), items: items.filter(isItem) }));
+      const trays = Array.isArray(told) ? [{ key: FIRST, name: FIRST, items: told }] : told.trays;
+      const whole = trays.map(({ key, name, items }) => ({ key: String(key ?? name), name: String(name), items: items.filter(isItem) }));
       if (whole.length) this.#restore({ trays: whole, current: Number(told.current) || 0 });
     } catch {
       // What is no tray is none.

@@ -1,6 +1,7 @@
 // The viewer: a film, large, with the strip of all of it, a part enlarged, what a moment is trimmed with, and its moments.
 
 import { inside, isAborted, isPassing } from "./api.js";
+import { spotFor, writeFilm } from "./address.js";
 import { Again } from "./connection.js";
 import { playerKey } from "./controls.js";
 import { cutButton, keepButton } from "./actions.js";
@@ -23,15 +24,22 @@ const MOST = 50;
 const BY_HAND = 10;
 /** Milliseconds without a key until what is typed is searched for. */
 const TYPING = 150;
+/** Milliseconds without a change until the address says how a moment is trimmed. */
+const STILL = 500;
 const OWN_KEYS = "input, select, button, [role=slider]";
 
 /** Shows one film at a time, above the page. */
 export class Viewer {
   #request = null;
-  #timer = 0;
+  #shown = false;
+  #timers = { typing: 0, still: 0 };
   #again = new Again(() => this.#find());
   #onPicked = () => this.#showPicked();
-  #onMoved = () => this.list.showTimes();
+  #onMoved = () => {
+    this.list.showTimes();
+    clearTimeout(this.#timers.still);
+    this.#timers.still = setTimeout(() => this.#write(), STILL);
+  };
 
   /** @param {Tray} tray */
   constructor(tray) {
@@ -40,7 +48,7 @@ export class Viewer {
       class: "viewer",
       "aria-labelledby": "viewer-title",
       on: {
-        close: () => this.#closed(),
+        close: () => this.dialog.open || this.#closed(), // it comes late: another film may be open by then
         pointerdown: (event) => event.target === this.dialog && this.dialog.close(),
         keydown: (event) => this.#key(event),
       },
@@ -52,10 +60,10 @@ export class Viewer {
    * Opens on a moment, which changes as it is trimmed.
    * @param {Object} film as the server describes it
    * @param {Moment} moment
-   * @param {{moments?: Moment[], onClose?: function(Moment): void}} more others of the film that are shown elsewhere, and what
-   *     to do afterwards with the one that was shown last
+   * @param {{moments?: Moment[], onClose?: function(Moment): void, second?: number}} more others of the film that are shown
+   *     elsewhere, what to do afterwards with the one that was shown last, and the second to show at first
    */
-  open(film, moment, { moments = [moment], onClose = () => {} } = {}) {
+  open(film, moment, { moments = [moment], onClose = () => {}, second = moment.start } = {}) {
     this.film = film;
     this.moment = moment;
     this.onClose = onClose;
@@ -80,10 +88,24 @@ export class Viewer {
     this.tray.addEventListener("change", this.#onPicked);
     this.#use(moment, false);
     this.list.show(moments, moment);
+    this.#write();
+    this.#shown = true;
     this.dialog.showModal();
     this.screen.toggle.focus();
-    this.screen.show(moment.start);
+    this.screen.show(second);
     this.#find();
+  }
+
+  /** Whether it is open with a film. */
+  shows({ id }) {
+    return this.dialog.open && this.film.id === id;
+  }
+
+  /** Closes it since the address names no film any more. */
+  leave() {
+    if (!this.dialog.open) return;
+    this.dialog.close();
+    this.#closed(true);
   }
 
   #header() {
@@ -125,8 +147,8 @@ export class Viewer {
       value: this.moment.query,
       on: {
         input: () => {
-          clearTimeout(this.#timer);
-          this.#timer = setTimeout(() => this.#find(), TYPING);
+          clearTimeout(this.#timers.typing);
+          this.#timers.typing = setTimeout(() => this.#find(), TYPING);
         },
         keydown: (event) => event.key === "Enter" && this.#again.now(),
       },
@@ -174,6 +196,7 @@ export class Viewer {
     moment.addEventListener("change", this.#onMoved);
     for (const part of [this.screen, this.strip, this.lens, this.trim]) if (part.moment !== moment) part.use(moment);
     this.list.choose(moment);
+    if (this.dialog.open) this.#write();
     this.#showPicked();
     if (play) this.screen.playFrom(moment.start);
   }
@@ -206,8 +229,15 @@ export class Viewer {
     return true;
   }
 
-  #closed() {
-    clearTimeout(this.#timer);
+  #write() {
+    writeFilm(spotFor(this.film, this.moment));
+  }
+
+  #closed(told = false) {
+    if (!this.#shown) return;
+    this.#shown = false;
+    if (!told) writeFilm(null);
+    Object.values(this.#timers).forEach(clearTimeout);
     this.#again.stop();
     this.#request?.abort();
     this.tray.removeEventListener("change", this.#onPicked);

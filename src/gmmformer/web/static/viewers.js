@@ -25,4 +25,14 @@ export class Viewers {
   open(film, moment, options) {
     this.#viewer.open(film, moment, options);
   }
+
+  /** Whether a film is open. */
+  shows(film) {
+    return Boolean(this.#viewer?.shows(film));
+  }
+
+  /** Closes it since the address names no film any more. */
+  leave() {
+    this.#viewer?.leave();
+  }
 }
