@@ -104,12 +104,12 @@ def test_back_leads_to_the_sentence_before(page: Page) -> None:
 def test_filters_are_in_the_address_and_can_be_shared(page: Page, server_url: str) -> None:
     cards = search(page)
     everything = cards.count()
-    shapes = next(one for one in httpx.get(f"{server_url}/api/library").json()["folders"] if one.endswith("shapes"))
+    shapes = next(one for one in patient.get(f"{server_url}/api/library").json()["folders"] if one.endswith("shapes"))
     page.get_by_label("Folder").select_option(shapes)
     expect(cards).to_have_count(8)
     page.get_by_label("Film length").select_option("30")
     expect(page).to_have_url(re.compile("min_length=30"))
-    expected = httpx.get(
+    expected = patient.get(
         f"{server_url}/api/search", params={"q": SENTENCE, "k": 12, "min_length": 30, "where": f"{shapes}/*"}
     ).json()["hits"]
     expect(cards).to_have_count(len(expected))
@@ -210,7 +210,7 @@ def test_film_names_are_text(page: Page) -> None:
 
 def test_start_shows_the_library(page: Page, server_url: str) -> None:
     page.goto("/")
-    total = httpx.get(f"{server_url}/api/films").json()["total"]
+    total = patient.get(f"{server_url}/api/films").json()["total"]
     expect(page.locator(".start")).to_contain_text(f"{total} films")
     expect(page.get_by_role("list", name="Films of the library").locator(".film")).to_have_count(total)
     page.locator("#query").fill("a star")
