@@ -17,8 +17,7 @@ import numpy as np
 
 from gmmformer.search import Library
 from gmmformer.search.database import rows_of
-from gmmformer.search.lines import terms_in
-from gmmformer.search.quotes import SLIGHT
+from gmmformer.search.lines import SLIGHT, terms_in
 from real import rank_of, read_captions
 
 

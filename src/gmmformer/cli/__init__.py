@@ -17,8 +17,8 @@ from gmmformer.cli.evaluating import evaluate
 from gmmformer.cli.films import extract, index
 from gmmformer.cli.looking_after import library
 from gmmformer.cli.models import models
-from gmmformer.cli.research import check_data, convert, simulate, train
-from gmmformer.cli.searching import demo, search, serve
+from gmmformer.cli.research import check_data, convert, demo, simulate, train
+from gmmformer.cli.searching import search, serve
 from gmmformer.errors import InputError
 from gmmformer.presets import Preset, preset
 

@@ -1,4 +1,4 @@
-"""Commands on collections: train, convert, check-data, simulate."""
+"""Commands on collections: train, convert, check-data, simulate; and the demo, which goes all the way."""
 
 import json as json_format
 import os
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional, Suppress
 
 from gmmformer.cli.evaluating import Worth
-from gmmformer.cli.terminal import bars, report_epoch
+from gmmformer.cli.terminal import bars, report_epoch, telling
 from gmmformer.config import OF_THE_MACHINE, Beside, NetworkConfig, RunConfig, TrainConfig
 from gmmformer.errors import InputError
 
@@ -259,3 +259,35 @@ def _end_of_training(end: "TrainingEnd") -> str:
     where = "before the first epoch" if end.best_epoch is None else f"in epoch {end.best_epoch + 1}"
     best = f"best SumR {end.best_sum_recall or 0:.2f} {where}"
     return f"{why}: {best}\nmodel  {end.run / 'best'}\ncurves {end.run / 'curves.png'}"
+
+
+def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527, json: bool = False) -> int:
+    """Render small films, extract, train, evaluate on films not seen, index and search those: gmmformer demo OUT
+
+    A few minutes on two cores. Nothing is downloaded.
+
+    Args:
+        out: Folder to work in.
+        films: Films to render.
+        seed: The world of the films, and the training.
+        json: Print one JSON object at the end, and nothing else, on stdout.
+    """
+    from gmmformer.demo.run import run_demo
+    from gmmformer.evaluation import metrics_table
+
+    with bars() as progress:
+        end = run_demo(out, films=films, seed=seed, progress=progress, **telling(json))
+    if json:
+        paths = {name: str(getattr(end, name)) for name in ("model", "library", "contact_sheet", "curves")}
+        print(json_format.dumps({**end.metrics.as_dict(), "chance": end.chance.as_dict(), **paths}))
+        return 0
+    print(metrics_table({"model": end.metrics, "chance": end.chance}))
+    times = end.metrics.recall[0] / end.chance.recall[0]
+    print(f"R@1 is {times:.0f} times chance, over {end.metrics.videos} films and {end.metrics.queries} sentences\n")
+    for sentence, hits, seconds in end.searches:
+        print(f'gmmformer search {end.library} "{sentence}" -k 3')
+        print_hits(hits, end.metrics.videos, seconds)
+        print()
+    print(f"what was found   {end.contact_sheet}\ntraining curves  {end.curves}\nthe model        {end.model}")
+    print(f"the library      {end.library}\nto see it in a browser: gmmformer serve {end.library}")
+    return 0

@@ -1,4 +1,4 @@
-"""Commands that look into a library: search, serve; and the demo, which makes one."""
+"""Commands that look into a library: search, serve."""
 
 import json as json_format
 import os
@@ -300,38 +300,6 @@ def serve(
     running = Running(device=device, trust_encoder=trust_encoder)
     with Library.open(folder, engine=engine, running=running) as opened:
         serve_library(opened, config, ready=lambda address: _tell(address, config.token is not None, json))
-    return 0
-
-
-def demo(out: Positional[Path], *, films: int = 240, seed: int = 9527, json: bool = False) -> int:
-    """Render small films, extract, train, evaluate on films not seen, index and search those: gmmformer demo OUT
-
-    A few minutes on two cores. Nothing is downloaded.
-
-    Args:
-        out: Folder to work in.
-        films: Films to render.
-        seed: The world of the films, and the training.
-        json: Print one JSON object at the end, and nothing else, on stdout.
-    """
-    from gmmformer.demo.run import run_demo
-    from gmmformer.evaluation import metrics_table
-
-    with bars() as progress:
-        end = run_demo(out, films=films, seed=seed, progress=progress, **telling(json))
-    if json:
-        paths = {name: str(getattr(end, name)) for name in ("model", "library", "contact_sheet", "curves")}
-        print(json_format.dumps({**end.metrics.as_dict(), "chance": end.chance.as_dict(), **paths}))
-        return 0
-    print(metrics_table({"model": end.metrics, "chance": end.chance}))
-    times = end.metrics.recall[0] / end.chance.recall[0]
-    print(f"R@1 is {times:.0f} times chance, over {end.metrics.videos} films and {end.metrics.queries} sentences\n")
-    for sentence, hits, seconds in end.searches:
-        print(f'gmmformer search {end.library} "{sentence}" -k 3')
-        print_hits(hits, end.metrics.videos, seconds)
-        print()
-    print(f"what was found   {end.contact_sheet}\ntraining curves  {end.curves}\nthe model        {end.model}")
-    print(f"the library      {end.library}\nto see it in a browser: gmmformer serve {end.library}")
     return 0
 
 

@@ -13,13 +13,14 @@ from jaxtyping import Bool, Int, UInt8
 from gmmformer.cores import Progress, silent
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
-from gmmformer.search.database import FEATURES, WINDOWS, damaged, every_table, has_lines, records_in, rows_of
+from gmmformer.search.database import damaged, every_table, has_lines, records_in, rows_of
 from gmmformer.search.lines import damaged_lines, forget, hand_over
 from gmmformer.search.parts import PATTERN, MappedPart, append, checksum, file_checksum, part_path
 from gmmformer.search.removals import long_gone
 from gmmformer.search.snapshot import check_places, live_windows
 from gmmformer.search.spans import Window
 from gmmformer.search.store import Store
+from gmmformer.search.tables import FEATURES, WINDOWS
 from gmmformer.search.vectors import Records
 from gmmformer.search.writer import PART_BYTES, Writer, window_checksum
 

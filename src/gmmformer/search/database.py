@@ -1,7 +1,7 @@
-"""The library's database: its tables, what their rows may say, how it is opened, what is said when it cannot be.
+"""The library's database: how it is opened and read, what is said when it cannot be.
 
-Anybody can have written what is in a file, so a row is held to `_TABLES` whenever it is read: nothing of it decides how
-long we work, how much memory that takes, or which files are opened.
+Anybody can have written what is in a file, so a row is held to `tables.TABLES` whenever it is read: nothing of it
+decides how long we work, how much memory that takes, or which files are opened.
 
 A rollback journal, not a write-ahead log: a log needs shared memory and files beside the database that even readers
 write to, so it works neither on a read-only disk nor over a network. Readers keep their transactions short (they copy
@@ -10,7 +10,7 @@ what they need), so a writer waits milliseconds for them, not seconds.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,143 +19,14 @@ from urllib.parse import quote_from_bytes
 
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
+from gmmformer.search.tables import CREATE, CREATE_LINES, LINES, TABLES
 
 DATABASE = "library.sqlite"
 FORMAT = 2
 """Of the folder as a whole; a library of a newer one is refused."""
 
-WINDOWS, FEATURES = "windows", "features"
-"""Kinds of parts."""
-MOST_ROWS = 10_000_000
-"""Of a film: at one a second, some 115 days."""
-LONGEST = 1e9
-"""Seconds of a film."""
-
 _APPLICATION = 0x474D4D46
 _WAIT_SECONDS = 30.0
-
-
-def _whole(least: int = 0, most: int = 2**40) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and least <= value <= most
-
-
-def _seconds(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= LONGEST
-
-
-def _text(value: Any) -> bool:
-    return type(value) is str
-
-
-def _path(value: Any) -> bool:
-    return type(value) is bytes and bool(value) and b"\0" not in value
-
-
-def _file(value: Any) -> bool:
-    return type(value) is str and value.startswith("ann-") and value.isprintable() and "/" not in value
-
-
-def _or_nothing(may_be: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or may_be(value)
-
-
-_CHECKSUM = ("INTEGER NOT NULL", _whole(0, 2**32 - 1))
-_COUNT = ("INTEGER NOT NULL", _whole())
-_ROWS = ("INTEGER NOT NULL", _whole(1, MOST_ROWS))
-_SECONDS = ("REAL NOT NULL", _seconds)
-_TEXT = ("TEXT NOT NULL", _text)
-_IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
-_Tables = dict[str, dict[str, tuple[str, Callable[[Any], bool]]]]
-_TABLES: _Tables = {
-    "settings": {"value": _TEXT, "checksum": _CHECKSUM},
-    "state": {"generation": _COUNT, "layout": _COUNT},
-    "films": {
-        "id": (_IDENTITY, _whole()),
-        "path": ("BLOB NOT NULL", _path),
-        "stamp": _TEXT,  # size and date of the file, to see at a glance that it is the same
-        "fingerprint": _TEXT,  # of its content
-        "windows": _ROWS,  # how many it has
-        "rows": _ROWS,
-        "first": _SECONDS,  # of the first row
-        "step": _SECONDS,  # between rows
-        "length": _SECONDS,  # of the film
-        # float64 per row, where they are not evenly spaced
-        "seconds": ("BLOB", _or_nothing(lambda value: type(value) is bytes and len(value) <= 8 * MOST_ROWS)),
-        "feature_part": ("INTEGER", _or_nothing(_whole(1, 2**31 - 1))),
-        "feature_row": ("INTEGER", _or_nothing(_whole())),
-        "feature_checksum": ("INTEGER", _or_nothing(_CHECKSUM[1])),
-        "checksum": _CHECKSUM,
-        "added": _COUNT,  # generation
-        "removed": ("INTEGER", _or_nothing(_whole())),  # generation, or NULL while it is there
-    },
-    "windows": {
-        "id": (_IDENTITY, _whole()),
-        "film": _COUNT,
-        "first": ("INTEGER NOT NULL", _whole(0, MOST_ROWS)),  # row of the film
-        "rows": _ROWS,
-        "part": ("INTEGER NOT NULL", _whole(1, 2**31 - 1)),
-        "record": _COUNT,
-        "checksum": _CHECKSUM,
-    },
-    "parts": {
-        "id": (_IDENTITY, _whole(1, 2**31 - 1)),
-        "kind": ("TEXT NOT NULL", lambda value: value in (WINDOWS, FEATURES)),
-        "records": _COUNT,
-    },
-    "failures": {"path": ("BLOB PRIMARY KEY", _path), "stamp": _TEXT, "reason": _TEXT},
-    "derived": {
-        "name": ("TEXT PRIMARY KEY", _text),
-        "file": ("TEXT NOT NULL", _file),
-        "covers": _COUNT,  # the last window in it
-        "trained": _COUNT,  # the last window that it was trained with
-        "checksum": _CHECKSUM,
-    },
-    # the last window that a server has, and how often that was noted
-    "served": {"address": ("TEXT PRIMARY KEY", _text), "covers": _COUNT, "writes": _COUNT},
-}
-"""The columns of each table: what they are to SQLite, and what their values may be."""
-_TABLES_OF_LINES: _Tables = {
-    "tracks": {
-        "id": (_IDENTITY, _whole()),
-        "film": _COUNT,
-        "kind": ("TEXT NOT NULL", lambda value: value in ("subtitles", "speech")),
-        "name": _TEXT,
-        "language": _TEXT,
-        "first": _COUNT,  # passage; the others follow it
-        "passages": _COUNT,
-        "lines": _COUNT,
-        "checksum": _CHECKSUM,  # of the passages
-    },
-    "passages": {
-        "id": (_IDENTITY, _whole()),
-        "track": _COUNT,
-        "own": ("INTEGER NOT NULL", _whole(1, 1_000)),  # lines that are in no passage after it
-        "times": ("BLOB NOT NULL", lambda value: type(value) is bytes and len(value) <= 16_000),  # float64: start, end
-        "text": ("TEXT NOT NULL", lambda value: type(value) is str and len(value) <= 1_000_000),  # a line each
-    },
-    # what was looked at for the lines of a film, and what of it could not be taken
-    "heard": {"film": ("INTEGER PRIMARY KEY", _whole()), "stamp": _TEXT, "problem": _TEXT},
-}
-"""Those of what is said; libraries from before have none until they are added."""
-
-
-def _created(tables: _Tables) -> str:
-    told = {
-        table: ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items()) for table, columns in tables.items()
-    }
-    return "".join(f"CREATE TABLE {table} ({columns});" for table, columns in told.items())
-
-
-_CREATE = _created(_TABLES) + (
-    "INSERT INTO state VALUES (1, 1);"
-    "CREATE UNIQUE INDEX films_by_path ON films (path) WHERE removed IS NULL;"
-    "CREATE INDEX films_removed ON films (removed) WHERE removed IS NOT NULL;"
-)
-_CREATE_LINES = _created(_TABLES_OF_LINES) + (
-    "CREATE INDEX tracks_by_film ON tracks (film);"
-    "CREATE VIRTUAL TABLE said USING fts5(words, content='', "
-    "tokenize=\"unicode61 remove_diacritics 0 categories 'L* M* N* Co'\");"
-)
 
 
 def rows_of(
@@ -175,7 +46,7 @@ def rows_of(
         InputError: What a row says cannot be.
     """
     names = columns.split(", ")
-    may_be = [(_TABLES | _TABLES_OF_LINES)[table][name][1] for name in names]
+    may_be = [(TABLES | LINES)[table][name][1] for name in names]
     for row in connection.execute(f"SELECT {columns} FROM {table} {which}", values):
         for column, value in enumerate(row):
             if not may_be[column](value):
@@ -202,7 +73,7 @@ def damaged(folder: Path, what: str) -> InputError:
 
 def every_table(lines: bool = True) -> dict[str, str]:
     """Their names, and those of their columns, as `rows_of` takes them; with those of lines or without."""
-    return {table: ", ".join(columns) for table, columns in (_TABLES | (_TABLES_OF_LINES if lines else {})).items()}
+    return {table: ", ".join(columns) for table, columns in (TABLES | (LINES if lines else {})).items()}
 
 
 def has_lines(connection: sqlite3.Connection) -> bool:
@@ -212,7 +83,7 @@ def has_lines(connection: sqlite3.Connection) -> bool:
 
 def add_lines(connection: sqlite3.Connection) -> None:
     """Make room for what is said in a library from before; within a transaction."""
-    for statement in _CREATE_LINES.removesuffix(";").split(";"):
+    for statement in CREATE_LINES.removesuffix(";").split(";"):
         connection.execute(statement)
 
 
@@ -242,7 +113,7 @@ def _shape(connection: sqlite3.Connection) -> dict[str, Any]:
 @cache
 def _right_shape(lines: bool) -> dict[str, Any]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_CREATE + (_CREATE_LINES if lines else ""))
+        connection.executescript(CREATE + (CREATE_LINES if lines else ""))
         return _shape(connection)
 
 
@@ -263,7 +134,7 @@ def create_database(folder: Path, settings: str, checksum: int) -> None:
     connection = _connect(beside, "rwc")
     try:
         connection.executescript(
-            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {FORMAT}; BEGIN; {_CREATE}{_CREATE_LINES}"
+            f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {FORMAT}; BEGIN; {CREATE}{CREATE_LINES}"
         )
         connection.execute("INSERT INTO settings VALUES (?, ?)", (settings, checksum))
         connection.execute("COMMIT")

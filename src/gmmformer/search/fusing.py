@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int
 
 from gmmformer.search.database import has_lines
 from gmmformer.search.engines.exact import FEW, Found, best_films
+from gmmformer.search.lines import quotes_words
 from gmmformer.search.naming import Names
-from gmmformer.search.quotes import Lines, Quote, quotes_words
+from gmmformer.search.quotes import Lines, Quote
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Store
 from gmmformer.search.words import TextHit, holds_lines, look

@@ -147,9 +147,7 @@ class Library:
         return self.store.info(self.engine.name, calibration is not None and calibration.words)
 
     @overload
-    def search(  # type: ignore[overload-overlap]
-        self, sentence: str, k: int = 10, **wanted: Unpack[Wanted]
-    ) -> list[Hit]: ...
+    def search(self, sentence: str, k: int = 10, **wanted: Unpack[Wanted]) -> list[Hit]: ...  # type: ignore[overload-overlap]
 
     @overload
     def search(self, sentence: Sequence[str], k: int = 10, **wanted: Unpack[Wanted]) -> list[list[Hit]]: ...
@@ -206,10 +204,8 @@ class Library:
             min_length: Only films of at least so many seconds.
             fold: Whether films that show the same thing, such as other encodings of one film, are one hit, that of the
                 best of them, whose `copies` are the others that were found.
-            within: What is looked in for sentences, of "picture", "said" and "name"; all that there is without it, but
-                words alone for a sentence with quotes, in a library that has what is said.
-            sentences: What the queries are vectors of: films whose paths have all words of it come first, half of the k
-                at most, then those in which it is said (`fused`).
+            within: What is looked in for sentences, of "picture", "said" and "name"; else all (`words.in_words_alone`).
+            sentences: What the queries are vectors of, so that films named so, or in which it is said, count (`fused`).
 
         Raises:
             InputError: A number is out of range, or the queries are no unit vectors of the library's width.

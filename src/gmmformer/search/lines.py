@@ -11,20 +11,35 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from gmmformer.files import words_in
 from gmmformer.media.films import printable
 from gmmformer.media.subtitles import Line, Track
-from gmmformer.search.database import LONGEST, damaged, rows_of
+from gmmformer.search import naming
+from gmmformer.search.database import damaged, rows_of
 from gmmformer.search.parts import checksum
+from gmmformer.search.tables import LONGEST
 
 OWN, SHARED = 8, 2
 """Lines of a passage that no other has, and lines after them that are the next one's first."""
 PAUSE = 30.0
 """Seconds without a line, after which another passage begins."""
+MOST_UNITS = 32
+"""Words of a sentence that are looked for, the first ones."""
+SLIGHT = naming.SLIGHT | frozenset(
+    words_in(
+        "about am any been but can could d did do does don had have here him how i if just ll m no not oh out re s she "
+        "so t than then these those too us ve what when where which will would yes das der die du ein eine er es ich "
+        "ihr ist mit nicht sie und wir zu"
+    )
+)
+"""Words that tell little: they count only in quotes, or where a sentence has no others."""
+_PHRASE = re.compile(r'["“”„«]([^"“”„«»]*)["“”»]')
 _ALONE = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
@@ -46,6 +61,13 @@ class Term(NamedTuple):
     end: int
     alone: bool
     """Whether it is a letter of a script that puts no spaces between words."""
+
+
+class Unit(NamedTuple):
+    """What is looked for as one: a word, two letters of a script without spaces, or what stood in quotes."""
+
+    terms: tuple[str, ...]
+    quoted: bool
 
 
 class Said(NamedTuple):
@@ -83,6 +105,27 @@ def _folded(word: str, alone: bool) -> str:
         return unicodedata.normalize("NFKC", word).casefold()
     plain = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c) and c != "\u0640")
     return plain.casefold()
+
+
+def units_in(sentence: str) -> list[Unit]:
+    """What a sentence asks for: what stands in quotes as a whole, and the words that tell something."""
+    quoted = [tuple(term.term for term in terms_in(said)) for said in _PHRASE.findall(sentence)]
+    units = {Unit(terms, True): None for terms in quoted if terms}
+    rest = list(terms_in(_PHRASE.sub(" ", sentence)))
+    telling = [term for term in rest if term.term not in SLIGHT] or ([] if units else rest)
+    letters = [one.alone and other.alone and one.end == other.start for one, other in pairwise(telling)]
+    for place, term in enumerate(telling):
+        joined = place < len(letters) and letters[place]
+        if joined:
+            units[Unit((term.term, telling[place + 1].term), False)] = None
+        elif not (place and letters[place - 1]):
+            units[Unit((term.term,), False)] = None
+    return list(units)
+
+
+def quotes_words(sentence: str) -> bool:
+    """Whether a part of a sentence stands in quotes: these very words are wanted."""
+    return any(unit.quoted for unit in units_in(sentence))
 
 
 def keep(connection: sqlite3.Connection, film: int, said: Said) -> None:

@@ -5,7 +5,6 @@ No model is needed for it, and none is loaded.
 
 import json
 import math
-import re
 import sqlite3
 from bisect import bisect_right
 from collections import defaultdict
@@ -13,45 +12,25 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmmformer.files import words_in
 from gmmformer.media.films import path_text
 from gmmformer.media.subtitles import Line
-from gmmformer.search import naming
 from gmmformer.search.database import damaged, rows_of
-from gmmformer.search.lines import lines_of, terms_in
+from gmmformer.search.lines import MOST_UNITS, Unit, lines_of, terms_in, units_in
 
 MOST_ROWS, FEWER_ROWS, LARGE = 4_000, 1_000, 400_000
 """Passages with a word that are looked at, and in a library of more passages than the last; a word that stands in more
 is common."""
-MOST_UNITS = 32
-"""Words of a sentence that are looked for, the first ones."""
 ORDER = 0.15
 """Share of a score that the order of the words has."""
 SPREAD = 0.15
 """What each line beyond two over which the words are spread takes of a score."""
 _REFINED = 24
 """Passages, at least, of which the text is read to tell the better ones."""
-SLIGHT = naming.SLIGHT | frozenset(
-    words_in(
-        "about am any been but can could d did do does don had have here him how i if just ll m no not oh out re s she "
-        "so t than then these those too us ve what when where which will would yes das der die du ein eine er es ich "
-        "ihr ist mit nicht sie und wir zu"
-    )
-)
-"""Words that tell little: they count only in quotes, or where a sentence has no others."""
-_PHRASE = re.compile(r'["“”„«]([^"“”„«»]*)["“”»]')
-
-
-class Unit(NamedTuple):
-    """What is looked for as one: a word, two letters of a script without spaces, or what stood in quotes."""
-
-    terms: tuple[str, ...]
-    quoted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,27 +70,6 @@ class Quote:
             "language": self.language,
             "track": path_text(self.track),
         }
-
-
-def units_in(sentence: str) -> list[Unit]:
-    """What a sentence asks for: what stands in quotes as a whole, and the words that tell something."""
-    quoted = [tuple(term.term for term in terms_in(said)) for said in _PHRASE.findall(sentence)]
-    units = {Unit(terms, True): None for terms in quoted if terms}
-    rest = list(terms_in(_PHRASE.sub(" ", sentence)))
-    telling = [term for term in rest if term.term not in SLIGHT] or ([] if units else rest)
-    letters = [one.alone and other.alone and one.end == other.start for one, other in pairwise(telling)]
-    for place, term in enumerate(telling):
-        joined = place < len(letters) and letters[place]
-        if joined:
-            units[Unit((term.term, telling[place + 1].term), False)] = None
-        elif not (place and letters[place - 1]):
-            units[Unit((term.term,), False)] = None
-    return list(units)
-
-
-def quotes_words(sentence: str) -> bool:
-    """Whether a part of a sentence stands in quotes: these very words are wanted."""
-    return any(unit.quoted for unit in units_in(sentence))
 
 
 class Lines:

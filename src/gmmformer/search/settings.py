@@ -8,8 +8,8 @@ from functools import cached_property
 from gmmformer.config import as_declared, at_least, config_from
 from gmmformer.errors import InputError, shown
 from gmmformer.files import parsed_json
-from gmmformer.search.database import MOST_ROWS
 from gmmformer.search.parts import checksum
+from gmmformer.search.tables import MOST_ROWS
 from gmmformer.search.vectors import Dtype, VectorFormat
 
 FPS, MOST_FPS = 1.0, 1_000

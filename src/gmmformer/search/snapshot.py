@@ -16,8 +16,9 @@ from torch import Tensor
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
 from gmmformer.model.pooling import concatenated_ranges
-from gmmformer.search.database import WINDOWS, damaged, records_in, rows_of
+from gmmformer.search.database import damaged, records_in, rows_of
 from gmmformer.search.parts import MappedPart, part_path
+from gmmformer.search.tables import WINDOWS
 from gmmformer.search.vectors import Records, VectorFormat
 
 SAMPLE = 256

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from gmmformer.errors import InputError
 from gmmformer.evaluation.moments import clip_rows
-from gmmformer.search.database import LONGEST, MOST_ROWS
+from gmmformer.search.tables import LONGEST, MOST_ROWS
 
 EVEN = 1e-3
 """Seconds by which rows may be off an even spacing and still count as evenly spaced."""

@@ -21,11 +21,12 @@ from jaxtyping import Bool, Float
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
 from gmmformer.search.changes import Failure, failures_in, ids_matching, known_in, seconds_in
-from gmmformer.search.database import FEATURES, damaged, explained, open_database, rows_of, writable
+from gmmformer.search.database import damaged, explained, open_database, rows_of, writable
 from gmmformer.search.parts import MappedPart, part_path
 from gmmformer.search.settings import Recipe, Settings
 from gmmformer.search.snapshot import Snapshot, read_snapshot
 from gmmformer.search.spans import Timing, Window, are_seconds
+from gmmformer.search.tables import FEATURES
 from gmmformer.search.vectors import Dtype
 
 _LISTED = "(SELECT value FROM json_each(?))"

@@ -12,8 +12,9 @@ from gmmformer.errors import InputError, suggest
 from gmmformer.media.films import path_text, printable
 from gmmformer.search.changes import ids_matching
 from gmmformer.search.database import explained, has_lines, open_database, rows_of, writable
+from gmmformer.search.lines import quotes_words
 from gmmformer.search.naming import Names
-from gmmformer.search.quotes import Lines, Quote, quotes_words
+from gmmformer.search.quotes import Lines, Quote
 
 Source = Literal["picture", "said", "name"]
 """What a search looks in: what films show, what is said in them, the words of their paths."""

@@ -19,8 +19,6 @@ from gmmformer.files import locked, swapped_whole, synced, unwritable
 from gmmformer.media.films import printable
 from gmmformer.search.database import (
     DATABASE,
-    FEATURES,
-    WINDOWS,
     create_database,
     explained,
     has_lines,
@@ -36,6 +34,7 @@ from gmmformer.search.removals import note_removal
 from gmmformer.search.settings import Settings
 from gmmformer.search.spans import Timing, Window
 from gmmformer.search.store import Derived, Store
+from gmmformer.search.tables import FEATURES, WINDOWS
 from gmmformer.search.vectors import Dtype, Records
 
 Update = Callable[["Writer", Progress, bool], None]

@@ -5,9 +5,11 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import generate_latest
+from pydantic import Field, StringConstraints
 from starlette.datastructures import Headers
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.responses import Response
@@ -29,7 +31,7 @@ from gmmformer.web.intake import Intake
 from gmmformer.web.problems import LOG, ProblemError, documented
 from gmmformer.web.roots import Roots
 from gmmformer.web.routes import Given, Services
-from gmmformer.web.schemas import Health, LoginIn, Problem
+from gmmformer.web.schemas import Model, Problem
 from gmmformer.web.server import Counters, ServeConfig, Server, address, bound_socket
 
 _DESCRIPTION = (
@@ -141,7 +143,7 @@ async def _look_at_films(services: Services) -> None:
     """Find out what browsers make of each film, while nothing else is asked, so that answers need not wait for it."""
     unlooked = services.catalogue.unlooked
     try:
-        await services.catalogue.whole()  # whoever comes first need not wait
+        await routes.library(services)  # whoever comes first need not wait
         while True:
             unlooked.clear()
             for film in await services.catalogue.films():
@@ -175,6 +177,18 @@ def _sent(file: pages.Sent, asked: Headers, headers: dict[str, str]) -> Response
 
 
 router = APIRouter(tags=["server"])
+
+
+class LoginIn(Model):
+    """The token, to be kept in a cookie."""
+
+    token: Annotated[str, StringConstraints(max_length=1_000)] = Field(description="What the server was started with.")
+
+
+class Health(Model):
+    """That the server is there."""
+
+    status: Literal["ok"] = Field(description="Always ok.")
 
 
 @router.head("/", include_in_schema=False)

@@ -160,9 +160,7 @@ class Asked(BaseModel):
         description="Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.",
     )
     min_length: Second | None = Field(None, description="Only films of at least so many seconds.")
-    fold: bool = Field(
-        True, description="Whether films that show the same thing are one hit, that of the best of them."
-    )
+    fold: bool = Field(True, description="Whether films that show the same thing are one hit, that of the best.")
     strips: bool = Field(True, description="Whether to send the scores along each film.")
     within: list[Source] | None = Field(
         None,
@@ -349,15 +347,3 @@ class CutsIn(Model):
     """The moments that a person picked, to be cut."""
 
     moments: list[MomentIn] = Field(min_length=1, max_length=MOST_PICKED, description="At most 1,000.")
-
-
-class LoginIn(Model):
-    """The token, to be kept in a cookie."""
-
-    token: Annotated[str, StringConstraints(max_length=1_000)] = Field(description="What the server was started with.")
-
-
-class Health(Model):
-    """That the server is there."""
-
-    status: Literal["ok"] = Field(description="Always ok.")

@@ -112,6 +112,7 @@ def test_speed_and_volume_are_remembered(page: Page) -> None:
     viewer.get_by_label("Volume").fill("0.3")
     assert video(page, "[v.playbackRate, v.volume, v.muted]") == [0.5, 0.3, False]
     page.keyboard.press("Escape")
+    expect(page).not_to_have_url(re.compile("film="))  # else it is opened again
     page.reload()
     card.locator(".toggle").click()
     until_video(page, "v.currentTime > 4.1")
