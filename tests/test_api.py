@@ -1,9 +1,13 @@
 """What a user imports: there, sorted, and without waiting for torch."""
 
+import builtins
+import dis
 import importlib
+import importlib.util
 import pkgutil
 import subprocess
 import sys
+from types import CodeType
 
 import pytest
 
@@ -36,6 +40,21 @@ def test_every_module_imports():
     for name in modules:
         if name != "gmmformer.__main__":
             importlib.import_module(name)
+
+
+def globals_named(code: CodeType) -> set[str]:
+    """The names that some code, and the code within it, takes from its module."""
+    named = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
+    return named.union(*(globals_named(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+
+
+def test_every_name_that_code_uses_is_there():
+    """Linters cannot say so: they take the axes of a tensor, which stand in annotations, for names."""
+    for module in pkgutil.walk_packages(gmmformer.__path__, "gmmformer."):
+        if module.name != "gmmformer.__main__":
+            there = vars(importlib.import_module(module.name)).keys() | vars(builtins).keys()
+            code = importlib.util.find_spec(module.name).loader.get_code(module.name)
+            assert globals_named(code) <= there, module.name
 
 
 def test_the_package_shows_what_it_has():

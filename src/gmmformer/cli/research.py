@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional, Suppress
 
 from gmmformer.cli.evaluating import Worth
+from gmmformer.cli.searching import print_hits
 from gmmformer.cli.terminal import bars, report_epoch, telling
 from gmmformer.config import OF_THE_MACHINE, Beside, NetworkConfig, RunConfig, TrainConfig
 from gmmformer.errors import InputError

@@ -45,7 +45,7 @@ export class LibraryView {
     this.filter = element("input", {
       id: "filter",
       type: "search",
-      placeholder: "Part of a name or folder",
+      placeholder: "Part of a name",
       autocomplete: "off",
       spellcheck: "false",
       on: { input: () => this.#typed(), keydown: (event) => event.key === "Enter" && this.run() },
