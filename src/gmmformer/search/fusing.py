@@ -77,6 +77,8 @@ class Texts:
         Of those in which it is said the best `most`, and as many `moments` of each.
         """
         named, quotes, tells = np.empty(0, dtype=np.int64), list[list[Quote]](), within is not None
+        if not sentence:  # a vector that nobody said what it is of
+            return Asked(tells=tells)
         with self._lock, self._store.reading() as connection:
             if within is None or "name" in within:
                 named = self._names.matching(connection, snapshot.layout, snapshot.films, sentence)
