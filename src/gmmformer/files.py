@@ -305,9 +305,14 @@ def words_in(text: str) -> list[str]:
     >>> words_in("Café_À la-2019") == words_in("cafe\u0301 a\u0300 LA 2019")
     True
     """
+    return _WORD.findall(plain(text))
+
+
+def plain(text: str) -> str:
+    """A text without case and accents."""
     if not text.isascii():
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return _WORD.findall(text.casefold())
+    return text.casefold()
 
 
 def folded_path(path: str) -> str:

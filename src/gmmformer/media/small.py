@@ -12,7 +12,7 @@ from hashlib import blake2b
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unicodedata import category, name, normalize
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch import Tensor
 from gmmformer.config import Running
 from gmmformer.errors import InputError
 from gmmformer.media.loading import Loading
+from gmmformer.media.transformers import shortest_first
 
 CLASSES, TEMPERATURE = 50, 2.0
 """How many classes of a frame count, and what their logits are divided by."""
@@ -190,34 +191,24 @@ class MiniLM:
             of: tensor.to(device, loading.dtype) for of, tensor in tensors.items() if tensor.is_floating_point()
         }
         try:
-            self._tokenizer = Tokenizer.from_file(str(sentences / "tokenizer.json"))
+            self.tokenizer = Tokenizer.from_file(str(sentences / "tokenizer.json"))
         except Exception as error:  # the library raises nothing narrower
             raise InputError(
                 f"{sentences}: cannot be read ({error}); get it again: gmmformer models get small"
             ) from error
-        self._tokenizer.enable_truncation(_LONGEST)
-        self._tokenizer.enable_padding()
+        self.tokenizer.enable_truncation(_LONGEST)
+        self.tokenizer.enable_padding()
         self._layers = 1 + max(int(of.split(".")[2]) for of in tensors if of.startswith("encoder.layer."))
         self.dim = tensors["embeddings.word_embeddings.weight"].shape[1]
         self.name, self.identity = name, f"{name}@{version()}{loading.suffix}"
 
     def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "1 dim"]]:
         """One unit vector per sentence, as (1, dim), float32; sentences of a length run together."""
-        order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))
-        found: dict[int, Float[np.ndarray, "1 dim"]] = {}
-        for at in range(0, len(order), self._batch):
-            rows = order[at : at + self._batch]
-            found.update(zip(rows, self._vectors([sentences[row] for row in rows])[:, None], strict=True))
-        return [found[row] for row in range(len(sentences))]
-
-    def pieces(self) -> Callable[[str], list[str]]:
-        """What cuts a word into the pieces that the model knows; threads may share it."""
-        plain, model = self._tokenizer.normalizer.normalize_str, self._tokenizer.model
-        return lambda word: [piece.value for piece in model.tokenize(plain(word))]
+        return shortest_first(sentences, self._batch, self._vectors)
 
     @torch.inference_mode()
-    def _vectors(self, sentences: list[str]) -> Float[np.ndarray, "sentences dim"]:
-        encoded = self._tokenizer.encode_batch(sentences)
+    def _vectors(self, sentences: list[str]) -> Float[np.ndarray, "sentences 1 dim"]:
+        encoded = self.tokenizer.encode_batch(sentences)
         words = self._tensors["embeddings.word_embeddings.weight"]
         ids = torch.tensor([sentence.ids for sentence in encoded], device=words.device)
         real = torch.tensor([sentence.attention_mask for sentence in encoded], device=words.device)
@@ -237,7 +228,7 @@ class MiniLM:
             x = self._normed(x + self._dense(inside, f"{layer}.output.dense"), f"{layer}.output")
         weight = real[:, :, None].to(x.dtype)
         mean = (x * weight).sum(1) / weight.sum(1)
-        return np.asarray(F.normalize(mean.float(), dim=1).cpu().numpy())
+        return np.asarray(F.normalize(mean.float(), dim=1)[:, None].cpu().numpy())
 
     def _dense(self, x: Float[Tensor, "sentences pieces _in"], of: str) -> Float[Tensor, "sentences pieces _out"]:
         return F.linear(x, self._tensors[f"{of}.weight"], self._tensors[f"{of}.bias"])
@@ -258,7 +249,7 @@ class CentredSentences:
         self._plain = MiniLM(folder, running, self.name)
         self._middle = tensors_in(folder / VECTORS)["middle"].numpy()
         self.dim, self.identity = self._plain.dim, self._plain.identity
-        self._pieces = self._plain.pieces()
+        self._pieces = pieces_of(self._plain.tokenizer)
 
     def unknown(self, sentence: str) -> list[str]:
         """Words that it has not learnt: of another script, pictographs, and those that it only has in crumbs."""
@@ -270,6 +261,12 @@ class CentredSentences:
         """One unit vector per sentence, as (1, dim)."""
         moved = [vector - self._middle for vector in self._plain.encode(sentences)]
         return [np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12)) for vector in moved]
+
+
+def pieces_of(tokenizer: Any) -> Callable[[str], list[str]]:
+    """What cuts a word into the pieces that a tokenizer (of `tokenizers`) knows; threads may share it."""
+    plain, model = tokenizer.normalizer.normalize_str, tokenizer.model
+    return lambda word: [piece.value for piece in model.tokenize(plain(word))]
 
 
 def in_crumbs(pieces: Sequence[str]) -> bool:

@@ -1,6 +1,6 @@
 """Encoders with weights, through `transformers`: pictures, sentences, and both in one space."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -138,18 +138,7 @@ class PretrainedText:
 
     def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         """One float32 array per sentence, cut at the model's longest input; the longest sentences run together."""
-        order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))
-        found: dict[int, Float[np.ndarray, "tokens dim"]] = {}
-        for at in range(0, len(order), self._batch):
-            rows = order[at : at + self._batch]
-            found.update(zip(rows, self._arrays([sentences[row] for row in rows]), strict=True))
-        return [found[row] for row in range(len(sentences))]
-
-    def pieces(self) -> Callable[[str], list[str]]:
-        """What cuts a word into the pieces that the model knows; threads may share it."""
-        cutting = self._tokenizer.backend_tokenizer
-        plain, model = cutting.normalizer.normalize_str, cutting.model
-        return lambda word: [piece.value for piece in model.tokenize(plain(word))]
+        return shortest_first(sentences, self._batch, self._arrays)
 
     def _arrays(self, sentences: list[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         encoded = self._tokenizer(
@@ -217,6 +206,20 @@ def pretrained_pair(loading: Loading) -> tuple[PretrainedFrames, PretrainedText]
             f"{loading.name}: pictures have {frames.dim} components, sentences {text.dim}; take a CLIP or SigLIP model"
         )
     return frames, text
+
+
+def shortest_first(
+    sentences: Sequence[str],
+    batch_size: int,
+    arrays: Callable[[list[str]], Iterable[Float[np.ndarray, "_tokens dim"]]],
+) -> list[Float[np.ndarray, "_tokens dim"]]:
+    """The array of each sentence, as `arrays` makes them of a batch: sentences of a length run together."""
+    order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))
+    found: dict[int, Float[np.ndarray, "tokens dim"]] = {}
+    for at in range(0, len(order), batch_size):
+        rows = order[at : at + batch_size]
+        found.update(zip(rows, arrays([sentences[row] for row in rows]), strict=True))
+    return [found[row] for row in range(len(sentences))]
 
 
 def _spans(start: int, stop: int, length: int) -> list[tuple[int, int]]:

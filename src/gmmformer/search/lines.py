@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmmformer.files import words_in
+from gmmformer.files import plain, words_in
 from gmmformer.media.films import printable
 from gmmformer.media.subtitles import Line, Track
 from gmmformer.search import naming
@@ -99,12 +99,9 @@ def _is_alone(word: str) -> bool:
 
 @lru_cache(1 << 16)
 def _folded(word: str, alone: bool) -> str:
-    if word.isascii():
-        return word.casefold()
     if alone:
         return unicodedata.normalize("NFKC", word).casefold()
-    plain = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c) and c != "\u0640")
-    return plain.casefold()
+    return plain(word).replace("\u0640", "")
 
 
 def units_in(sentence: str) -> list[Unit]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gmmformer.files import folded
+from gmmformer.files import folded, lies_in
 from gmmformer.media.films import path_text
 from gmmformer.search import Film
 from gmmformer.web.schemas import FilmsQuery
@@ -24,8 +24,7 @@ def chosen(films: Sequence[Film], asked: FilmsQuery) -> list[Film]:
     """The films that fit a question, in the order that it wants."""
     some = list(films)
     if asked.folder:
-        within = asked.folder.rstrip("/") + "/"
-        some = [film for film in some if path_text(film.path).startswith(within)]
+        some = [film for film in some if lies_in(path_text(film.path), asked.folder)]
     if asked.q:
         text = folded(asked.q)
         some = [film for film in some if text in folded(path_text(film.path))]
