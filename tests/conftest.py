@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,10 @@ from hypothesis import settings
 
 from gmmformer.cli import main
 from gmmformer.data import Collection, simulate
+
+sys.dont_write_bytecode = True
+"""What jaxtyping's hook has changed stays in this process: it says where a module's bytecode goes by a patch that two
+threads that import at once undo for each other, and then `python -c "import gmmformer.data"` read it and fell."""
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")

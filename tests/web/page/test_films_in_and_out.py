@@ -145,6 +145,22 @@ def test_what_failed_for_the_network_is_done_when_the_server_is_back(own_page: P
     expect(page.locator("#library-view .film h2")).to_have_count(2)
 
 
+def test_the_folder_that_was_opened_last_is_shown_whichever_answer_comes_last(own_page: Page, root: Path) -> None:
+    page = own_page
+    page.goto("/?view=library")
+    page.get_by_role("button", name="Add films").click()
+    expect(page.locator("#browse h2")).to_have_text(str(root))
+    held = hold(page, re.compile("/api/folders"))
+    page.get_by_role("button", name=re.compile("^Add: .*broken.mp4")).click()
+    until(lambda: page.wait_for_timeout(20) or held)
+    page.get_by_role("button", name="Open evening").click()
+    until(lambda: page.wait_for_timeout(20) or len(held) == 2)
+    while held:
+        held.pop().continue_()
+        page.wait_for_timeout(300)
+    expect(page.locator("#browse h2")).to_have_text(str(root / "evening"))
+
+
 def test_what_is_at_work_can_be_cancelled(own_page: Page, root: Path) -> None:
     page = own_page
     state = {

@@ -14,6 +14,7 @@ import { Uploads } from "./upload.js";
 /** What can be done to a library whose server may read folders of films. */
 export class Intake {
   #last = null;
+  #turn = 0;
   #again = new Again(() => this.#renew());
 
   /** @param {{changed: function(): Promise<void>, tray: Tray}} page `changed` shows the library anew */
@@ -118,9 +119,20 @@ export class Intake {
     return element("li", { class: "line" }, element("span", {}, `${when}: ${what}`), cancel);
   }
 
+  // The folder asked for last is shown, whichever answer comes last.
   async #browse(path) {
-    let folder = await api.folders(path);
-    if (!path && folder.folders.length === 1) folder = await api.folders(folder.folders[0].path);
+    const before = this.place;
+    const turn = ++this.#turn;
+    this.place = path;
+    const asked = async () => {
+      const folder = await api.folders(path);
+      return path || folder.folders.length !== 1 ? folder : api.folders(folder.folders[0].path);
+    };
+    const folder = await asked().catch((error) => {
+      if (turn === this.#turn) this.place = before;
+      throw error;
+    });
+    if (turn !== this.#turn) return;
     this.place = folder.path ?? "";
     const inside = this.browser.contains(document.activeElement);
     const title = element("h2", { tabindex: "-1" }, folder.path ?? "Folders that films can be added from");
