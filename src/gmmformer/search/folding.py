@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
 from gmmformer.search.engines.exact import Found
@@ -75,11 +76,12 @@ def _folded(snapshot: Snapshot, found: Found, k: int, spans: Spans) -> Folded:
     for first in range(0, len(paired), _TOGETHER):
         some = paired[first : first + _TOGETHER]
         seen, looks = np.concatenate([seen, some]), np.concatenate([looks, _looks(snapshot, found.films[some], spans)])
-        squares = (looks**2).sum(1)
-        alike = 2 * looks @ looks.T >= ALIKE * (squares[:, None] + squares)
-        alike &= np.abs(lengths[seen][:, None] - lengths[seen]) <= _tolerance(lengths[seen])
-        for place in range(len(seen) - len(some), len(seen)):
-            before = np.flatnonzero(alike[place, :place] & leaders[seen[:place]])
+        squares, new = (looks**2).sum(1), len(seen) - len(some)
+        products = (torch.from_numpy(looks[new:]) @ torch.from_numpy(looks).T).numpy()  # numpy's has threads of its own
+        alike = 2 * products >= ALIKE * (squares[new:, None] + squares)
+        alike &= np.abs(lengths[some][:, None] - lengths[seen]) <= _tolerance(lengths[seen])
+        for place in range(new, len(seen)):
+            before = np.flatnonzero(alike[place - new, :place] & leaders[seen[:place]])
             if len(before):
                 leaders[seen[place]] = False
                 leader = int(found.films[seen[before[0]]])
