@@ -208,6 +208,7 @@ def test_every_command_works_or_names_its_extra(command, things, tmp_path):
                           "gmmformer.demo.encoders:ShapeFrames", "--ray", "nowhere:1", "--json"],
         "search on a server": ["search", lib, "a dog", "--engine", "http://localhost:9", "--json"],
         "serve": ["serve", tmp_path / "nowhere", "--json"],
+        "mcp": ["mcp", tmp_path / "nowhere"],
         "demo": ["demo", tmp_path / "file", "--films", 1, "--json"],
     }  # fmt: skip
     assert {name.split()[0] for name in calls} == set(COMMANDS)

@@ -21,7 +21,7 @@ from gmmformer.web import ServeConfig, serve, server
 SERVE = """
 import sys
 from pathlib import Path
-from gmmformer.cli.searching import serve
+from gmmformer.cli.serving import serve
 sys.exit(serve(Path(sys.argv[1]), port=0))
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import gmmformer.web
-from gmmformer.cli.searching import serve
+from gmmformer.cli.serving import serve
 from gmmformer.demo import run as demo
 from gmmformer.errors import InputError
 

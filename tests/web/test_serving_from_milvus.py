@@ -16,7 +16,7 @@ import httpx
 import pytest
 from tests_web_helpers import patient, until
 
-from gmmformer.cli.searching import serve
+from gmmformer.cli.serving import serve
 from gmmformer.errors import InputError
 from gmmformer.search import Library
 from gmmformer.search.engines import exact as finding
@@ -27,7 +27,7 @@ pytest.importorskip("pymilvus")
 SERVE = """
 import sys
 from pathlib import Path
-from gmmformer.cli.searching import serve
+from gmmformer.cli.serving import serve
 from gmmformer.search.engines import exact as finding, milvus
 finding.FEW, milvus.SEARCH_PATIENCE = 0, 1.0
 sys.exit(serve(Path(sys.argv[1]), port=0, engine=sys.argv[2]))

@@ -18,7 +18,8 @@ from gmmformer.cli.films import extract, index
 from gmmformer.cli.looking_after import library
 from gmmformer.cli.models import models
 from gmmformer.cli.research import check_data, convert, demo, simulate, train
-from gmmformer.cli.searching import search, serve
+from gmmformer.cli.searching import search
+from gmmformer.cli.serving import mcp, serve
 from gmmformer.errors import InputError
 from gmmformer.presets import Preset, preset
 
@@ -39,6 +40,7 @@ GOES_WITH: dict[str, dict[str, str]] = {
         "--feature": "--data",
     },
     "search": {"--exact-cut": "--cut"},
+    "serve": {"--clips": "--mcp"},
 }
 """Options that do nothing without another one."""
 
@@ -179,6 +181,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "search": search,
     "library": library,
     "serve": serve,
+    "mcp": mcp,
     "demo": demo,
 }
 

@@ -5,6 +5,7 @@ said over several lines are found together. The index holds their terms as `term
 asked alike; it keeps no text of its own.
 """
 
+import math
 import os
 import re
 import sqlite3
@@ -198,6 +199,41 @@ def lines_of(folder: Path, row: int, times: bytes, text: str) -> list[Line]:
     if len(when) != 2 * len(texts) or not (np.isfinite(when).all() and (when >= 0).all() and (when <= LONGEST).all()):
         raise damaged(folder, f"the times of the lines of passage {row} cannot be")
     return [Line(float(start), float(end), said) for (start, end), said in zip(when.reshape(-1, 2), texts, strict=True)]
+
+
+class KeptTrack(NamedTuple):
+    """A track of a film that the library has."""
+
+    name: str
+    """Where its lines come from: a file, a stream of the film, speech."""
+    kind: str
+    language: str
+    """Such as en; empty where it is not told."""
+    lines: int
+    first: int
+    """Passage; `passages` follow each other."""
+    passages: int
+
+
+def tracks_of(connection: sqlite3.Connection, folder: Path, film: int) -> list[KeptTrack]:
+    """The tracks of a film, by its id, in the order in which they came."""
+    columns = "name, kind, language, lines, first, passages"
+    return [
+        KeptTrack(*row) for row in rows_of(connection, folder, "tracks", columns, "WHERE film = ? ORDER BY id", (film,))
+    ]
+
+
+def transcript(
+    connection: sqlite3.Connection, folder: Path, track: KeptTrack, start: float = 0.0, end: float = math.inf
+) -> Iterator[Line]:
+    """What is said in a track between two seconds of its film, in order, for as long as somebody asks."""
+    among, values = "WHERE id >= ? AND id < ? ORDER BY id", (track.first, track.first + track.passages)
+    for row, own, times, text in rows_of(connection, folder, "passages", "id, own, times, text", among, values):
+        for line in lines_of(folder, row, times, text)[:own]:
+            if line.start >= end:
+                return
+            if line.end > start or line.start >= start:
+                yield line
 
 
 def damaged_lines(connection: sqlite3.Connection, folder: Path) -> Iterator[str]:

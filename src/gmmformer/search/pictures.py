@@ -1,5 +1,7 @@
 """What a search found, to look at and to take along: a contact sheet, and the moments as files."""
 
+import io
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +17,9 @@ from gmmformer.media.frames import frame_at
 from gmmformer.search.hits import Hit
 from gmmformer.search.words import clock
 
-_HEIGHT = 144
+STILL_HEIGHT = 144
+_WIDEST, _CAPTION, _GAP = 1_300, 18, 4
+"""Pixels of a sheet of stills, of what stands below one, and between two."""
 _MOST_PICTURES = 8
 """In a row."""
 _RIGHT = "#2e9e5b"
@@ -85,10 +89,29 @@ def cut_hits(
             yield path, error
 
 
+def sheet_of(images: Sequence[bytes | BaseException], seconds: Sequence[float]) -> bytes:
+    """A JPEG of pictures, STILL_HEIGHT high, each with its second below; where there is none it stays grey."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    pictures = [Image.open(io.BytesIO(image)) if isinstance(image, bytes) else None for image in images]
+    width = max(picture.width for picture in pictures if picture is not None)
+    columns = max(1, min(math.ceil(math.sqrt(len(pictures))), _WIDEST // (width + _GAP)))
+    across, down = width + _GAP, STILL_HEIGHT + _CAPTION + _GAP
+    sheet = Image.new("RGB", (columns * across, math.ceil(len(pictures) / columns) * down), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for place, (picture, second) in enumerate(zip(pictures, seconds, strict=True)):
+        x, y = place % columns * across, place // columns * down
+        sheet.paste(picture if picture is not None else Image.new("RGB", (width, STILL_HEIGHT), "#cccccc"), (x, y))
+        pen.text((x + 2, y + STILL_HEIGHT + 1), clock(second), fill="black", font=font)
+    written = io.BytesIO()
+    sheet.save(written, "JPEG", quality=80, optimize=True)
+    return written.getvalue()
+
+
 def _frame(hit: Hit) -> UInt8[np.ndarray, "height width 3"]:
     begin, end = hit.clip_spans[int(np.argmax(hit.clip_scores))] if len(hit.clip_scores) else (hit.start, hit.end)
     try:
-        return frame_at(hit.film.path, float(begin + end) / 2, size=_HEIGHT).image
+        return frame_at(hit.film.path, float(begin + end) / 2, size=STILL_HEIGHT).image
     except InputError:
         return np.full((90, 120, 3), 230, np.uint8)
 

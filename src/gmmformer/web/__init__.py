@@ -13,7 +13,9 @@ __all__ = ["ServeConfig", "Server", "create_app", "serve"]
 
 # The processes that work on films need this package, but neither server nor model.
 _offered, __dir__ = lazily(__name__, {"app": ["create_app", "serve"], "server": ["ServeConfig", "Server"]})
-_EXTRA = frozenset({"PIL", "av", "fastapi", "opentimelineio", "prometheus_client", "pydantic", "starlette", "uvicorn"})
+_EXTRA = frozenset(
+    {"PIL", "av", "brotli", "fastapi", "opentimelineio", "prometheus_client", "pydantic", "starlette", "uvicorn"}
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import Annotated, Literal
 
@@ -13,18 +13,19 @@ from pydantic import Field, StringConstraints
 from starlette.datastructures import Headers
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 import gmmformer
-from gmmformer.errors import InputError
+from gmmformer.errors import InputError, of_extra
 from gmmformer.search import Library
 from gmmformer.search.database import writable
 from gmmformer.web import changing, problems, routes, saving, taking, trays, uploading
 from gmmformer.web import page as pages
 from gmmformer.web.batching import Batcher
 from gmmformer.web.catalogue import Catalogue, Events
-from gmmformer.web.files import UNKNOWN_TYPE, state_of, tag_of, unchanged
+from gmmformer.web.files import UNKNOWN_TYPE, clips_folder, state_of, tag_of, unchanged
 from gmmformer.web.film_work import FilmWork
 from gmmformer.web.guard import Guard, Tokens, client_of
 from gmmformer.web.intake import Intake
@@ -52,6 +53,8 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
     """
     config = config or ServeConfig()
     tokens, counters = Tokens(config.token), Counters()
+    assistants = of_extra("gmmformer.web.assistants", "--mcp", "mcp") if config.mcp else None
+    clips = clips_folder(config.clips) if assistants and config.clips is not None else None
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
@@ -75,7 +78,10 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
         services.batcher.start()
         looking = asyncio.create_task(_look_at_films(services))
         try:
-            yield
+            async with (
+                assistants.over_http(library, work, clips) if assistants else nullcontext() as app.state.assistant
+            ):
+                yield
         finally:
             looking.cancel()
             with suppress(asyncio.CancelledError):
@@ -106,6 +112,8 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
         router,
     ):
         app.include_router(some)
+    if assistants:
+        app.router.routes.append(Route("/mcp", _Mcp(), methods=["POST"], include_in_schema=False))
     app.mount("/static", _Static(directory=pages.STATIC, check_dir=False), name="static")
     films = (*DEFAULT_EXCLUDED_CONTENT_TYPES, UNKNOWN_TYPE)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=6, exclude_content_types=films)
@@ -157,6 +165,16 @@ async def _look_at_films(services: Services) -> None:
             await unlooked.wait()
     except Exception:
         LOG.exception("the films could not be looked at")
+
+
+class _Mcp:
+    """What assistants ask, one request at a time: none of them keeps a stream open."""
+
+    path = "/mcp"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self
+        await scope["app"].state.assistant(scope, receive, send)
 
 
 class _Static(StaticFiles):

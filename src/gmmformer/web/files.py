@@ -1,10 +1,14 @@
-"""A film's bytes: opened by the library's word alone, checked to be what was indexed, sent whole or in part."""
+"""Files: a film's bytes, opened by the library's word alone and sent whole or in part; clips that are written."""
 
 import asyncio
 import hashlib
 import os
+import secrets
+import shutil
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -12,7 +16,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gmmformer.media.films import stamp_of
+from gmmformer.errors import InputError
+from gmmformer.files import unwritable
+from gmmformer.media.films import printable, stamp_of
 from gmmformer.search import Film
 from gmmformer.web.problems import ProblemError
 
@@ -35,6 +41,8 @@ MEDIA_TYPES = {
 UNKNOWN_TYPE = "application/octet-stream"
 STALL_SECONDS = 120.0
 """After which a client that takes nothing of a film is given up."""
+ROOM = 1 << 30
+"""Bytes of the disk that clips leave free."""
 _CHUNK = 1 << 18
 _MOST_DIGITS = 18
 
@@ -114,6 +122,47 @@ def tag_of(*parts: object) -> str:
 def media_type_of(path: str) -> str:
     """The content type of a film file, by its ending; never one that a browser would run."""
     return MEDIA_TYPES.get(os.path.splitext(path)[1].lower(), UNKNOWN_TYPE)  # noqa: PTH122 - may hold any bytes
+
+
+def clips_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder that clips are written to, made if it is missing, wherever links in its path lead from now on.
+
+    Raises:
+        InputError: It cannot be made or written to.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        path = path.resolve(strict=True)
+    except OSError as error:
+        raise InputError(f"--clips {printable(folder)}: cannot be made ({error.strerror}); choose another") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"--clips {printable(folder)}: cannot be written to; choose another")
+    return path
+
+
+def keep_clip(opened: OpenFile, folder: Path, name: str) -> Path:
+    """A cut under its name in the folder, or under that with a number where there is such a file.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    part = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        if shutil.disk_usage(folder).free < opened.size + ROOM:
+            raise InputError(f"{printable(folder)}: its disk has no room for more clips; make some")
+        with part.open("xb") as file:
+            shutil.copyfileobj(opened.file, file, 1 << 20)
+        for number in count(1):
+            path = folder / (name if number == 1 else f"{name.removesuffix('.mp4')}_{number}.mp4")
+            with suppress(FileExistsError):
+                path.touch(exist_ok=False)  # it is ours from now on
+                return part.replace(path)
+    except OSError as error:
+        raise unwritable(folder / name, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+    raise AssertionError
 
 
 class UnsatisfiableError(ValueError):

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -89,7 +89,7 @@ def install(app: FastAPI) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return problem(422, "; ".join(_sentence(one) for one in error.errors()[:3]))
+        return problem(422, told_invalid(error.errors()))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -102,6 +102,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ProblemError, ours)
+
+
+def told_invalid(errors: Sequence[Mapping[str, Any]]) -> str:
+    """The first errors of pydantic's in a sentence."""
+    return "; ".join(_sentence(one) for one in errors[:3])
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

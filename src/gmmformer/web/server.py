@@ -56,6 +56,10 @@ class ServeConfig:
     """Folders that films may be taken from into the library; none: the library cannot be changed from the page."""
     uploads: float = 0.0
     """GiB that a film may have that a browser sends into one of `roots`; 0: none is taken."""
+    mcp: bool = False
+    """Whether assistants are answered at /mcp, by the Model Context Protocol."""
+    clips: str | os.PathLike[str] | None = None
+    """The folder that these may write clips to; none: they can cut none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -78,6 +82,10 @@ class ServeConfig:
             raise InputError(f"--uploads {self.uploads} must be GiB that a film may have, at least 0")
         if self.uploads and not self.roots:
             raise InputError(f"--uploads {self.uploads}: films are sent into one of --roots; name these folders too")
+        if self.clips is not None and not self.mcp:
+            raise InputError(
+                "--clips: is for assistants, which are answered with --mcp alone; add that, or leave it out"
+            )
         if self.token is None and not is_local(self.host):
             raise InputError(
                 f"--host {self.host}: everybody who can reach this address could see the films; give a --token, or "
