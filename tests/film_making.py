@@ -108,17 +108,23 @@ def write(
     return path
 
 
-def silence(path: Path, seconds: float, *, clock: Fraction | int = 0, codec: str = "aac") -> Path:
-    """A file of sound alone."""
+def silence(
+    path: Path,
+    seconds: float,
+    *,
+    clock: Fraction | int = 0,
+    codec: str = "aac",
+    tones: Iterable[tuple[float, float]] = (),
+) -> Path:
+    """A file of sound alone, silent but for a tone from some second to another."""
+    times = np.arange(round(seconds * 50) * 960) / 48000
+    heard = sum((((times >= start) & (times < end)) for start, end in tones), np.zeros(len(times), bool))
+    sound = np.where(heard, np.sin(2 * np.pi * 440 * times) / 2, 0).astype(np.float32)
     with av.open(str(path), "w") as film:
         stream = film.add_stream(codec, rate=48000, layout="mono")
-        for number in range(round(seconds * 50)):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="fltp", layout="mono")
-            frame.sample_rate, frame.time_base, frame.pts = (
-                48000,
-                Fraction(1, 48000),
-                round(clock * 48000) + number * 960,
-            )
+        for first in range(0, len(sound), 960):
+            frame = av.AudioFrame.from_ndarray(sound[None, first : first + 960], format="fltp", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), round(clock * 48000) + first
             film.mux(stream.encode(frame))
         film.mux(stream.encode(None))
     return path

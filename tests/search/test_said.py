@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests_search_helpers import Plain, compacted, drawn_film, put, unit_queries
 
 from gmmformer.cli.searching import print_hits
 from gmmformer.errors import InputError
+from gmmformer.media.speech import Speech
+from gmmformer.media.subtitles import Line, Track
 from gmmformer.search import Hit, Library, bring_back, unchanged, verify
 from gmmformer.search.database import DATABASE, has_lines
 from gmmformer.search.fusing import Asked, fused
@@ -41,6 +44,24 @@ def srt(lines: list[str], first: float = 1.0, step: float = 3.0) -> str:
         f"{place + 1}\n{clock(first + step * place)} --> {clock(first + step * place + 2)}\n{line}\n"
         for place, line in enumerate(lines)
     )
+
+
+class Ears(Speech):
+    """Hears in films that are text files what stands for their text; `Speech` itself is tried where real films are."""
+
+    def __init__(self, identity: str = "whisper-any", everywhere: bool = False, **said: str) -> None:
+        self.identity, self.everywhere, self.said = identity, everywhere, said
+        self.heard: list[str] = []
+
+    def of(
+        self, film: str, length: float, on_seconds: Callable[[float], None] = lambda seconds: None
+    ) -> tuple[list[Track], list[str]]:
+        name = Path(film).stem
+        self.heard.append(name)
+        on_seconds(length)
+        if name not in self.said:
+            return [], ["it has no sound, so nothing is said in it"]
+        return [Track(kind="speech", name="speech", language="en", lines=[Line(5.0, 7.0, self.said[name])])], []
 
 
 @pytest.fixture
@@ -228,9 +249,85 @@ def test_a_library_from_before_opens_and_is_added_to(heard: Library, films: Path
         with pytest.raises(InputError, match=r"was made before .* `gmmformer index .* --add said`"):
             library.search("marmalade", within=["said"])
         assert verify(library.store) == []
-        report = take_in(library, [films], source := Source(), said=True)
-        assert (len(report.said), source.read) == (3, [])
+        ears = Ears(silent="A word about walnuts.")
+        report = take_in(library, [films], source := Source(), said=ears)
+        assert (len(report.said), source.read, ears.heard) == (4, [], ["silent"])
         assert said(library, "marmalade")[0][0] == "a.mp4"
+
+
+def test_speech_is_heard_once_where_there_are_no_subtitles(heard: Library, films: Path) -> None:
+    (films / "talk.mp4").write_text("7")
+    ears, told = Ears(talk="We ran out of pistachios."), list[tuple[str, int, int]]()
+    report = take_in(heard, [films], Source(), said=ears, progress=lambda *all: told.append(all))
+    assert sorted(ears.heard) == ["silent", "talk"]
+    assert [(Path(path).name, why) for path, why in report.warnings.items() if path.endswith("silent.mp4")] == [
+        ("silent.mp4", "it has no sound, so nothing is said in it")
+    ]
+    assert {Path(path).name: lines for path, lines in report.said.items()} == {"talk.mp4": 1}
+    assert [one for one in told if one[0] == "speech"][-1] == ("speech", 40, 40)
+    (hit,) = heard.search("pistachios", within=["said"])
+    assert told_of(hit) == ("talk.mp4", 5.0, 7.0, "speech", "en")
+    assert unchanged(heard.folder, [films]) is not None
+    again = take_in(heard, [films], Source(), said=ears)
+    assert (len(ears.heard), again.said, again.warnings) == (2, {}, {})
+    better = Ears("better-any", talk="We ran out of pistachio nuts.")
+    take_in(heard, [films], Source(), said=better)
+    assert sorted(better.heard) == ["silent", "talk"]
+    assert said(heard, '"of pistachios"') == []
+    assert len(said(heard, "pistachio")) == 1
+    everywhere = Ears("better-any", everywhere=True, a="Good mourning.")
+    take_in(heard, [films], Source(), said=everywhere)
+    assert sorted(everywhere.heard) == ["a", "b", "c"]
+    assert [hit[0] for hit in said(heard, "mourning")] == [hit[0] for hit in said(heard, "marmalade")] == ["a.mp4"]
+    assert verify(heard.store) == []
+
+
+def told_of(hit: Hit) -> tuple[str, float, float, str, str]:
+    (quote,) = hit.quotes
+    return Path(hit.film.path).name, hit.start, hit.end, quote.track, quote.language
+
+
+def test_speech_goes_on_where_a_run_was_killed(tmp_path: Path, films: Path) -> None:
+    def die(film: str, *_: object) -> tuple[list[Track], list[str]]:
+        if len(ears.heard) == 1:
+            raise KeyboardInterrupt
+        return Ears.of(ears, film, 20.0)
+
+    ears = Ears(silent="First of all, llamas.", talk="Then, pistachios.")
+    (films / "talk.mp4").write_text("7")
+    with Library.create(tmp_path / "library", Plain()) as library:
+        ears.of = die  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            take_in(library, [films], Source(), said=ears)
+        assert len(library) == 5  # their pictures and subtitles are there, and what was heard
+        assert [len(said(library, word)) for word in ("marmalade", "llamas", "pistachios")] == [1, 1, 0]
+        goes_on = Ears(talk="Then, pistachios.")
+        assert take_in(library, [films], source := Source(), said=goes_on).failed == {}
+        assert (goes_on.heard, source.read) == (["talk"], [])
+        assert [len(said(library, word)) for word in ("llamas", "pistachios")] == [1, 1]
+
+
+def test_speech_stays_when_subtitles_come_and_go_and_leaves_with_its_film(heard: Library, films: Path) -> None:
+    take_in(heard, [films], Source(), said=(ears := Ears(silent="A word about walnuts.")))
+    for lines in (["Subtitles about hazelnuts."], []):
+        (films / "silent.srt").write_text(srt(lines)) if lines else (films / "silent.srt").unlink()
+        take_in(heard, [films], Source())
+        assert len(said(heard, "walnuts")) == 1
+        assert len(said(heard, "hazelnuts")) == len(lines)
+    take_in(heard, [films], Source(), said=ears)
+    assert ears.heard == ["silent"]
+    os.utime(films / "silent.mp4", (1, 1))  # the same content
+    take_in(heard, [films], Source(), said=ears)
+    assert ears.heard == ["silent"]
+    (films / "silent.mp4").write_text("11")
+    take_in(heard, [films], Source())
+    assert said(heard, "walnuts") == []
+    take_in(heard, [films], Source(), said=ears)
+    assert ears.heard == ["silent", "silent"]
+    heard.remove(films / "silent.mp4")
+    compacted(heard)
+    assert said(heard, "walnuts") == []
+    assert verify(heard.store) == []
 
 
 def test_what_cannot_be_taken_costs_a_sentence_and_nothing_else(heard: Library, films: Path) -> None:

@@ -5,12 +5,13 @@ import json as json_format
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from gmmformer.cli.looking_after import check_server
 from gmmformer.cli.terminal import bars, film_bar
 from gmmformer.config import DecodeConfig, DecodeLimits, Running
 from gmmformer.errors import InputError
@@ -137,6 +138,9 @@ def index(
     retry: bool = False,
     watch: bool = False,
     add: tuple[str, ...] = (),
+    speech: Path | None = None,
+    language: str | None = None,
+    hear_all: bool = False,
     engine: str = "auto",
     device: str = "auto",
     batch_size: int = 32,
@@ -179,6 +183,9 @@ def index(
         watch: Do not stop: take in films as they appear in the folders.
         add: What a library made before it was kept is to hold too: said, which is what subtitles beside films and in
             them say.
+        speech: Folder of a Whisper model in CTranslate2's format, which hears what is said in films without subtitles.
+        language: That is spoken, such as de. Default: what the beginning of each film makes likely.
+        hear_all: Listen to films that have subtitles too.
         engine: The address of a Milvus server, http://host:port, to fill it with the library too.
         device: "auto", "cpu", "cuda" or "mps": where encoders and model run.
         batch_size: Frames in one forward pass.
@@ -191,11 +198,16 @@ def index(
         limits: What decoding may cost.
     """
     from gmmformer.media.films import find_films
+    from gmmformer.media.speech import Speech
     from gmmformer.search import is_library, unchanged
 
     check_server(engine)
     if {*add} - {"said"}:
         raise InputError(f"--add {' '.join(add)}: said is all that can be added, which is what subtitles say")
+    if speech is None and (language is not None or hear_all):
+        raise InputError(f"{'--language' if language else '--hear-all'}: says how to listen; add --speech FOLDER")
+    if speech is not None and not films:
+        raise InputError("--speech: listens to films; give films and folders after the library")
     sources = {"FILMS": bool(films), "--data": data is not None, "--features-of": features_of is not None}
     if sum(sources.values()) != 1:
         given = " and ".join(name for name, there in sources.items() if there) or "nothing"
@@ -218,19 +230,28 @@ def index(
         find_films(films)  # a name mistyped makes no library
         unnamed = bool(films) and model is None
         model = "small" if unnamed else model
-    elif films and not (watch or add) and engine == "auto" and all(one is None for one in (model, *fixed.values())):
+    elif (
+        films
+        and not (watch or add or speech)
+        and engine == "auto"
+        and all(one is None for one in (model, *fixed.values()))
+    ):
         found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
         if found is not None:
             return _told(found.report, library, found.films, found.seconds, json)
     running = Running(device=device, batch_size=batch_size, allow_download=allow_download, trust_encoder=trust_encoder)
     with bars() as progress, ExitStack() as open_files:
+        said: Speech | bool = "said" in add
+        if speech is not None:
+            said = open_files.enter_context(closing(Speech(speech, language, everywhere=hear_all, device=device)))
         # what is to be taken in is read before a library is made for it
         take_in = None if films else _features(data, collection, split, feature, features_of, open_files)
         opened = open_files.enter_context(_opened(library, model, chosen, fixed, running, engine))
         if unnamed:
             print("no --model: small is taken; `gmmformer models` lists what finds more", file=sys.stderr)
         if take_in is None:
-            return _index_films(opened, films, prune, retry, watch, "said" in add, limits, ray, json, progress)
+            how = {"prune": prune, "said": said, "limits": limits, "ray": ray, "progress": progress}
+            return _index_films(opened, films, watch, retry, json, how)
         with opened.writing() as into:
             taken = take_in(into, progress)
         opened.calibrate_if_outgrown()
@@ -238,15 +259,6 @@ def index(
     told = {"added": taken, "films": info.films, "windows": info.windows}
     print(json_format.dumps(told) if json else f"{taken:,} added; {library} holds {info.films:,} films")
     return 0 if info.films else 1
-
-
-def check_server(engine: str) -> None:
-    """Whoever fills an engine names a server; the others are chosen when a library is searched."""
-    if engine != "auto":
-        from gmmformer.search.engines import is_address
-
-        if not is_address(engine):
-            raise InputError(f"--engine {engine}: give the address of a Milvus server such as http://localhost:19530")
 
 
 @contextmanager
@@ -297,22 +309,12 @@ def _opened(
 
 
 def _index_films(
-    library: "Library",
-    films: Sequence[Path],
-    prune: bool,
-    retry: bool,
-    watch: bool,
-    said: bool,
-    limits: DecodeLimits,
-    ray: str | None,
-    json: bool,
-    progress: "Progress",
+    library: "Library", films: Sequence[Path], watch: bool, retry: bool, json: bool, how: dict[str, Any]
 ) -> int:
     if not watch:
-        report = library.add(films, prune=prune, retry=retry, said=said, limits=limits, ray=ray, progress=progress)
+        report = library.add(films, retry=retry, **how)
         info = library.info()
         return _told(report, library.folder, info.films, info.seconds, json)
-    how: dict[str, Any] = {"prune": prune, "said": said, "limits": limits, "ray": ray, "progress": progress}
     for report in library.watch(films, retry=retry, **how):
         print(json_format.dumps(report.as_dict()) if json else report.table(), flush=True)
     return 0

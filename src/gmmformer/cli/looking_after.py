@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from gmmformer.cli.films import check_server
 from gmmformer.cli.terminal import bars
 from gmmformer.errors import InputError
 from gmmformer.files import composed, folded_path, read_text
@@ -220,3 +219,12 @@ def library(
         for line in map(json_format.dumps, records) if json else lines:
             print(line)
     return code
+
+
+def check_server(engine: str) -> None:
+    """Whoever fills an engine names a server; the others are chosen when a library is searched."""
+    if engine != "auto":
+        from gmmformer.search.engines import is_address
+
+        if not is_address(engine):
+            raise InputError(f"--engine {engine}: give the address of a Milvus server such as http://localhost:19530")

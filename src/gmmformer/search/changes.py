@@ -90,6 +90,18 @@ class IndexReport:
         return "\n".join(lines)
 
 
+class Stamp(NamedTuple):
+    """Of what was looked at for what is said in a film, kind by kind; none of them holds a slash."""
+
+    subtitles: str = ""
+    """Names, sizes and dates of the files beside it."""
+    speech: str = ""
+    """What listened to it; empty where nothing did."""
+
+    def __str__(self) -> str:
+        return "/".join(self).rstrip("/")
+
+
 class Failure(NamedTuple):
     """A film that could not be taken in."""
 
@@ -132,7 +144,8 @@ def unchanged(
         return None
     if stamps is not None:
         beside_them = beside(report.unchanged)
-        if any(stamps.get(path) != stamp_of_files(files) for path, files in beside_them.items()):
+        there = {path: stamp.subtitles for path, stamp in stamps.items()}
+        if any(there.get(path) != stamp_of_files(files) for path, files in beside_them.items()):
             return None
     return Unchanged(report, len(known), seconds)
 
@@ -186,13 +199,13 @@ def known_in(connection: sqlite3.Connection, folder: Path) -> dict[str, tuple[st
     return {os.fsdecode(path): (stamp, fingerprint) for path, stamp, fingerprint in rows}
 
 
-def heard_in(connection: sqlite3.Connection, folder: Path) -> dict[str, str]:
-    """The stamp of what was looked at for what is said in each film, by path; none of films that were not looked at."""
+def heard_in(connection: sqlite3.Connection, folder: Path) -> dict[str, Stamp]:
+    """What was looked at for what is said in each film, by path; none of films that were not looked at."""
     if not has_lines(connection):
         return {}
     stamps = dict(rows_of(connection, folder, "heard", "film, stamp"))
     films = rows_of(connection, folder, "films", "id, path", "WHERE removed IS NULL")
-    return {os.fsdecode(path): stamps[film] for film, path in films if film in stamps}
+    return {os.fsdecode(path): Stamp(*stamps[film].split("/")[:2]) for film, path in films if film in stamps}
 
 
 def ids_matching(

@@ -1,13 +1,18 @@
-"""What is said in films into a library: subtitles beside them and within them, anew where these have changed."""
+"""What is said in films into a library: subtitles beside them and within them, anew where these have changed, and
+speech.
+"""
 
+import math
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from gmmformer.cores import Progress, silent
-from gmmformer.media.subtitles import Subtitles, beside, stamp_of_files
-from gmmformer.search.changes import IndexReport, heard_in
-from gmmformer.search.database import add_lines, has_lines
+from gmmformer.media.speech import Speech
+from gmmformer.media.subtitles import Subtitles, Track, beside, stamp_of_files
+from gmmformer.search.changes import IndexReport, Stamp, heard_in
+from gmmformer.search.database import add_lines, has_lines, rows_of
 from gmmformer.search.lines import Said, keep
 from gmmformer.search.writer import Writer
 
@@ -31,27 +36,23 @@ class Hearing:
                 add_lines(connection)
 
     def of(self, path: str, length: float, within: bool) -> Said | None:
-        """What is said in a film, by its path, of so many seconds; None where the library is not to hold that.
+        """What subtitles say in a film, by its path, of so many seconds; None where the library is not to hold that.
 
         `within` says whether there may be text in the film's own file.
         """
         if not self.wanted:
             return None
         files = self._files.get(path, [])
-        tracks, problems = self.subtitles.of(path, files, length, within)
-        if problems:
-            told = [self._report.warnings[path]] if path in self._report.warnings else []
-            self._report.warnings[path] = "; ".join(told + problems)
-        if tracks:
-            self._report.said[path] = sum(len(track.lines) for track in tracks)
-        return Said(tracks, stamp_of_files(files), "; ".join(problems))
+        return self._told(path, *self.subtitles.of(path, files, length, within), Stamp(stamp_of_files(files)))
 
     def again(self, films: Iterable[str], progress: Progress = silent) -> None:
-        """Take in what is said in films that are there and unchanged, where that was not looked for, or has changed."""
+        """Take in what subtitles say in films that are there and unchanged, where that is not known or has changed."""
         if not self.wanted:
             return
         stamps = {path: stamp_of_files(self._files.get(path, [])) for path in films}
-        todo = [path for path, stamp in stamps.items() if self._stamps.get(path) != stamp]
+        todo = [
+            path for path, stamp in stamps.items() if path not in self._stamps or self._stamps[path].subtitles != stamp
+        ]
         found, lines, since = dict[int, Said](), 0, time.monotonic()
         for done, path in enumerate(todo):
             progress("subtitles", done, len(todo))
@@ -59,7 +60,8 @@ class Hearing:
             said = None if film is None else self.of(path, film.length, True)
             if film is None or said is None:
                 continue
-            found[film.id] = said
+            stamp = Stamp(stamps[path], self._stamps.get(path, Stamp()).speech)
+            found[film.id] = said._replace(stamp=str(stamp), kinds=("subtitles",))
             lines += sum(len(track.lines) for track in said.tracks)
             if lines > _COMMIT_LINES or time.monotonic() - since > _COMMIT_SECONDS:
                 self._note(found)
@@ -67,6 +69,50 @@ class Hearing:
         self._note(found)
         if todo:
             progress("subtitles", len(todo), len(todo))
+
+    def listen(self, speech: Speech, films: Iterable[str], progress: Progress = silent) -> None:
+        """Take in the speech of films that are there, unless they have subtitles or were listened to like that before.
+
+        What is said in a film is on the disk before the next one is begun. `progress` counts seconds of film.
+        """
+        with self._into.store.reading() as connection:
+            stamps, folder = heard_in(connection, self._into.folder), self._into.folder
+            there = "WHERE removed IS NULL"
+            known = {
+                os.fsdecode(path): row for path, *row in rows_of(connection, folder, "films", "path, id, length", there)
+            }
+            written = {
+                film for film, _ in rows_of(connection, folder, "tracks", "film, kind", "WHERE kind = 'subtitles'")
+            }
+        todo = [
+            (path, *known[path])
+            for path in films
+            if path in known
+            and stamps.get(path, Stamp()).speech != speech.identity
+            and (speech.everywhere or known[path][0] not in written)
+        ]
+        done, total = 0.0, math.ceil(sum(length for *_, length in todo))
+
+        def shown(seconds: float) -> None:
+            progress("speech", min(int(done + seconds), total - 1), total)
+
+        for path, film, length in todo:
+            tracks, problems = speech.of(path, length, shown)
+            stamp = stamps.get(path, Stamp())._replace(speech=speech.identity)
+            self._note({film: self._told(path, tracks, problems, stamp)._replace(kinds=("speech",))})
+            done += length
+        if todo:
+            progress("speech", total, total)
+
+    def _told(self, path: str, tracks: list[Track], problems: list[str], stamp: Stamp) -> Said:
+        """What is said in a film, for the library; told in the report too."""
+        if problems:
+            told = [self._report.warnings[path]] if path in self._report.warnings else []
+            self._report.warnings[path] = "; ".join(told + problems)
+        if tracks:
+            lines = sum(len(track.lines) for track in tracks)
+            self._report.said[path] = self._report.said.get(path, 0) + lines
+        return Said(tracks, str(stamp), "; ".join(problems))
 
     def _note(self, found: dict[int, Said]) -> None:
         """Keep what is said in films, by id, in place of what was."""

@@ -21,6 +21,7 @@ from gmmformer.evaluation import VIDEO_BATCH
 from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
 from gmmformer.media.films import DecodeError, fingerprint
+from gmmformer.media.speech import Speech
 from gmmformer.model.batches import see_finite_rows
 from gmmformer.model.pooling import row_norms
 from gmmformer.search.changes import IndexReport, films_at, glance, shown, vanished_from
@@ -63,7 +64,7 @@ class Added(TypedDict, total=False):
     """How films are taken in; see `Library.add`."""
 
     prune: bool
-    said: bool
+    said: bool | Speech
     limits: DecodeLimits
     ray: str | None
     progress: Progress
@@ -76,7 +77,7 @@ def index_films(
     *,
     prune: bool = False,
     retry: bool = False,
-    said: bool = False,
+    said: bool | Speech = False,
     progress: Progress = silent,
 ) -> IndexReport:
     """Bring a library up to date with the films at `paths`.
@@ -92,14 +93,14 @@ def index_films(
         prune: Remove the films of the library that are gone: those that were at or below one of `paths` and are not
             there any more, or that were somewhere else where no file is now.
         retry: Try again films that failed before and have not changed since.
-        said: Let a library from before hold what is said in films too.
+        said: Let a library from before hold what is said in films too; hear it, where they have no subtitles.
         progress: Called as films are done.
 
     Raises:
         InputError: A path does not exist, or the library cannot be written to.
     """
     report, films = IndexReport(pruned=prune), films_at(paths)
-    with shown(into.folder, progress) as progress, hearing(into, films, said, report) as heard:
+    with shown(into.folder, progress) as progress, hearing(into, films, bool(said), report) as heard:
         known, pending = into.store.known(), _Pending(into, progress, len(films))
         failures = {} if retry else {failure.path: failure for failure in into.store.failures()}
         todo = _changed(glance(films, known, failures, report), known, report)
@@ -125,6 +126,8 @@ def index_films(
             pending.seen(done)
         pending.finish()
         heard.again(report.unchanged, progress)
+        if isinstance(said, Speech):
+            heard.listen(said, films, progress)
         report.vanished.extend(vanished_from(known, films, paths))
         if prune:
             into.remove(report.vanished)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from gmmformer.config import DecodeLimits, Running
 from gmmformer.cores import Progress, silent
 from gmmformer.media.encoders import SMALL
+from gmmformer.media.speech import Speech
 from gmmformer.search.calibration import Calibration, calibrate, calibration_of, outgrown
 from gmmformer.search.changes import IndexReport, Paths, settled_changes, several
 from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
@@ -274,14 +275,13 @@ class Library:
         prune: bool = False,
         retry: bool = False,
         limits: DecodeLimits = DecodeLimits(),
-        said: bool = False,
+        said: bool | Speech = False,
         ray: str | None = None,
         progress: Progress = silent,
     ) -> IndexReport:
         """Bring the library up to date with films, and folders of films; see `index_films`.
 
-        With `ray`, the address of a Ray cluster, they are decoded and encoded there, see
-        `gmmformer.media.cluster.featurise_on`, and embedded and written here.
+        With `ray`, the address of a Ray cluster, they are decoded and encoded there (`featurise_on`), the rest here.
 
         Raises:
             InputError: A path does not exist, or the library cannot be written to.

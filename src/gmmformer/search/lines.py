@@ -24,7 +24,7 @@ from gmmformer.media.subtitles import Line, Track
 from gmmformer.search import naming
 from gmmformer.search.database import damaged, rows_of
 from gmmformer.search.parts import checksum
-from gmmformer.search.tables import LONGEST
+from gmmformer.search.tables import KINDS, LONGEST
 
 OWN, SHARED = 8, 2
 """Lines of a passage that no other has, and lines after them that are the next one's first."""
@@ -79,6 +79,8 @@ class Said(NamedTuple):
     """Of all that was looked at for it; another one tells that it changed."""
     problem: str = ""
     """Why something of it could not be taken, in a sentence; empty where all is well."""
+    kinds: Sequence[str] = KINDS
+    """Of tracks, which of these are in place of those that were."""
 
 
 def terms_in(text: str) -> Iterator[Term]:
@@ -128,7 +130,7 @@ def quotes_words(sentence: str) -> bool:
 
 def keep(connection: sqlite3.Connection, film: int, said: Said) -> None:
     """Write what is said in a film that is there, in place of what was; within a transaction."""
-    forget(connection, [film])
+    forget(connection, [film], said.kinds)
     for track in said.tracks:
         lines = sorted(track.lines, key=lambda line: (line.start, line.end))
         pieces = list(_passages(lines))
@@ -150,17 +152,20 @@ def keep(connection: sqlite3.Connection, film: int, said: Said) -> None:
     connection.execute("INSERT OR REPLACE INTO heard VALUES (?, ?, ?)", (film, said.stamp, said.problem))
 
 
-def forget(connection: sqlite3.Connection, films: Iterable[int]) -> None:
-    """Remove what is said in films; within a transaction."""
+def forget(connection: sqlite3.Connection, films: Iterable[int], kinds: Sequence[str] = KINDS) -> None:
+    """Remove what is said in films by tracks of some kinds; within a transaction."""
+    which = f"WHERE film = ? AND kind IN ({', '.join('?' * len(kinds))})"
     for film in films:
-        for first, count in connection.execute("SELECT first, passages FROM tracks WHERE film = ?", (film,)).fetchall():
+        for first, count in connection.execute(
+            f"SELECT first, passages FROM tracks {which}", (film, *kinds)
+        ).fetchall():
             rows = connection.execute("SELECT id, text FROM passages WHERE id >= ? AND id < ?", (first, first + count))
             for row, text in rows.fetchall():
                 connection.execute(
                     "INSERT INTO said (said, rowid, words) VALUES ('delete', ?, ?)", (row, _indexed(text))
                 )
             connection.execute("DELETE FROM passages WHERE id >= ? AND id < ?", (first, first + count))
-        connection.execute("DELETE FROM tracks WHERE film = ?", (film,))
+        connection.execute(f"DELETE FROM tracks {which}", (film, *kinds))
         connection.execute("DELETE FROM heard WHERE film = ?", (film,))
 
 

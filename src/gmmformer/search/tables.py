@@ -5,6 +5,8 @@ from typing import Any
 
 WINDOWS, FEATURES = "windows", "features"
 """Kinds of parts."""
+KINDS = ("subtitles", "speech")
+"""Of tracks."""
 MOST_ROWS = 10_000_000
 """Of a film: at one a second, some 115 days."""
 LONGEST = 1e9
@@ -94,7 +96,7 @@ LINES: Tables = {
     "tracks": {
         "id": (_IDENTITY, _whole()),
         "film": _COUNT,
-        "kind": ("TEXT NOT NULL", lambda value: value in ("subtitles", "speech")),
+        "kind": ("TEXT NOT NULL", lambda value: value in KINDS),
         "name": _TEXT,
         "language": _TEXT,
         "first": _COUNT,  # passage; the others follow it
