@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -214,8 +215,14 @@ def test_a_film_longer_than_a_window_is_cut_and_a_short_one_is_not(tmp_path: Pat
         assert kept is not None
         np.testing.assert_array_equal(kept[0], long.astype(np.float16))
         np.testing.assert_allclose(kept[1].row_edges(100)[[0, 1, -1]], [0, 0.25, 49.75])
-        for bad in (long[:, :3], long[:0], np.full_like(long, np.nan)):
-            with pytest.raises(InputError, match="'bad'"):
+        hurt = long.copy()
+        hurt[7, 1] = np.nan
+        for bad, why in (
+            (long[:, :3], "its features have shape (100, 3)"),
+            (long[:0], "its features have shape (0,"),
+            (hurt, "its features hold NaN or infinity"),
+        ):
+            with pytest.raises(InputError, match=re.escape(f"'bad': {why}")):
                 library.add_film("bad", bad)
 
 

@@ -11,14 +11,15 @@ from gmmformer.search import Library
 from gmmformer.web.page import STATIC, Page, joined
 
 
-def names(html: str) -> list[str]:
-    return re.findall(r'(?:href|src)="(static/[^"]+\.(?:css|js))"', html)
+def names(html: str, kinds: str = 'rel="stylesheet" href|src') -> list[str]:
+    return re.findall(rf'(?:{kinds})="(static/[^"]+\.(?:css|js))"', html)
 
 
 def test_the_page_needs_one_script_and_one_sheet_which_never_change(client: httpx.Client) -> None:
     html = client.get("/")
     sheet, script = names(html.text)
-    for name, kind in ((sheet, "text/css"), (script, "text/javascript")):
+    (later,) = names(html.text, "data-later href")
+    for name, kind in ((sheet, "text/css"), (later, "text/css"), (script, "text/javascript")):
         answer = client.get(f"/{name}")
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
         assert answer.headers["content-type"].startswith(kind)

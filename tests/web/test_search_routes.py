@@ -20,7 +20,7 @@ from gmmformer.media.subtitles import Line, Track
 from gmmformer.search import Library, choose_encoders
 from gmmformer.search.indexing import embedded_film
 from gmmformer.search.lines import Said
-from gmmformer.web import ServeConfig
+from gmmformer.web import ServeConfig, transcripts
 from gmmformer.web.catalogue import strip_of
 
 
@@ -52,7 +52,9 @@ def test_several_sentences_are_answered_as_one_by_one(client: httpx.Client) -> N
     assert answer["results"][0]["hits"][0]["strip"] is None
 
 
-def test_what_is_said_is_found_too_and_each_hit_says_why(library: Library, tmp_path: Path) -> None:
+def test_what_is_said_is_found_too_and_each_hit_says_why(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = library.store.features_of(next(iter(library)).path)
     assert kept is not None
     lines = [Line(2.0, 3.5, "Never mind the marmalade,"), Line(4.0, 5.0, "it is only Tuesday.")]
@@ -81,6 +83,22 @@ def test_what_is_said_is_found_too_and_each_hit_says_why(library: Library, tmp_p
             assert asked("marmalade", within="picture")[0]["why"] == [{"source": "picture"}]
             assert [hit["film"] for hit in asked("b marmalade", within=["said", "name"])] == ["a.mp4"]
             assert client.get("/api/search", params={"q": "x", "within": "smell"}).status_code == 422
+            assert client.get("/api/library").json()["sources"] == ["picture", "said", "name"]
+
+            identities = {hit["film"]: hit["id"] for hit in hits}
+            told = client.get(f"/api/films/{identities['a.mp4']}/lines").json()
+            assert told["tracks"] == [{"name": "a.en.srt", "kind": "subtitles", "language": "en", "lines": 2}]
+            assert (told["track"], told["lines"]) == (0, [line._asdict() for line in lines])
+            monkeypatch.setattr(transcripts, "MOST_LINES", 1)
+            first = client.get(f"/api/films/{identities['a.mp4']}/lines").json()
+            assert (first["lines"], first["more_from"]) == (told["lines"][:1], 4.0)
+            last = client.get(f"/api/films/{identities['a.mp4']}/lines", params={"start": 4.0}).json()
+            assert (last["lines"], last["more_from"]) == (told["lines"][1:], None)
+            silent = client.get(f"/api/films/{identities['b.mp4']}/lines").json()
+            assert silent == {"tracks": [], "track": 0, "lines": [], "more_from": None}
+            none = client.get(f"/api/films/{identities['a.mp4']}/lines", params={"track": 1})
+            assert (none.status_code, none.json()["detail"]) == (422, "track: the film has 1, so none in place 1.")
+            assert client.get("/api/films/999/lines").status_code == 404
 
 
 def test_copies_of_a_film_are_one_hit_unless_all_are_wanted(library: Library, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from gmmformer.web.problems import DETAILS, ProblemError, told_invalid
 from gmmformer.web.routes import checked_span
 from gmmformer.web.schemas import MOST_ID, Model, WhyOut
 from gmmformer.web.server import Counters
+from gmmformer.web.transcripts import LineOut, TrackOut
 
 MOST_SAID, MOST_CHARACTERS = 300, 30_000
 """Lines, and characters of them, that one answer tells of what is said."""
@@ -83,30 +84,13 @@ class FoundOut(Model):
     remarks: list[str] = Field(description="What is to be known of this answer.")
 
 
-class TrackOut(Model):
-    """Something that tells what is said in a film."""
-
-    name: str = Field(description="A file, a stream of the film, speech.")
-    kind: str = Field(description="subtitles, or speech that was recognised.")
-    language: str = Field(description="Such as en; empty where it is not told.")
-    lines: int
-
-
-class SaidOut(Model):
-    """A line that is said."""
-
-    start: float
-    end: float
-    text: str
-
-
 class FilmToldOut(FilmNames):
     """A film, and what is said in it."""
 
     trouble: str | None = Field(description="Why it can be neither looked at nor cut; null if it can.")
     tracks: list[TrackOut] = Field(description="What tells what is said in it.")
     track: str | None = Field(description="The track whose lines these are; null where there is none.")
-    said: list[SaidOut] = Field(description="Lines between the seconds that were asked for, in order.")
+    said: list[LineOut] = Field(description="Lines between the seconds that were asked for, in order.")
     more_from: float | None = Field(description="Second from which to ask for the lines that had no room; null: none.")
 
 
@@ -261,7 +245,7 @@ class _Desk:
         film, store = self._film(named), self._library.store
         if end is not None and end <= start:
             raise InputError(f"end {end:g}: must be after start {start:g}")
-        said, more, room = list[SaidOut](), None, MOST_CHARACTERS
+        said, more, room = list[LineOut](), None, MOST_CHARACTERS
         with store.reading() as connection:
             tracks = tracks_of(connection, store.folder, film.id) if has_lines(connection) else []
             names = [track.name for track in tracks]
@@ -275,7 +259,7 @@ class _Desk:
                 if len(said) == MOST_SAID or (room < 0 and said):
                     more = line.start
                     break
-                said.append(SaidOut(start=line.start, end=line.end, text=line.text[:MOST_CHARACTERS]))
+                said.append(LineOut(start=line.start, end=line.end, text=line.text[:MOST_CHARACTERS]))
         trouble = state_of(film)
         return FilmToldOut(
             id=film.id,

@@ -14,6 +14,7 @@ from gmmformer.evaluation.moments import ScoreCurve
 from gmmformer.media.films import path_text
 from gmmformer.search import Film, Hit, Library, activity_in
 from gmmformer.search.calibration import Word
+from gmmformer.search.words import SOURCES, Source, holds_lines
 from gmmformer.web.choosing import chosen
 from gmmformer.web.files import state_of
 from gmmformer.web.film_work import FilmWork
@@ -88,13 +89,14 @@ class Catalogue:
         self._films = Recent(store.films, store.generation)
         self._failures = Recent(store.failures, store.generation)
         self._folders = Recent(self._all_folders, store.generation)
+        self._sources = Recent(self._looked_in, store.generation)
         self._learning: set[asyncio.Task[None]] = set()
         self.unlooked = asyncio.Event()
         """Set when somebody asks for what is only known of films that were looked at."""
 
     def forget(self) -> None:
         """The library was changed from here: nothing may be old."""
-        for recent in (self._info, self._films, self._failures, self._folders):
+        for recent in (self._info, self._films, self._failures, self._folders, self._sources):
             recent.forget()
 
     def removed(self, films: Sequence[Film]) -> list[RemovedFilmOut]:
@@ -135,6 +137,7 @@ class Catalogue:
             seconds=round(info.seconds, 3),
             failures=[FailureOut(film=path_text(one.path), reason=one.reason) for one in failures[:_MOST_LISTED]],
             folders=await self._folders.get(),
+            sources=await self._sources.get(),
             model=info.model,
             engine=info.engine,
             bytes=info.bytes,
@@ -211,6 +214,10 @@ class Catalogue:
             return look.reason
         ending = os.path.splitext(film.path)[1].lower()  # noqa: PTH122 - may hold any bytes
         return None if ending in _PLAYED else f"{ending.removeprefix('.') or 'unknown'} file"
+
+    def _looked_in(self) -> list[Source]:
+        with self.library.store.reading() as connection:
+            return [source for source in SOURCES if source != "said" or holds_lines(connection)]
 
     def _all_folders(self) -> list[str]:
         return sorted({posixpath.dirname(path_text(path)) for path in self.library.store.known()} - {""})[:_MOST_LISTED]

@@ -1,4 +1,4 @@
-"""The page as it is sent: its style sheets joined into a file, its modules into two; each is named by what it holds."""
+"""The page as it is sent: its style sheets and its modules joined into two files each, named by what they hold."""
 
 import functools
 import hashlib
@@ -26,7 +26,11 @@ const $rest = () => import("./{_REST}" + ($failed ? "?" + $failed : "")).catch((
 """
 """Browsers remember that an address could not be imported; another is asked for then."""
 _REMARK = re.compile(r"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/[ \t]*)\n", re.MULTILINE)
-_SHEET = re.compile(r'^ *<link rel="stylesheet" href="static/([\w.-]+)" />\n', re.MULTILINE)
+_SHEETS = [
+    re.compile(rf'^ *<link {how} href="static/([\w.-]+)" />\n', re.MULTILINE)
+    for how in ('rel="stylesheet"', "data-later")
+]
+"""Those that the page begins with, and those that a module asks for when it comes."""
 
 
 class Sent(NamedTuple):
@@ -44,20 +48,21 @@ class Page:
     def __init__(self, folder: Path = STATIC) -> None:
         """Of the modules, style sheets and index.html in a folder."""
         html = (folder / "index.html").read_text()
-        sheets = _SHEET.findall(html)
-        style = _REMARK.sub("", "".join((folder / name).read_text() for name in sheets))
         script, later = joined(folder, MAIN.removesuffix(".js"))
-        css, js, rest = (f"page-{_digest(text)}" for text in (style, script + later, later + script))
+        js, rest = (f"page-{_digest(text)}" for text in (script + later, later + script))
         names = {_FIRST: f"{js}.js", _REST: f"{rest}.js"}
-        self.files = {
-            f"{css}.css": _sent(style, "text/css"),
-            f"{js}.js": _sent(_named(script, names), "text/javascript"),
-        }
+        self.files: dict[str, Sent] = {}
         """What the files are called below static/, and what they are."""
+        for sheet in _SHEETS:
+            sheets = sheet.findall(html)
+            style = _REMARK.sub("", "".join((folder / name).read_text() for name in sheets))
+            if style:
+                name = f"page-{_digest(style)}.css"
+                self.files[name] = _sent(style, "text/css")
+                html = _with_one(html, sheet, sheets[-1]).replace(f"static/{sheets[-1]}", f"static/{name}")
+        self.files[f"{js}.js"] = _sent(_named(script, names), "text/javascript")
         if later:
             self.files[f"{rest}.js"] = _sent(_named(later, names), "text/javascript")
-        html = _SHEET.sub(lambda found: found[0] if found[1] == sheets[-1] else "", html)
-        html = html.replace(f"static/{sheets[-1]}", f"static/{css}.css")
         self.html = _sent(html.replace(f"static/{MAIN}", f"static/{js}.js"), "text/html")
 
 
@@ -112,6 +117,11 @@ def _add(folder: Path, name: str, to: dict[str, str], above: tuple[str, ...], ha
         raise ValueError(f"{name}.js: cannot be joined, because of {left[0]!r}")
     to[name] = f"const ${name} = (() => {{\n{text}return {{ {', '.join(names)} }};\n}})();\n"
     return wanted
+
+
+def _with_one(html: str, sheet: re.Pattern[str], last: str) -> str:
+    """With one alone of the links to style sheets of a kind."""
+    return sheet.sub(lambda found: found[0] if found[1] == last else "", html)
 
 
 def _taken(found: re.Match[str]) -> str:

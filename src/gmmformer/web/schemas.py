@@ -288,6 +288,7 @@ class LibraryOut(Model):
     seconds: float = Field(description="Seconds of all films together.")
     failures: list[FailureOut] = Field(description="Films that could not be taken in, at most the first 1,000.")
     folders: list[str] = Field(description="Folders that films lie in, sorted, at most the first 1,000.")
+    sources: list[Source] = Field(description="What a search can look in.")
     model: str = Field(description="Name of the model that the library belongs to.")
     engine: str = Field(description="What searches it: exact, ann, or the address of a Milvus server.")
     bytes: int = Field(description="Bytes of the library on disk, films not included.")

@@ -4,6 +4,7 @@ const FIELDS = {
   query: "q",
   folder: "folder",
   minLength: "min_length",
+  within: "in",
   results: "results",
   view: "view",
   filter: "films",
@@ -14,8 +15,10 @@ const FIELDS = {
   film: "film",
   second: "t",
 };
+/** What can be looked in, as people read it. */
+export const SOURCES = { picture: "Picture", said: "Said", written: "On screen", name: "Name" };
 const OF_VIEWS = {
-  search: ["query", "folder", "minLength", "results", "play"],
+  search: ["query", "folder", "minLength", "within", "results", "play"],
   library: ["view", "filter", "folder", "size", "sort", "from", "play"],
 };
 const SPOT = /^([1-9]\d{0,15}):(\d{1,8}(?:\.\d{1,9})?):(\d{1,8}(?:\.\d{1,9})?)$/;
@@ -31,6 +34,7 @@ export function readAddress(search = location.search) {
     query: given.get("q") ?? "",
     folder: given.get("folder") ?? "",
     minLength: positive("min_length"),
+    within: (given.get("in") ?? "").split(",").filter((source) => source in SOURCES).join(),
     results: Math.floor(positive("results")),
     filter: given.get("films") ?? "",
     size: given.get("size") ?? "",

@@ -85,9 +85,15 @@ export function query(fields) {
 }
 
 /** Moments for a sentence. */
-export function search({ query: sentence, k, skip, moments, where, minLength }, signal) {
+export function search({ query: sentence, k, skip, moments, where, minLength, within }, signal) {
   const asked = query({ q: sentence, k, skip, moments, where, min_length: minLength });
+  for (const source of within ? within.split(",") : []) asked.append("within", source);
   return json(`api/search?${asked}&strips=true`, { signal });
+}
+
+/** What is said in a film from a second on, and its tracks: the lines of one of them. */
+export function lines(id, track, start = 0) {
+  return json(`api/films/${id}/lines?${query({ track, start })}`);
 }
 
 /** The scores along one film for a sentence, and its moments that match best. */

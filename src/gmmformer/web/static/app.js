@@ -8,7 +8,7 @@ import { listenToKeys } from "./keys.js";
 import { working } from "./messages.js";
 import { SearchView } from "./search.js";
 import { Tray } from "./tray.js";
-import { Viewers } from "./viewers.js";
+import { Viewers, styled } from "./viewers.js";
 
 const HEADINGS = { search: "Search your films", library: "Library", login: "Log in" };
 
@@ -26,7 +26,7 @@ const views = {
 };
 const late = {
   library: async () => {
-    const { LibraryView } = await import("./library.js");
+    const [{ LibraryView }] = await Promise.all([import("./library.js"), styled()]);
     return new LibraryView(at("library-view"), { refresh, tray, viewer, openFilm });
   },
   login: async () => {

@@ -7,6 +7,7 @@ import { element } from "./dom.js";
 import { shortFolder } from "./folders.js";
 import { plural, span, spoken } from "./format.js";
 import { MomentList, bars } from "./moment_list.js";
+import { quoteOf } from "./quote.js";
 import { Roving } from "./roving.js";
 import { Screen } from "./screen.js";
 import { Strip, peakOf } from "./strip.js";
@@ -21,6 +22,8 @@ const TOOLBAR = { role: "toolbar", "aria-label": "What can be done with the mome
 
 /** A card in the list of results; it stays when the next answer has the same moment first. */
 export class Card {
+  #why = new Map(); // of moments: what they were found for
+
   /**
    * @param {Object} hit the film's best moment
    * @param {{tray: Tray, viewer: Viewers, onOpen: function(Card): void, onClose: function(Card): void}} surroundings
@@ -44,6 +47,7 @@ export class Card {
     this.strip.letTrim((second) => this.screen.show(second));
     this.times = element("p", { class: "times" });
     this.word = element("span", { class: "match" });
+    this.quote = element("div", { class: "quotes" });
     this.trim = trimButton(hit.name, () => this.openViewer(), !hit.available);
     this.keep = keepButton(hit.name, () => this.togglePicked());
     this.list = new MomentList(tray, (moment) => this.#use(moment, true));
@@ -86,6 +90,7 @@ export class Card {
     if (this.hit.strip) this.strip.draw(this.hit.strip, scale);
     const before = new Set(this.moments);
     this.moments = hits.map((one) => this.#momentOf(one, query, before));
+    this.#why = new Map(this.moments.map((moment, place) => [moment, hits[place].why]));
     if (!this.moments.includes(this.moment)) this.moments.push(this.moment);
     const others = this.moments.length - 1;
     this.more.hidden = !others;
@@ -182,12 +187,15 @@ export class Card {
     return [
       element("div", { class: "line" }, this.times, this.word),
       name,
+      this.quote,
       element("div", { class: "line actions", ...TOOLBAR }, this.folder, this.trim, this.keep, cut),
     ];
   }
 
   #showWord() {
+    const quote = quoteOf(this.#why.get(this.moment));
     this.word.replaceChildren(...bars(this.moment.word));
+    this.quote.replaceChildren(...(quote ? [quote] : []));
   }
 
   #showMoment() {

@@ -1,15 +1,19 @@
-// The filters of a search: a folder, and the least length of a film.
+// The filters of a search: what is looked in, a folder, and the least length of a film.
 
-import { element } from "./dom.js";
+import { SOURCES } from "./address.js";
+import { element, setAttributes } from "./dom.js";
 import { folderChoices, shortFolder } from "./folders.js";
 import { duration } from "./format.js";
 
 /** Seconds to choose from; an address may hold others. */
 const LENGTHS = [0, 30, 60, 300, 600, 1800, 3600];
 
-/** Two lists to choose from, and what clears both. */
+/** What is looked in, two lists to choose from, and what clears all. */
 export class Filters {
-  /** @param {function({folder?: string, minLength?: number}): void} onChange told what was chosen */
+  #sources = new Map(); // the buttons of what can be looked in
+  within = [];
+
+  /** @param {function({folder?: string, minLength?: number, within?: string}): void} onChange told what was chosen */
   constructor(onChange) {
     this.onChange = onChange;
     this.folder = element("select", { id: "folder", on: { change: () => onChange({ folder: this.folder.value }) } });
@@ -17,6 +21,7 @@ export class Filters {
       id: "length",
       on: { change: () => onChange({ minLength: Number(this.length.value) }) },
     });
+    this.sources = element("div", { class: "sources", role: "group", "aria-label": "Look in", hidden: true });
     this.clear = element(
       "button",
       { type: "button", class: "quiet", hidden: true, on: { click: () => this.remove() } },
@@ -25,6 +30,7 @@ export class Filters {
     this.element = element(
       "div",
       { class: "filters" },
+      this.sources,
       choice("Folder", this.folder),
       choice("Film length", this.length),
       this.clear,
@@ -33,11 +39,38 @@ export class Filters {
 
   /** Chooses nothing. */
   remove() {
-    this.onChange({ folder: "", minLength: 0 });
+    this.onChange({ folder: "", minLength: 0, within: "" });
+  }
+
+  /** Takes what there is to look in: without words of films there is nothing to choose. */
+  takeSources(sources) {
+    if (String([...this.#sources.keys()]) === String(sources)) return;
+    this.#sources = new Map(sources.map((source) => [source, this.#source(source)]));
+    this.sources.replaceChildren(element("span", { class: "soft" }, "Look in"), ...this.#sources.values());
+    this.sources.hidden = sources.length < 3;
+    this.#showSources();
+  }
+
+  #source(source) {
+    return element("button", { type: "button", class: "chip", on: { click: () => this.#choose(source) } }, SOURCES[source]);
+  }
+
+  // None chosen: all of it is looked in.
+  #choose(source) {
+    const chosen = new Set(this.within);
+    if (!chosen.delete(source)) chosen.add(source);
+    const within = [...this.#sources.keys()].filter((one) => chosen.has(one));
+    this.onChange({ within: within.length < this.#sources.size ? within.join() : "" });
+  }
+
+  #showSources() {
+    for (const [source, button] of this.#sources) setAttributes(button, { "aria-pressed": String(this.within.includes(source)) });
   }
 
   /** Shows what is chosen. */
-  show({ folder, minLength }) {
+  show({ folder, minLength, within }) {
+    this.within = within ? within.split(",") : [];
+    this.#showSources();
     showFolders(this.folder, folder);
     const lengths = [...new Set([...LENGTHS, minLength])].sort((a, b) => a - b);
     this.length.replaceChildren(
@@ -45,7 +78,7 @@ export class Filters {
     );
     this.length.value = String(minLength);
     this.length.classList.toggle("set", Boolean(minLength));
-    this.clear.hidden = !folder && !minLength;
+    this.clear.hidden = !folder && !minLength && !within;
   }
 }
 

@@ -96,7 +96,8 @@ export class SearchView {
   }
 
   /** Takes what the library holds now. */
-  takeLibrary({ folders, films: count }) {
+  takeLibrary({ folders, films: count, sources }) {
+    this.filters.takeSources(sources);
     if (learnFolders(folders)) {
       this.filters.show(this.state);
       this.cards.forEach((card) => card.showFolder());
@@ -192,8 +193,8 @@ export class SearchView {
   }
 
   #page(page, signal) {
-    const { query, folder, minLength } = this.state;
-    const asked = { query, k: PAGE, skip: page * PAGE, moments: MOMENTS, where: globOf(folder), minLength };
+    const { query, folder, minLength, within } = this.state;
+    const asked = { query, k: PAGE, skip: page * PAGE, moments: MOMENTS, where: globOf(folder), minLength, within };
     return search(asked, signal);
   }
 
@@ -259,7 +260,7 @@ export class SearchView {
   }
 
   #noHits(count) {
-    const filtered = this.state.folder || this.state.minLength;
+    const filtered = this.state.folder || this.state.minLength || this.state.within;
     if (!count)
       this.#note("This library has no films yet.", "They show up here as soon as “gmmformer index” has taken them in.");
     else if (filtered)

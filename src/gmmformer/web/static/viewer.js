@@ -13,6 +13,7 @@ import { announce, speakFrom } from "./messages.js";
 import { MomentList } from "./moment_list.js";
 import { Screen } from "./screen.js";
 import { Strip, scaleOf } from "./strip.js";
+import { Transcript } from "./transcript.js";
 import { Trim } from "./trim.js";
 
 /** @import { Tray } from "./tray.js" */
@@ -72,8 +73,10 @@ export class Viewer {
       onTime: (second) => {
         this.strip.showPlaying(second);
         this.lens.showPlaying(second);
+        this.transcript.showPlaying(second);
       },
     });
+    this.transcript = new Transcript(film, (second) => this.screen.playFrom(second));
     this.lens = new Lens(film, moment, {
       onShow: (second) => this.screen.show(second),
       onSeek: (second) => this.screen.playFrom(second),
@@ -83,7 +86,7 @@ export class Viewer {
     this.trim = new Trim(this.screen, this.lens);
     this.keep = keepButton(film.name, () => this.tray.toggle(this.moment));
     this.list = new MomentList(this.tray, (chosen) => this.#use(chosen, true));
-    this.dialog.replaceChildren(this.#header(), element("div", { class: "bench" }, this.#table(), this.#finder()));
+    this.dialog.replaceChildren(this.#header(), element("div", { class: "bench" }, this.#table(), this.#side()));
     speakFrom(this.dialog);
     this.tray.addEventListener("change", this.#onPicked);
     this.#use(moment, false);
@@ -94,6 +97,7 @@ export class Viewer {
     this.screen.toggle.focus();
     this.screen.show(second);
     this.#find();
+    this.transcript.show();
   }
 
   /** Whether it is open with a film. */
@@ -134,6 +138,10 @@ export class Viewer {
       this.trim.element,
       element("div", { class: "line actions" }, this.keep, cutButton(this.film, () => this.moment), fresh, this.trim.span),
     );
+  }
+
+  #side() {
+    return element("div", { class: "side" }, this.#finder(), this.transcript.element);
   }
 
   #finder() {
@@ -245,6 +253,7 @@ export class Viewer {
     this.screen.drop();
     this.lens.drop();
     this.trim.drop();
+    this.transcript.drop();
     speakFrom(document.body);
     this.dialog.replaceChildren();
     this.onClose(this.moment);

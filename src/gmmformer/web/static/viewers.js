@@ -17,7 +17,7 @@ export class Viewers {
 
   /** Sees to it that a film can be opened. */
   async fetch() {
-    const { Viewer } = await arrived(import("./viewer.js"));
+    const [{ Viewer }] = await Promise.all([arrived(import("./viewer.js")), arrived(styled())]);
     this.#viewer ??= new Viewer(this.tray);
   }
 
@@ -35,4 +35,21 @@ export class Viewers {
   leave() {
     this.#viewer?.leave();
   }
+}
+
+let styles = null;
+
+/** Asks for the style sheet that only the viewer and the library view need. */
+export function styled() {
+  const link = /** @type {HTMLLinkElement} */ (document.querySelector("link[data-later]"));
+  styles ??= new Promise((resolve, reject) => {
+    link.onload = resolve;
+    link.onerror = () => {
+      styles = null;
+      link.rel = "";
+      reject(new Error("no style sheet"));
+    };
+    link.rel = "stylesheet";
+  });
+  return styles;
 }
