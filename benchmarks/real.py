@@ -1,20 +1,24 @@
 """What a library finds of films whose moments people described: films, seconds, and what its words are worth.
 
     gmmformer index lib FILMS
-    python benchmarks/real.py lib captions.jsonl [--absent absent.json] [--split test] [--stills]
+    python benchmarks/real.py lib captions.jsonl [--absent absent.json] [--split test] [--stills] [--composed]
 
 Captions are lines of {"video", "sentence", "start", "end", "split"}. Printed are R@1, R@5 and R@10 beside chance, how
 often the best second is one that the sentence is true of, how well the moment of the sentence's own film overlaps the
 true one (for the definition, `moments.CLOSE`, and others), and for each word how often the first film, if that is said
 of it, is the right one. --absent is a JSON list of sentences about nothing in these films: how often it is said of
 theirs. --stills: how often a still from the middle of each true moment, as it is and spoilt in several ways, finds its
-film first, with its second in the moment.
+film first, with its second in the moment. --composed, for captions of several moments of each film, in which a sentence
+may be about several films: how often the first films are among those that show one thing and later another, both, or
+one without the other, for sentences drawn from the moments of one film; only that is printed.
 """
 
 import argparse
 import io
 import json
+import random
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,7 @@ from PIL import Image
 
 from gmmformer.evaluation.moments import CLOSE, ScoreCurve, moments_of
 from gmmformer.media.frames import frame_at
-from gmmformer.search import Hit, Library, search_like
+from gmmformer.search import Hit, Library, search_composed, search_like
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 WORDS = ("strong", "possible", "weak", None)
@@ -131,6 +135,47 @@ def print_stills(library: Library, moments: Sequence[tuple[str, float, float]]) 
             print(f"{name:>22}  {100 * right / len(moments):8.1f} %  {100 * inside / len(moments):8.1f} %")
 
 
+def composed_of(captions: Sequence[dict[str, Any]], count: int) -> list[tuple[str, str, dict[str, set[str]]]]:
+    """Two sentences about moments of a film, the first before the second, and which films show what of them."""
+    told: dict[str, dict[tuple[float, float], list[str]]] = defaultdict(lambda: defaultdict(list))
+    about: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for one in captions:
+        name, span = Path(one["video"]).stem, (one["start"], one["end"])
+        told[name][span].append(one["sentence"])
+        about[one["sentence"]][name].append(span)
+    drawn, several, questions = random.Random(5), [name for name, spans in told.items() if len(spans) > 1], []
+    for _ in range(count):
+        spans = told[drawn.choice(several)]
+        first, second = (drawn.choice(spans[span]) for span in sorted(drawn.sample(sorted(spans), 2)))
+        both = about[first].keys() & about[second].keys()
+        ordered = {
+            name for name in both for one in about[first][name] for two in about[second][name] if one[1] <= two[0] + 0.1
+        }
+        questions.append((first, second, {"then": ordered, "also": both, "without": about[first].keys() - both}))
+    return questions
+
+
+def print_composed(library: Library, captions: Sequence[dict[str, Any]], count: int = 400) -> None:
+    """R@1 and R@5 of two sentences together, beside simpler ways to ask for the same."""
+    ways: dict[tuple[str, str], Callable[[str, str], list[Hit]]] = {
+        ("then", "one sentence: A, then B"): lambda a, b: library.search(f"{a}, then {b}", 5, within=["picture"]),
+        ("then", "the sum without order"): lambda a, b: search_composed(library, a, 5, also=[b]),
+        ("then", "A --then B"): lambda a, b: search_composed(library, [a, b], 5),
+        ("also", "one sentence: A and B"): lambda a, b: library.search(f"{a} and {b}", 5, within=["picture"]),
+        ("also", "A --also B"): lambda a, b: search_composed(library, a, 5, also=[b]),
+        ("without", "A alone"): lambda a, b: search_composed(library, a, 5),
+        ("without", "A --without B"): lambda a, b: search_composed(library, a, 5, without=[b]),
+    }
+    questions = composed_of(captions, count)
+    print(f"{len(library):,} films{'':>22}asked  films that are right    R@1     R@5")
+    for (kind, name), ask in ways.items():
+        asked = [(a, b, right[kind]) for a, b, right in questions if right[kind]]
+        ranks = np.array([min(rank_of(ask(a, b), film) for film in right) for a, b, right in asked])
+        share = np.mean([len(right) for *_, right in asked])
+        shares = "  ".join(f"{100 * (ranks <= k).mean():5.1f} %" for k in (1, 5))
+        print(f"{name:>30}  {len(asked):5,}  {share:20.1f}  {shares}")
+
+
 def read_captions(path: Path, split: str) -> list[dict[str, Any]]:
     """The captions of a split."""
     return [one for one in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if one["split"] == split]
@@ -144,10 +189,14 @@ def main() -> None:
     parser.add_argument("--absent", type=Path)
     parser.add_argument("--split", default="test")
     parser.add_argument("--stills", action="store_true")
+    parser.add_argument("--composed", action="store_true")
     options = parser.parse_args()
     with Library.open(options.library) as library:
         ids = {Path(film.path).stem: film.id for film in library}
         asked = [one for one in read_captions(options.captions, options.split) if Path(one["video"]).stem in ids]
+        if options.composed:
+            print_composed(library, asked)
+            return
         names = [Path(one["video"]).stem for one in asked]
         sentences = [one["sentence"] for one in asked]
         hits = library.search(sentences, k=10)

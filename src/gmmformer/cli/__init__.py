@@ -55,9 +55,13 @@ _OF_FILMS = (
     "--memory-limit",
     "--ray",
 )
+_COMPOSED = ("--then", "--also", "--without")
 NOT_WITH: dict[str, dict[str, tuple[str, ...]]] = {
     "index": {"--data": _OF_FILMS, "--features-of": _OF_FILMS},
-    "search": {"--sentences": ("--contact-sheet", "--cut")},
+    "search": {
+        "--sentences": ("--contact-sheet", "--cut", *_COMPOSED),
+        **dict.fromkeys(_COMPOSED, ("--in", "--moments", "--engine")),
+    },
 }
 """Options that do nothing beside the one that is the key."""
 

@@ -25,6 +25,9 @@ def search(
     image: tuple[Path, ...] = (),
     like: tuple[str, ...] = (),
     words: float | None = None,
+    then: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
     within: Annotated[tuple[str, ...], arg(name="in", metavar="SOURCE")] = (),
     k: Annotated[int, arg(aliases=("-k",))] = 10,
     moments: int = 1,
@@ -49,6 +52,9 @@ def search(
         image: Pictures that the scene looks like; a sentence stands before them.
         like: Moments that the scene looks like, FILM@SECOND, of films of the library; others are found.
         words: The sentence's share beside --image and --like, from 0 to 1. Default: 0.5.
+        then: What is to be seen after it in the same film, a sentence each, in this order.
+        also: What is to be seen in the same film too, at any time.
+        without: What is not to be seen in it.
         within: What to look in: picture, said, name, or some of these. Default: all; said and name, where the sentence
             has words in quotes.
         k: Films to find.
@@ -73,6 +79,9 @@ def search(
     from gmmformer.search.words import checked_sources, in_words_alone, lacks_lines, no_lines
 
     examples: list[Path | Spot] = [*image, *map(_spot, like)]
+    composed: dict[str, Any] = {"also": also, "without": without} if then or also or without else {}
+    if composed and (examples or sentence is None):
+        raise InputError("--then, --also and --without: go with a sentence that stands before them, not with pictures")
     if (sentence is not None or bool(examples)) == (sentences is not None):
         raise InputError(
             'give one sentence, in quotes, --image, --like, or --sentences FILE: gmmformer search DIR "a dog jumps in"'
@@ -83,9 +92,13 @@ def search(
         raise InputError("--in: goes with a sentence alone; leave it out beside --image and --like")
     sources = checked_sources(within or None)
     options: dict[str, Any] = {"moments": moments, "where": where, "min_length": min_length}
-    if sentence is not None and not (examples or contact_sheet or cut) and in_words_alone(library, sentence, sources):
+    if (
+        sentence is not None
+        and not (examples or composed or contact_sheet or cut)
+        and in_words_alone(library, sentence, sources)
+    ):
         return _search_words(library, sentence, k, options | {"within": sources}, json)
-    from gmmformer.search import Library, search_like  # loads torch, which takes its time
+    from gmmformer.search import Library, search_composed, search_like  # loads torch, which takes its time
 
     options |= {"fold": not all} | ({} if examples else {"within": sources})
     running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
@@ -97,6 +110,9 @@ def search(
         if examples:
             options |= {} if words is None else {"words": words}
             hits = search_like(opened, examples, k, sentence=sentence, **options)
+        elif composed:
+            among: dict[str, Any] = {"where": where, "min_length": min_length, "fold": not all}
+            hits = search_composed(opened, [str(sentence), *then], k, **composed, **among)
         else:
             assert sentence is not None
             hits = opened.search(sentence, k, **options)
@@ -165,6 +181,8 @@ def print_hits(hits: Sequence["Hit | TextHit"], films: int | None, seconds: floa
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for (rank, word, span, score, film), hit in zip(rows, hits, strict=True):
         print(f"{rank:>{widths[0]}}  {word:<{widths[1]}}  {span:>{widths[2]}}  {score:>{widths[3]}}  {film}")
+        for part in hit.parts:
+            print(f"{'':>{widths[0]}}  {clock(part.start)} - {clock(part.end)}  {printable(part.sentence)}")
         for quote in hit.quotes:
             print(f"{'':>{widths[0]}}  {clock(quote.start)}  {printable(marked(quote))}")
     print(f"{'' if films is None else f'{films:,} films, '}{1000 * seconds:.0f} ms")

@@ -71,9 +71,7 @@ def moments_of(curve: ScoreCurve, count: int = 1, close: float = CLOSE) -> list[
     best - close * (best - the film's median). The next is looked for outside the hill on which the last one stands,
     that is, past the points to both sides where the score rises again, and only while it is better than the median.
     """
-    scores = curve.scores
-    ascending = np.sort(scores)
-    middle = float(ascending[(len(scores) - 1) // 2] + ascending[len(scores) // 2]) / 2
+    scores, middle = curve.scores, _middle(curve.scores)
     free = np.ones(len(scores), dtype=bool)
     found: list[Moment] = []
     while len(found) < count and free.any():
@@ -81,19 +79,32 @@ def moments_of(curve: ScoreCurve, count: int = 1, close: float = CLOSE) -> list[
         best = float(scores[peak])
         if found and best <= middle:
             break
-        good = free & (scores >= best - close * (best - middle))
-        left, right = _run(good, peak)
-        found.append(
-            Moment(
-                float(curve.edges[left]),
-                float(curve.edges[right]),
-                best,
-                float(curve.edges[peak] + curve.edges[peak + 1]) / 2,
-            )
-        )
+        left, right = _run(free & (scores >= best - close * (best - middle)), peak)
+        found.append(_moment(curve, left, right, peak))
         left, right = _hill(scores, left, right)
         free[left:right] = False
     return found
+
+
+def moment_at(curve: ScoreCurve, second: float, close: float = CLOSE) -> Moment:
+    """The moment around a second of a film, by the same rule; a stretch below the median is one by itself."""
+    peak = int(np.clip(np.searchsorted(curve.edges, second, side="right") - 1, 0, len(curve.scores) - 1))
+    best = float(curve.scores[peak])
+    good = curve.scores >= best - close * (best - _middle(curve.scores))
+    left, right = _run(good, peak) if good[peak] else (peak, peak + 1)
+    return _moment(curve, left, right, peak)
+
+
+def _moment(curve: ScoreCurve, left: int, right: int, peak: int) -> Moment:
+    """The stretches [left, right) of a film, whose best is `peak`."""
+    begin, end = curve.edges[left], curve.edges[right]
+    return Moment(float(begin), float(end), float(curve.scores[peak]), float(curve.edges[peak : peak + 2].mean()))
+
+
+def _middle(scores: Float[np.ndarray, "stretches"]) -> float:
+    """The median."""
+    ascending = np.sort(scores)
+    return float(ascending[(len(scores) - 1) // 2] + ascending[len(scores) // 2]) / 2
 
 
 def _run(good: Bool[np.ndarray, "stretches"], peak: int) -> tuple[int, int]:

@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from gmmformer.evaluation.moments import ScoreCurve
     from gmmformer.search.care import Compacted, bring_back, compact, verify
     from gmmformer.search.changes import Activity, Failure, IndexReport, Unchanged, activity_in, unchanged
+    from gmmformer.search.composing import search_composed
     from gmmformer.search.database import is_library
     from gmmformer.search.embedding import DualEmbedder, Embedder, MixedEmbedder, ModelEmbedder, unknown_words
     from gmmformer.search.examples import Spot, search_like
-    from gmmformer.search.hits import Hit
+    from gmmformer.search.hits import Hit, Part
     from gmmformer.search.indexing import FilmSource, index_collection, index_films, index_library
     from gmmformer.search.library import Library
     from gmmformer.search.recipe import Encoders, choose_encoders, evaluate_encoders
@@ -24,10 +25,11 @@ __getattr__, __dir__ = lazily(
     {
         "care": ["Compacted", "bring_back", "compact", "verify"],
         "changes": ["Activity", "Failure", "IndexReport", "Unchanged", "activity_in", "unchanged"],
+        "composing": ["search_composed"],
         "database": ["is_library"],
         "embedding": ["DualEmbedder", "Embedder", "MixedEmbedder", "ModelEmbedder", "unknown_words"],
         "examples": ["Spot", "search_like"],
-        "hits": ["Hit", "ScoreCurve"],
+        "hits": ["Hit", "Part", "ScoreCurve"],
         "indexing": ["FilmSource", "index_collection", "index_films", "index_library"],
         "library": ["Library"],
         "recipe": ["Encoders", "choose_encoders", "evaluate_encoders"],
@@ -53,6 +55,7 @@ __all__ = [
     "MixedEmbedder",
     "ModelEmbedder",
     "NewFilm",
+    "Part",
     "Recipe",
     "ScoreCurve",
     "Spot",
@@ -67,6 +70,7 @@ __all__ = [
     "index_films",
     "index_library",
     "is_library",
+    "search_composed",
     "search_like",
     "unchanged",
     "unknown_words",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import compress
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -37,6 +37,17 @@ class Wanted(TypedDict, total=False):
     within: Sequence[str] | None
 
 
+class Part(NamedTuple):
+    """The moment of a film for one of several sentences (`search_composed`)."""
+
+    sentence: str
+    start: float
+    """Seconds."""
+    end: float
+    score: float
+    """Of the clip that it was found for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hit:
     """A moment of a film."""
@@ -62,6 +73,9 @@ class Hit:
     """Other films that were found and show the same thing, best first (`Library.search`, `fold`)."""
     named: bool = False
     """Whether the words of the sentence stand in the path of the film, or of a copy."""
+    parts: tuple[Part, ...] = ()
+    """The moment for each sentence, where several were asked for together; then it goes over those in order, and the
+    score is what `search_composed` says."""
     clip_scores: Float[np.ndarray, "clips"] = field(compare=False, repr=False)
     """Score of each clip of the window that holds the moment's best clip."""
     clip_spans: Float[np.ndarray, "clips 2"] = field(compare=False, repr=False)
@@ -72,7 +86,7 @@ class Hit:
     def to_dict(self) -> dict[str, Any]:
         """The hit as JSON has it: times in seconds, bytes of paths that are no UTF-8 as backslash escapes.
 
-        `named`, `copies` and `why` are there only where it is named, has copies, and has sources.
+        `named`, `copies`, `why` and `parts` are there only where it is named, has copies, sources and parts.
         """
         return {
             "film": path_text(self.film.path),
@@ -86,7 +100,12 @@ class Hit:
             **({"named": True} if self.named else {}),
             **({"copies": [path_text(film.path) for film in self.copies]} if self.copies else {}),
             **({"why": why("name" in self.sources, "picture" in self.sources, self.quotes)} if self.sources else {}),
+            **({"parts": [_rounded(part) for part in self.parts]} if self.parts else {}),
         }
+
+
+def _rounded(part: Part) -> dict[str, Any]:
+    return part._asdict() | {"start": round(part.start, 3), "end": round(part.end, 3), "score": round(part.score, 6)}
 
 
 def hits_of(
@@ -108,7 +127,7 @@ def hits_of(
     led: dict[int, dict[int, list[Quote]]] = {}
 
     def known(films: Int[np.ndarray, "films"]) -> Spans:
-        spans.update(_spans(store, snapshot, films[~np.isin(films, list(spans))]))
+        spans.update(film_spans(store, snapshot, films[~np.isin(films, list(spans))]))
         return spans
 
     calibration = calibration_of(store.folder)
@@ -232,7 +251,7 @@ def by_words(store: Store, found: Sequence[TextHit]) -> list[Hit]:
 def hits_in(store: Store, snapshot: Snapshot, query: Float[np.ndarray, "dim"], film_id: int, moments: int) -> list[Hit]:
     """The best moments of a film, given by its id, at most so many; none where there is no such film."""
     indices = np.flatnonzero(snapshot.films == film_id)
-    spans = _spans(store, snapshot, indices)
+    spans = film_spans(store, snapshot, indices)
     if not spans:
         return []
     scores = snapshot.clip_scores(query, snapshot.slots_of(indices))
@@ -244,12 +263,12 @@ def hits_in(store: Store, snapshot: Snapshot, query: Float[np.ndarray, "dim"], f
 def clip_at(store: Store, snapshot: Snapshot, film_id: int, second: float) -> Float[np.ndarray, "dim"]:
     """The vector of the clip over a second of a film that is there, of the one whose middle is nearest."""
     indices = np.flatnonzero(snapshot.films == film_id)
-    ((_, spans),) = _spans(store, snapshot, indices).values()
+    ((_, spans),) = film_spans(store, snapshot, indices).values()
     window, clip = np.unravel_index(np.abs(spans.mean(2) - second).argmin(), spans.shape[:2])
     return np.asarray(snapshot.fused(snapshot.slots_of(indices)[[window]])[0, clip].numpy())
 
 
-def _spans(store: Store, snapshot: Snapshot, indices: Int[np.ndarray, "films"]) -> Spans:
+def film_spans(store: Store, snapshot: Snapshot, indices: Int[np.ndarray, "films"]) -> Spans:
     """Some films (indices into the snapshot's), each with the seconds of the clips of its windows."""
     with store.reading():
         films = {film.id: film for film in store.films(snapshot.films[indices].tolist())}

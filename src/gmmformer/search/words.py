@@ -45,6 +45,7 @@ class TextHit:
     """What is said there."""
     word: None = None
     copies: tuple[()] = ()
+    parts: tuple[()] = ()
 
     @property
     def sources(self) -> frozenset[Source]:
