@@ -57,7 +57,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[films,search,speech,train,web,ray,mcp,milvus,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[films,search,speech,text,train,web,ray,mcp,milvus,dev]'
 	@touch $@
 
 clean:

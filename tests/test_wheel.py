@@ -204,6 +204,7 @@ def test_every_command_works_or_names_its_extra(command, things, tmp_path):
                     "gmmformer.demo.encoders:ShapeFrames", "--json"],
         "index": ["index", tmp_path / "filmlib", films, "--model", model, "--json"],
         "index --speech": ["index", tmp_path / "heard", films, "--model", model, "--speech", tmp_path, "--json"],
+        "index --add": ["index", tmp_path / "read", films, "--model", model, "--add", "written", "--json"],
         "index --watch": ["index", tmp_path / "none", tmp_path / "nowhere", "--model", model, "--watch", "--json"],
         "extract --ray": ["extract", films, "--out", tmp_path / "onray", "--collection", "x", "--video-encoder",
                           "gmmformer.demo.encoders:ShapeFrames", "--ray", "nowhere:1", "--json"],

@@ -19,6 +19,7 @@ from gmmformer.cli.searching import print_hits
 from gmmformer.errors import InputError
 from gmmformer.media.speech import Speech
 from gmmformer.media.subtitles import Line, Track
+from gmmformer.media.written import Written
 from gmmformer.search import Hit, Library, bring_back, unchanged, verify
 from gmmformer.search.database import DATABASE, has_lines
 from gmmformer.search.fusing import Asked, fused
@@ -285,6 +286,57 @@ def test_speech_is_heard_once_where_there_are_no_subtitles(heard: Library, films
 def told_of(hit: Hit) -> tuple[str, float, float, str, str]:
     (quote,) = hit.quotes
     return Path(hit.film.path).name, hit.start, hit.end, quote.track, quote.language
+
+
+class Eyes(Written):
+    """Reads likewise."""
+
+    def __init__(self, identity: str = "ocr-1", **seen: str) -> None:
+        self.identity, self.seen, self.looked = identity, seen, list[str]()
+
+    def of(
+        self, film: str, length: float, on_seconds: Callable[[float], None] = lambda seconds: None
+    ) -> tuple[list[Track], list[str]]:
+        name = Path(film).stem
+        self.looked.append(name)
+        lines = [Line(11.0, 14.0, self.seen[name])] if name in self.seen else []
+        return ([Track(kind="text", name="screen", lines=lines)] if lines else []), []
+
+
+def test_what_is_written_is_a_source_of_its_own(heard: Library, films: Path) -> None:
+    eyes = Eyes(a="NO MARMALADE TODAY", silent="Platform of walnuts")
+    report = take_in(heard, [films], pictures := Source(), written=eyes)
+    assert (pictures.read, sorted(eyes.looked)) == ([], ["a", "b", "c", "silent"])
+    assert {Path(path).name: lines for path, lines in report.said.items()} == {"a.mp4": 1, "silent.mp4": 1}
+    assert unchanged(heard.folder, [films]) is not None
+    take_in(heard, [films], Source(), written=eyes)
+    assert len(eyes.looked) == 4
+    for within, found in {
+        ("said",): [("a.mp4", 10.0, "said")],
+        ("written",): [("a.mp4", 11.0, "written")],
+        ("name",): [],
+    }.items():
+        hits = heard.search("marmalade", within=within)
+        assert [(Path(hit.film.path).name, hit.start, *hit.sources) for hit in hits] == found
+        assert [hit.to_dict() for hit in search_words(heard.folder, "marmalade", within={*within})] == [
+            hit.to_dict() for hit in hits
+        ]
+    for source in ("said", "written"):
+        hits = heard.search("marmalade", within=["picture", source])
+        assert {quote.source for hit in hits for quote in hit.quotes} == {source}
+    both = heard.search("marmalade", within=["said", "written"], moments=3)
+    assert {(hit.start, *hit.sources) for hit in both} == {(10.0, "said"), (11.0, "written")}
+    hit = heard.search('"platform of walnuts"', 4)[0]
+    assert (hit.sources, hit.to_dict()["why"][0]["source"]) == (frozenset({"written"}), "written")
+    assert said(heard, "platform") == []
+    (films / "a.en.srt").write_text(srt(["We need more paprika."]))
+    take_in(heard, [films], Source(), said=(ears := Ears(silent="A word about walnuts.")))
+    assert ears.heard == ["silent"]
+    assert [len(heard.search(word, within="written")) for word in ("marmalade", "walnuts")] == [1, 1]
+    assert [len(heard.search(word, within="said")) for word in ("marmalade", "walnuts", "paprika")] == [0, 1, 1]
+    take_in(heard, [films], Source(), written=eyes, said=ears)
+    assert (len(eyes.looked), len(ears.heard)) == (4, 1)
+    assert verify(heard.store) == []
 
 
 def test_speech_goes_on_where_a_run_was_killed(tmp_path: Path, films: Path) -> None:

@@ -265,7 +265,7 @@ REFUSED = [
     ("search", {"sentence": "x", "k": 101}, "k: Input should be less than or equal to 100"),
     ("search", {"sentence": "x", "k": 10**30}, "k: "),
     ("search", {"sentence": "x", "moments": 0}, "moments: Input should be greater than or equal to 1"),
-    ("search", {"sentence": "x", "within": ["smell"]}, "within.0: Input should be 'picture', 'said' or 'name'"),
+    ("search", {"sentence": "x", "within": ["smell"]}, "within.0: Input should be 'picture', 'said', 'written' or"),
     ("search", {"sentence": "x", "min_length": -1}, "min_length: "),
     ("search", {"sentence": "x", "K": 3}, "'K' is no parameter of search; known: k, "),
     ("film", {"film": 0}, NO_FILM),

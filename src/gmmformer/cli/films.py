@@ -181,8 +181,8 @@ def index(
         prune: Remove films of the library that are gone from the disk.
         retry: Try again films that failed before and have not changed since; with --watch once, at its start.
         watch: Do not stop: take in films as they appear in the folders.
-        add: What a library made before it was kept is to hold too: said, which is what subtitles beside films and in
-            them say.
+        add: What the library is to hold too: said, which is what subtitles beside films and in them say, where it was
+            made before that was kept; written, which is text on the screen.
         speech: Folder of a Whisper model in CTranslate2's format, which hears what is said in films without subtitles.
         language: That is spoken, such as de. Default: what the beginning of each film makes likely.
         hear_all: Listen to films that have subtitles too.
@@ -199,11 +199,12 @@ def index(
     """
     from gmmformer.media.films import find_films
     from gmmformer.media.speech import Speech
+    from gmmformer.media.written import Written
     from gmmformer.search import is_library, unchanged
 
     check_server(engine)
-    if {*add} - {"said"}:
-        raise InputError(f"--add {' '.join(add)}: said is all that can be added, which is what subtitles say")
+    if {*add} - {"said", "written"}:
+        raise InputError(f"--add {' '.join(add)}: said (subtitles) and written (text on the screen) can be added")
     if speech is None and (language is not None or hear_all):
         raise InputError(f"{'--language' if language else '--hear-all'}: says how to listen; add --speech FOLDER")
     if speech is not None and not films:
@@ -225,23 +226,19 @@ def index(
         "frames_a_clip": frames_a_clip,
     }
     chosen["films"] = data is None
-    unnamed = False
+    unnamed, asked = False, (model, speech, *fixed.values())
     if not is_library(library):
         find_films(films)  # a name mistyped makes no library
         unnamed = bool(films) and model is None
         model = "small" if unnamed else model
-    elif (
-        films
-        and not (watch or add or speech)
-        and engine == "auto"
-        and all(one is None for one in (model, *fixed.values()))
-    ):
+    elif films and not (watch or add) and engine == "auto" and all(one is None for one in asked):
         found = unchanged(library, films, prune=prune, retry=retry)  # told without torch, which takes its time to load
         if found is not None:
             return _told(found.report, library, found.films, found.seconds, json)
     running = Running(device=device, batch_size=batch_size, allow_download=allow_download, trust_encoder=trust_encoder)
     with bars() as progress, ExitStack() as open_files:
         said: Speech | bool = "said" in add
+        written = Written() if "written" in add else None
         if speech is not None:
             said = open_files.enter_context(closing(Speech(speech, language, everywhere=hear_all, device=device)))
         # what is to be taken in is read before a library is made for it
@@ -250,7 +247,7 @@ def index(
         if unnamed:
             print("no --model: small is taken; `gmmformer models` lists what finds more", file=sys.stderr)
         if take_in is None:
-            how = {"prune": prune, "said": said, "limits": limits, "ray": ray, "progress": progress}
+            how = {"prune": prune, "said": said, "written": written, "limits": limits, "ray": ray, "progress": progress}
             return _index_films(opened, films, watch, retry, json, how)
         with opened.writing() as into:
             taken = take_in(into, progress)

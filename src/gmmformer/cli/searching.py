@@ -55,8 +55,8 @@ def search(
         then: What is to be seen after it in the same film, a sentence each, in this order.
         also: What is to be seen in the same film too, at any time.
         without: What is not to be seen in it.
-        within: What to look in: picture, said, name, or some of these. Default: all; said and name, where the sentence
-            has words in quotes.
+        within: What to look in: picture, said, written, name, or some of these. Default: all; all but the picture,
+            where the sentence has words in quotes.
         k: Films to find.
         moments: Most moments of each film.
         where: Only films whose path fits this glob: * any letters, slashes too, ? one, [ab] one of these.
@@ -154,7 +154,7 @@ def _search_words(library: Path, sentence: str, k: int, options: dict[str, Any],
     elif hits:
         print_hits(hits, None, seconds)
     else:
-        print(f"nothing of it is said or is a name ({1000 * seconds:.0f} ms)")
+        print(f"nothing of it is said, written or a name ({1000 * seconds:.0f} ms)")
     return 0
 
 
@@ -171,7 +171,7 @@ def print_hits(hits: Sequence["Hit | TextHit"], films: int | None, seconds: floa
     rows = [
         (
             str(rank),
-            " ".join(filter(None, [hit.word, "name" if hit.named else None, "said" if _is_said(hit) else None])),
+            " ".join(filter(None, [hit.word, "name" if hit.named else None, _for_words(hit)])),
             f"{clock(hit.start)} - {clock(hit.end)}",
             f"{hit.score:.3f}",
             printable(hit.film.path) + _copies(len(hit.copies)),
@@ -188,9 +188,9 @@ def print_hits(hits: Sequence["Hit | TextHit"], films: int | None, seconds: floa
     print(f"{'' if films is None else f'{films:,} films, '}{1000 * seconds:.0f} ms")
 
 
-def _is_said(hit: "Hit | TextHit") -> bool:
-    """Whether a hit is there for what is said rather than for how it looks."""
-    return "said" in hit.sources and "picture" not in hit.sources
+def _for_words(hit: "Hit | TextHit") -> str | None:
+    """Where its words are, of a hit that is there for them rather than for how it looks."""
+    return hit.quotes[0].source if hit.quotes and "picture" not in hit.sources else None
 
 
 def _spot(told: str) -> "Spot":

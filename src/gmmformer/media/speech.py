@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -40,6 +40,8 @@ _SAME = 2
 
 class Speech:
     """Hears what is said in films, with a model that lies in a folder; nothing is ever fetched."""
+
+    kind: ClassVar = "speech"
 
     def __init__(
         self,
@@ -154,7 +156,7 @@ class Speech:
             )
         elif not lines:
             problems.append("nobody speaks in its sound, so nothing is said in it")
-        track = Track(kind="speech", name="speech", language=language or "", lines=mended(lines))
+        track = Track(kind=self.kind, name="speech", language=language or "", lines=mended(lines))
         return ([track] if track.lines else []), problems
 
     def _heard(

@@ -61,9 +61,9 @@ class Track:
     """Lines that belong together."""
 
     kind: str
-    """"subtitles" or "speech"."""
+    """"subtitles", "speech", or "text" on the screen."""
     name: str
-    """Where they come from: a file's name, a stream of the film, or speech."""
+    """Where they come from: a file's name, a stream of the film, speech, or the screen."""
     language: str = ""
     """Such as "en"; empty where it is not told."""
     lines: Sequence[Line]

@@ -54,7 +54,7 @@ class IndexReport:
     vanished: list[str] = field(default_factory=list)
     """In the library, but no longer where they were."""
     said: dict[str, int] = field(default_factory=dict)
-    """How many lines of what is said were taken in, by path."""
+    """How many lines of what is said and written were taken in, by path."""
     pruned: bool = False
     """Whether the vanished were removed."""
 
@@ -81,7 +81,7 @@ class IndexReport:
         counts = f"{len(self.added):,} added, {len(self.replaced):,} replaced, {len(self.unchanged):,} unchanged"
         lines = [f"{counts}, {len(self.failed):,} failed"]
         if self.said:
-            lines.append(f"what is said in {len(self.said):,} of them: {sum(self.said.values()):,} lines")
+            lines.append(f"what is said or written in {len(self.said):,} of them: {sum(self.said.values()):,} lines")
         for title, told in (("failed", self.failed), ("taken in, but odd", self.warnings)):
             lines += [f"{title}:"] * bool(told) + [f"  {printable(film)}: {why}" for film, why in told.items()]
         if self.vanished:
@@ -91,12 +91,13 @@ class IndexReport:
 
 
 class Stamp(NamedTuple):
-    """Of what was looked at for what is said in a film, kind by kind; none of them holds a slash."""
+    """Of what was looked at for what is said and written in a film, kind by kind; none of them holds a slash."""
 
     subtitles: str = ""
     """Names, sizes and dates of the files beside it."""
     speech: str = ""
-    """What listened to it; empty where nothing did."""
+    text: str = ""
+    """What listened to it, and what read it; empty where nothing did."""
 
     def __str__(self) -> str:
         return "/".join(self).rstrip("/")
@@ -143,9 +144,8 @@ def unchanged(
     if to_read or (prune and report.vanished) or last - covers > EXTEND:
         return None
     if stamps is not None:
-        beside_them = beside(report.unchanged)
         there = {path: stamp.subtitles for path, stamp in stamps.items()}
-        if any(there.get(path) != stamp_of_files(files) for path, files in beside_them.items()):
+        if any(there.get(path) != stamp_of_files(files) for path, files in beside(report.unchanged).items()):
             return None
     return Unchanged(report, len(known), seconds)
 
@@ -205,7 +205,7 @@ def heard_in(connection: sqlite3.Connection, folder: Path) -> dict[str, Stamp]:
         return {}
     stamps = dict(rows_of(connection, folder, "heard", "film, stamp"))
     films = rows_of(connection, folder, "films", "id, path", "WHERE removed IS NULL")
-    return {os.fsdecode(path): Stamp(*stamps[film].split("/")[:2]) for film, path in films if film in stamps}
+    return {os.fsdecode(path): Stamp(*stamps[film].split("/")[:3]) for film, path in films if film in stamps}
 
 
 def ids_matching(

@@ -12,7 +12,7 @@ from gmmformer.search.database import has_lines
 from gmmformer.search.engines.exact import FEW, Found, best_films
 from gmmformer.search.lines import quotes_words
 from gmmformer.search.naming import Names
-from gmmformer.search.quotes import Lines, Quote
+from gmmformer.search.quotes import WORDS, Lines, Quote
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.store import Store
 from gmmformer.search.words import TextHit, holds_lines, look
@@ -83,9 +83,10 @@ class Texts:
             if within is None or "name" in within:
                 named = self._names.matching(connection, snapshot.layout, snapshot.films, sentence)
                 named = named if allowed is None else named[allowed[named]]
-            if (within is None or "said" in within) and has_lines(connection):
+            words = WORDS if within is None else WORDS & within
+            if words and has_lines(connection):
                 films = snapshot.films if allowed is None else snapshot.films[allowed]
-                quotes = self._lines.find(connection, sentence, films, most, moments)
+                quotes = self._lines.find(connection, sentence, films, most, moments, words)
                 tells = tells or holds_lines(connection)
         places = np.searchsorted(snapshot.films, [some[0].film for some in quotes]).tolist()
         return Asked(named=named, quotes=dict(zip(places, quotes, strict=True)), tells=tells)

@@ -1,5 +1,5 @@
-"""What is said in films into a library: subtitles beside them and within them, anew where these have changed, and
-speech.
+"""What is said in films into a library: subtitles beside them and within them, anew where these have changed,
+speech, and text on the screen.
 """
 
 import math
@@ -7,16 +7,35 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypedDict
 
+from gmmformer.config import DecodeLimits
 from gmmformer.cores import Progress, silent
 from gmmformer.media.speech import Speech
 from gmmformer.media.subtitles import Subtitles, Track, beside, stamp_of_files
+from gmmformer.media.written import Written
 from gmmformer.search.changes import IndexReport, Stamp, heard_in
 from gmmformer.search.database import add_lines, has_lines, rows_of
 from gmmformer.search.lines import Said, keep
 from gmmformer.search.writer import Writer
 
 _COMMIT_SECONDS, _COMMIT_LINES = 2.0, 20_000
+
+
+class Taking(TypedDict, total=False):
+    """How films are taken in; see `index_films`."""
+
+    prune: bool
+    said: bool | Speech
+    written: Written | None
+    progress: Progress
+
+
+class Added(Taking, total=False):
+    """How they are taken in, and decoded; see `Library.add`."""
+
+    limits: DecodeLimits
+    ray: str | None
 
 
 class Hearing:
@@ -60,7 +79,7 @@ class Hearing:
             said = None if film is None else self.of(path, film.length, True)
             if film is None or said is None:
                 continue
-            stamp = Stamp(stamps[path], self._stamps.get(path, Stamp()).speech)
+            stamp = self._stamps.get(path, Stamp())._replace(subtitles=stamps[path])
             found[film.id] = said._replace(stamp=str(stamp), kinds=("subtitles",))
             lines += sum(len(track.lines) for track in said.tracks)
             if lines > _COMMIT_LINES or time.monotonic() - since > _COMMIT_SECONDS:
@@ -70,10 +89,11 @@ class Hearing:
         if todo:
             progress("subtitles", len(todo), len(todo))
 
-    def listen(self, speech: Speech, films: Iterable[str], progress: Progress = silent) -> None:
-        """Take in the speech of films that are there, unless they have subtitles or were listened to like that before.
+    def take(self, source: Speech | Written, films: Iterable[str], progress: Progress = silent) -> None:
+        """Take in what is heard or read in films that are there, unless that was done with the same means before.
 
-        What is said in a film is on the disk before the next one is begun. `progress` counts seconds of film.
+        Films with subtitles are left out unless the source is for films everywhere. What was found in a film is on the
+        disk before the next one is begun. `progress` counts seconds of film.
         """
         with self._into.store.reading() as connection:
             stamps, folder = heard_in(connection, self._into.folder), self._into.folder
@@ -88,21 +108,21 @@ class Hearing:
             (path, *known[path])
             for path in films
             if path in known
-            and stamps.get(path, Stamp()).speech != speech.identity
-            and (speech.everywhere or known[path][0] not in written)
+            and getattr(stamps.get(path, Stamp()), source.kind) != source.identity
+            and (source.everywhere or known[path][0] not in written)
         ]
         done, total = 0.0, math.ceil(sum(length for *_, length in todo))
 
         def shown(seconds: float) -> None:
-            progress("speech", min(int(done + seconds), total - 1), total)
+            progress(source.kind, min(int(done + seconds), total - 1), total)
 
         for path, film, length in todo:
-            tracks, problems = speech.of(path, length, shown)
-            stamp = stamps.get(path, Stamp())._replace(speech=speech.identity)
-            self._note({film: self._told(path, tracks, problems, stamp)._replace(kinds=("speech",))})
+            tracks, problems = source.of(path, length, shown)
+            stamp = stamps.get(path, Stamp())._replace(**{source.kind: source.identity})
+            self._note({film: self._told(path, tracks, problems, stamp)._replace(kinds=(source.kind,))})
             done += length
         if todo:
-            progress("speech", total, total)
+            progress(source.kind, total, total)
 
     def _told(self, path: str, tracks: list[Track], problems: list[str], stamp: Stamp) -> Said:
         """What is said in a film, for the library; told in the report too."""

@@ -22,7 +22,6 @@ from gmmformer.search.spans import clip_spans
 from gmmformer.search.store import Film, Store
 from gmmformer.search.words import Source, TextHit, why
 
-_SAID: frozenset[Source] = frozenset({"said"})
 _SEEN: frozenset[Source] = frozenset({"picture"})
 
 
@@ -66,7 +65,7 @@ class Hit:
     word: Word | None
     """The strength in words; None too where it was not seen that they mean something (`Calibration.words`)."""
     sources: frozenset[Source] = frozenset()
-    """What it was found in: the picture, what is said, its name; empty in a library in which nothing is said."""
+    """What it was found in: the picture, what is said or written, its name; empty where there are no lines at all."""
     quotes: tuple[Quote, ...] = ()
     """What is said there, or elsewhere in the film, of what was asked for, if it is there for that too."""
     copies: tuple[Film, ...] = ()
@@ -185,7 +184,7 @@ def _with_words(
             score=quote.score,
             strength=None,
             word=None,
-            sources=named | _SAID,
+            sources=named | {quote.source},
             quotes=(quote,),
             clip_scores=np.empty(0, dtype=np.float32),
             clip_spans=np.empty((0, 2)),
@@ -193,7 +192,7 @@ def _with_words(
     if not led:
         quotes = tuple(asked.quotes.get(index, ())[:1])
         for hit in hits:
-            yield replace(hit, sources=named | _SEEN | (_SAID if quotes else frozenset()), quotes=quotes)
+            yield replace(hit, sources=named | _SEEN | {quote.source for quote in quotes}, quotes=quotes)
 
 
 def hits_for(

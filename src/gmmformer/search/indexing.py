@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from gmmformer.media.decoding import FilmEnd
 from gmmformer.media.featurise import FilmFeatures, featurise
 from gmmformer.media.films import DecodeError, fingerprint
 from gmmformer.media.speech import Speech
+from gmmformer.media.written import Written
 from gmmformer.model.batches import see_finite_rows
 from gmmformer.model.pooling import row_norms
 from gmmformer.search.changes import IndexReport, films_at, glance, shown, vanished_from
@@ -60,16 +61,6 @@ def film_source(
     return source
 
 
-class Added(TypedDict, total=False):
-    """How films are taken in; see `Library.add`."""
-
-    prune: bool
-    said: bool | Speech
-    limits: DecodeLimits
-    ray: str | None
-    progress: Progress
-
-
 def index_films(
     into: Writer,
     paths: Sequence[str | os.PathLike[str]],
@@ -78,6 +69,7 @@ def index_films(
     prune: bool = False,
     retry: bool = False,
     said: bool | Speech = False,
+    written: Written | None = None,
     progress: Progress = silent,
 ) -> IndexReport:
     """Bring a library up to date with the films at `paths`.
@@ -94,13 +86,14 @@ def index_films(
             there any more, or that were somewhere else where no file is now.
         retry: Try again films that failed before and have not changed since.
         said: Let a library from before hold what is said in films too; hear it, where they have no subtitles.
+        written: Reads text on the screen.
         progress: Called as films are done.
 
     Raises:
         InputError: A path does not exist, or the library cannot be written to.
     """
     report, films = IndexReport(pruned=prune), films_at(paths)
-    with shown(into.folder, progress) as progress, hearing(into, films, bool(said), report) as heard:
+    with shown(into.folder, progress) as progress, hearing(into, films, bool(said or written), report) as heard:
         known, pending = into.store.known(), _Pending(into, progress, len(films))
         failures = {} if retry else {failure.path: failure for failure in into.store.failures()}
         todo = _changed(glance(films, known, failures, report), known, report)
@@ -126,8 +119,9 @@ def index_films(
             pending.seen(done)
         pending.finish()
         heard.again(report.unchanged, progress)
-        if isinstance(said, Speech):
-            heard.listen(said, films, progress)
+        for reader in (said, written):
+            if isinstance(reader, Speech | Written):
+                heard.take(reader, films, progress)
         report.vanished.extend(vanished_from(known, films, paths))
         if prune:
             into.remove(report.vanished)

@@ -13,16 +13,15 @@ import numpy as np
 from jaxtyping import Float
 
 from gmmformer.config import DecodeLimits, Running
-from gmmformer.cores import Progress, silent
 from gmmformer.media.encoders import SMALL
-from gmmformer.media.speech import Speech
 from gmmformer.search.calibration import Calibration, calibrate, calibration_of, outgrown
 from gmmformer.search.changes import IndexReport, Paths, settled_changes, several
 from gmmformer.search.embedding import Embedder, NoTextEncoderError, checked_sentences
 from gmmformer.search.engines import Engine, checked_queries, choose_engine
 from gmmformer.search.fusing import Texts
+from gmmformer.search.hearing import Added, Taking
 from gmmformer.search.hits import Hit, Wanted, hits_for, hits_in
-from gmmformer.search.indexing import Added, embedded_film, film_source, index_films
+from gmmformer.search.indexing import embedded_film, film_source, index_films
 from gmmformer.search.recipe import Encoders, Models, choose_encoders
 from gmmformer.search.store import Film, LibraryInfo, Store
 from gmmformer.search.vectors import Dtype
@@ -205,7 +204,7 @@ class Library:
             min_length: Only films of at least so many seconds.
             fold: Whether films that show the same thing, such as other encodings of one film, are one hit, that of the
                 best of them, whose `copies` are the others that were found.
-            within: What is looked in for sentences, of "picture", "said" and "name"; else all (`words.in_words_alone`).
+            within: What is looked in for sentences, of the four `words.SOURCES`; else all (`words.in_words_alone`).
             sentences: What the queries are vectors of, so that films named so, or in which it is said, count (`fused`).
 
         Raises:
@@ -272,23 +271,21 @@ class Library:
         self,
         paths: Paths,
         *,
-        prune: bool = False,
         retry: bool = False,
         limits: DecodeLimits = DecodeLimits(),
-        said: bool | Speech = False,
         ray: str | None = None,
-        progress: Progress = silent,
+        **how: Unpack[Taking],
     ) -> IndexReport:
-        """Bring the library up to date with films, and folders of films; see `index_films`.
+        """Bring the library up to date with films, and folders of films; the arguments are those of `index_films`.
 
-        With `ray`, the address of a Ray cluster, they are decoded and encoded there (`featurise_on`), the rest here.
+        Besides, `limits` says what decoding may cost, and `ray`, the address of a Ray cluster, that films are decoded
+        and encoded there (`gmmformer.media.cluster.featurise_on`); the rest is done here.
 
         Raises:
             InputError: A path does not exist, or the library cannot be written to.
         """
         with self.writing() as into:
-            source = film_source(self.models, limits, ray)
-            report = index_films(into, several(paths), source, prune=prune, retry=retry, said=said, progress=progress)
+            report = index_films(into, several(paths), film_source(self.models, limits, ray), retry=retry, **how)
         self.calibrate_if_outgrown()
         return report
 

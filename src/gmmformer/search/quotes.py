@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,10 +21,13 @@ from gmmformer.media.films import path_text
 from gmmformer.media.subtitles import Line
 from gmmformer.search.database import damaged, rows_of
 from gmmformer.search.lines import MOST_UNITS, Unit, lines_of, terms_in, units_in
+from gmmformer.search.tables import SAID, WRITTEN
 
 MOST_ROWS, FEWER_ROWS, LARGE = 4_000, 1_000, 400_000
 """Passages with a word that are looked at, and in a library of more passages than the last; a word that stands in more
 is common."""
+WORDS = frozenset({"said", "written"})
+"""Sources that are lines."""
 ORDER = 0.15
 """Share of a score that the order of the words has."""
 SPREAD = 0.15
@@ -56,12 +59,19 @@ class Quote:
     language: str
     """As the track says, such as "en"; empty where it does not."""
     track: str
-    """Where the lines come from: a file's name, a stream of the film, or speech."""
+    """Where the lines come from: a file's name, a stream of the film, speech, or the screen."""
+    kind: str = SAID[0]
+    """Of that track."""
+
+    @property
+    def source(self) -> Literal["said", "written"]:
+        """Whether it is said, or written on the screen."""
+        return "written" if self.kind == WRITTEN else "said"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
-            "source": "said",
+            "source": self.source,
             "start": round(self.start, 3),
             "end": round(self.end, 3),
             "score": round(self.score, 6),
@@ -81,10 +91,11 @@ class Lines:
         """Nothing is read yet."""
         self._folder, self._last = folder, 0
         self._firsts, self._films = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        """The first passage of each track, ascending, and the film that it is of."""
+        self._written = np.empty(0, dtype=np.bool_)
+        """The first passage of each track, ascending, the film that it is of, and whether it is text on the screen."""
         self._ours: tuple[list[int], list[bool]] | None = None
-        self._asked = self._films, 0
-        """Which films were asked for last, and whether the tracks, of which it was the last, are theirs."""
+        self._asked = self._films, 0, frozenset[str]()
+        """Which films and sources were asked for last, and whether the tracks, of which it was the last, are theirs."""
 
     def find(
         self,
@@ -93,8 +104,9 @@ class Lines:
         films: Int[np.ndarray, "films"],
         most: int,
         moments: int = 1,
+        within: Set[str] = WORDS,
     ) -> list[list[Quote]]:
-        """Where what is asked for is said: some quotes for each film, best film first.
+        """Where what is asked for is said or written: some quotes for each film, best film first.
 
         Args:
             connection: To the library's database, within a transaction.
@@ -102,6 +114,7 @@ class Lines:
             films: Ids of those that may be found.
             most: Films.
             moments: Most quotes of each.
+            within: "said", "written", or both.
 
         Raises:
             InputError: What the database says cannot be.
@@ -110,7 +123,7 @@ class Lines:
         self._read(connection)
         if not units or not len(self._firsts):
             return []
-        looked = _Looked(connection, self._of(films), units)
+        looked = _Looked(connection, self._of(films, frozenset(within) & WORDS), units)
         rows, scores = looked.passages(most)
         if not len(rows):
             return []
@@ -131,21 +144,24 @@ class Lines:
 
     def _read(self, connection: sqlite3.Connection) -> None:
         which = "WHERE id > ? AND passages > 0 ORDER BY id"
-        new = list(rows_of(connection, self._folder, "tracks", "id, film, first", which, (self._last,)))
+        new = list(rows_of(connection, self._folder, "tracks", "id, film, first, kind", which, (self._last,)))
         if new:
             self._last = new[-1][0]
-            films = np.concatenate([self._films, np.array([film for _, film, _ in new])])
-            firsts = np.concatenate([self._firsts, np.array([first for *_, first in new])])
+            films = np.concatenate([self._films, np.array([film for _, film, *_ in new])])
+            firsts = np.concatenate([self._firsts, np.array([first for *_, first, _ in new])])
+            written = np.concatenate([self._written, np.array([kind == WRITTEN for *_, kind in new])])
             order = np.argsort(firsts, kind="stable")
             last = np.append(np.diff(firsts[order]) > 0, True)  # what was brought back is another film's now
-            self._films, self._firsts = films[order][last], firsts[order][last]
+            self._films, self._firsts, self._written = films[order][last], firsts[order][last], written[order][last]
 
-    def _of(self, films: Int[np.ndarray, "films"]) -> Callable[[int], bool] | None:
-        """Whether a passage is one of these films'; None where all are."""
-        if films is not self._asked[0] or self._last != self._asked[1]:
+    def _of(self, films: Int[np.ndarray, "films"], within: frozenset[str]) -> Callable[[int], bool] | None:
+        """Whether a passage is one of these films', and of these sources; None where all are."""
+        if films is not self._asked[0] or (self._last, within) != self._asked[1:]:
             theirs = np.isin(self._films, films)
+            if within != WORDS:
+                theirs &= self._written == ("written" in within)
             self._ours = None if theirs.all() else (self._firsts.tolist(), theirs.tolist())
-            self._asked = films, self._last
+            self._asked = films, self._last, within
         if self._ours is None:
             return None
         firsts, ours = self._ours
@@ -160,7 +176,7 @@ class Lines:
         columns = "id, track, own, times, text"
         passages = {row[0]: row[1:] for row in rows_of(connection, self._folder, "passages", columns, which, (listed,))}
         listed = json.dumps(list({track for track, *_ in passages.values()}))
-        columns = "id, language, name"
+        columns = "id, language, name, kind"
         tracks = {row[0]: row[1:] for row in rows_of(connection, self._folder, "tracks", columns, which, (listed,))}
         lost = [
             row for some in chosen.values() for row in some if row not in passages or passages[row][0] not in tracks
@@ -174,8 +190,7 @@ class Lines:
             for row in some:
                 track, _, times, text = passages[row]
                 lines = lines_of(self._folder, row, times, text)
-                language, name = tracks[track]
-                quote = _quote(lines, film, language, name, looked, follows)
+                quote = _quote(lines, film, tracks[track], looked, follows)
                 if quote is not None:
                     quotes.setdefault((quote.start, quote.end, quote.text), quote)
             told.append(sorted(quotes.values(), key=lambda quote: -quote.score))
@@ -252,7 +267,7 @@ def _match(unit: Unit) -> str:
 
 
 def _quote(
-    lines: Sequence[Line], film: int, language: str, track: str, looked: _Looked, follows: Set[tuple[str, str]]
+    lines: Sequence[Line], film: int, track: tuple[str, str, str], looked: _Looked, follows: Set[tuple[str, str]]
 ) -> Quote | None:
     """The fewest lines of a passage in which most of what is looked for stands; None where nothing does."""
     terms = [(place, term) for place, line in enumerate(lines) for term in terms_in(line.text)]
@@ -297,8 +312,9 @@ def _quote(
         whole=len(there) == len(weights) and len(follows) > 1 and follows <= theirs,
         text="\n".join(line.text for line in some),
         marks=_joined(marks),
-        language=language,
-        track=track,
+        language=track[0],
+        track=track[1],
+        kind=track[2],
     )
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 WINDOWS, FEATURES = "windows", "features"
 """Kinds of parts."""
-KINDS = ("subtitles", "speech")
-"""Of tracks."""
+SAID, WRITTEN = ("subtitles", "speech"), "text"
+KINDS = (*SAID, WRITTEN)
+"""Of tracks: what is said, and what is written on the screen."""
 MOST_ROWS = 10_000_000
 """Of a film: at one a second, some 115 days."""
 LONGEST = 1e9

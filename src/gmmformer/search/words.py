@@ -14,10 +14,11 @@ from gmmformer.search.changes import ids_matching
 from gmmformer.search.database import explained, has_lines, open_database, rows_of, writable
 from gmmformer.search.lines import quotes_words
 from gmmformer.search.naming import Names
-from gmmformer.search.quotes import Lines, Quote
+from gmmformer.search.quotes import WORDS, Lines, Quote
+from gmmformer.search.tables import KINDS
 
-Source = Literal["picture", "said", "name"]
-"""What a search looks in: what films show, what is said in them, the words of their paths."""
+Source = Literal["picture", "said", "written", "name"]
+"""What a search looks in: how films look, what is said and written in them, the words of their paths."""
 MOST_HITS = 10_000
 SOURCES: tuple[Source, ...] = get_args(Source)
 
@@ -50,8 +51,8 @@ class TextHit:
     @property
     def sources(self) -> frozenset[Source]:
         """What it was found in."""
-        told: tuple[tuple[Source, bool], ...] = (("name", self.named), ("said", bool(self.quotes)))
-        return frozenset(source for source, there in told if there)
+        named: frozenset[Source] = frozenset({"name"} if self.named else ())
+        return named | {quote.source for quote in self.quotes}
 
     def to_dict(self) -> dict[str, Any]:
         """As `Hit.to_dict`."""
@@ -141,9 +142,10 @@ def lacks_lines(folder: Path) -> bool:
         return not has_lines(connection)
 
 
-def holds_lines(connection: sqlite3.Connection) -> bool:
-    """Whether anything is said in a library."""
-    return has_lines(connection) and connection.execute("SELECT 1 FROM tracks LIMIT 1").fetchone() is not None
+def holds_lines(connection: sqlite3.Connection, kinds: Sequence[str] = KINDS) -> bool:
+    """Whether a library holds lines of tracks of some kinds."""
+    held = f"SELECT 1 FROM tracks WHERE kind IN ({', '.join('?' * len(kinds))}) LIMIT 1"
+    return has_lines(connection) and connection.execute(held, kinds).fetchone() is not None
 
 
 def search_words(folder: Path, sentence: str, k: int = 10, **wanted: Any) -> list[TextHit]:
@@ -182,7 +184,7 @@ def look(
         lines: And of their lines.
         sentence: What is looked for; what stands in quotes must be there as it stands.
         k: Films.
-        within: "said", "name", or both, which None is too.
+        within: "said", "written", "name", or some of these; None is all of them.
         skip: Films that are passed over first.
         moments: Most moments of each.
         where: As for `Library.search_vectors`.
@@ -192,15 +194,16 @@ def look(
         InputError: What is said was not kept when the library was made, and is to be looked in alone.
     """
     check_counts(k, moments, skip)
-    within = within or {"said", "name"}
+    within = within or {"name", *WORDS}
     if "name" not in within and not has_lines(connection):
-        raise InputError(no_lines(folder))
+        raise InputError(no_lines(folder, "said" if "said" in within else "written"))
     films = ids_matching(connection, where, min_length)
     found, named = dict[int, list[Quote]](), list[int]()
     if "name" in within and len(films):
         named = films[names.matching(connection, layout, films, sentence)].tolist()
-    if "said" in within and has_lines(connection):
-        found = {some[0].film: some for some in lines.find(connection, sentence, films, skip + k, moments)}
+    if WORDS & within and has_lines(connection):
+        told = lines.find(connection, sentence, films, skip + k, moments, within)
+        found = {some[0].film: some for some in told}
     named = sorted(named, key=lambda film: film not in found)
     first = named[: skip + (k + 1) // 2] if found else named
     chosen = list(dict.fromkeys([*first, *found]))[skip : skip + k]
@@ -230,9 +233,9 @@ def look(
     return hits
 
 
-def no_lines(folder: Path) -> str:
-    """How what is said comes into a library that was made before that was kept."""
+def no_lines(folder: Path, what: str = "said") -> str:
+    """How what is said, or written, comes into a library that was made before that was kept."""
     return (
-        f"{printable(folder)}: was made before what is said in films was kept; add it with "
-        f"`gmmformer index {printable(folder)} FILMS --add said`"
+        f"{printable(folder)}: was made before what is {what} in films was kept; add it with "
+        f"`gmmformer index {printable(folder)} FILMS --add {what}`"
     )

@@ -196,7 +196,7 @@ class _Desk:
         moments: Annotated[int, Field(ge=1, le=wire.MOST_MOMENTS, description="Most moments of each film.")] = 1,
         within: Annotated[
             list[Source] | None,
-            Field(description="What to look in: picture, said, name, or some of these. Null: all."),
+            Field(description="What to look in: picture, said, written, name, or some of these. Null: all."),
         ] = None,
         where: Annotated[
             str | None,

@@ -14,6 +14,7 @@ from gmmformer.evaluation.moments import ScoreCurve
 from gmmformer.media.films import path_text
 from gmmformer.search import Film, Hit, Library, activity_in
 from gmmformer.search.calibration import Word
+from gmmformer.search.tables import SAID, WRITTEN
 from gmmformer.search.words import SOURCES, Source, holds_lines
 from gmmformer.web.choosing import chosen
 from gmmformer.web.files import state_of
@@ -217,7 +218,8 @@ class Catalogue:
 
     def _looked_in(self) -> list[Source]:
         with self.library.store.reading() as connection:
-            return [source for source in SOURCES if source != "said" or holds_lines(connection)]
+            kinds: dict[Source, Sequence[str]] = {"said": SAID, "written": (WRITTEN,)}
+            return [one for one in SOURCES if one not in kinds or holds_lines(connection, kinds[one])]
 
     def _all_folders(self) -> list[str]:
         return sorted({posixpath.dirname(path_text(path)) for path in self.library.store.known()} - {""})[:_MOST_LISTED]

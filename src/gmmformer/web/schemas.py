@@ -100,7 +100,7 @@ class Named(Names, Playing):
 class WhyOut(Model):
     """Something that a film was found for."""
 
-    source: Source = Field(description="How it looks, what is said in it, or its name; only said has what follows.")
+    source: Source = Field(description="How it looks, its name, or what is said or written, which has what follows.")
     start: float = Field(0.0, description="Second at which the lines begin.")
     end: float = Field(0.0, description="Second at which they end.")
     score: float = Field(1.0, description="How much of the sentence is said there, in (0, 1].")
@@ -164,9 +164,9 @@ class Asked(BaseModel):
     strips: bool = Field(True, description="Whether to send the scores along each film.")
     within: list[Source] | None = Field(
         None,
-        max_length=3,
-        description="What to look in: how films look, what is said in them, their names; null for all of it, but for a "
-        "sentence with words in quotes what is said and names alone.",
+        max_length=4,
+        description="What to look in: how films look, what is said and written in them, names; null for all, but for a "
+        "sentence with words in quotes all but how they look.",
     )
 
 

@@ -23,8 +23,8 @@ router = APIRouter(tags=["films"])
 class TrackOut(Model):
     """Lines of a film that belong together."""
 
-    name: str = Field(description="Where they come from: a file, a stream of the film, speech.")
-    kind: str = Field(description="subtitles, or speech that was listened to.")
+    name: str = Field(description="Where they come from: a file, a stream of the film, speech, the screen.")
+    kind: str = Field(description="subtitles, speech that was listened to, or text on the screen.")
     language: str = Field(description="Such as en; empty where it is not told.")
     lines: int = Field(description="How many there are.")
 
