@@ -25,7 +25,7 @@ from gmmformer.cli import main
 from gmmformer.errors import InputError
 from gmmformer.media.frames import probe
 from gmmformer.media.subtitles import Line, Track
-from gmmformer.search import Library
+from gmmformer.search import Library, search_composed
 from gmmformer.search.database import add_lines, has_lines
 from gmmformer.search.lines import Said, keep
 from gmmformer.web import ServeConfig, create_app, files
@@ -133,6 +133,15 @@ def test_a_search_gives_what_the_library_finds(server: MCPServer[Any], talking: 
         (hit["id"], hit["film"], hit["start"], hit["end"]) for hit in hits
     ]
     assert found["films"] == len(talking)
+
+
+def test_several_sentences_are_searched_for_together(server: MCPServer[Any], talking: Library) -> None:
+    found = answer(server, "search", sentence="a circle", k=2, then=["a square"], also=["a star"], without=["rain"])
+    hits = search_composed(talking, ["a circle", "a square"], 2, also=["a star"], without=["rain"])
+    assert [(one["id"], one["parts"]) for one in found["moments"]] == [
+        (hit.film.id, hit.to_dict()["parts"]) for hit in hits
+    ]
+    assert "look at the picture alone" in refusal(server, "search", sentence="x", then=["y"], within=["said"])
 
 
 def test_what_is_said_is_found_and_says_why(server: MCPServer[Any], talking: Library) -> None:
@@ -267,7 +276,7 @@ REFUSED = [
     ("search", {"sentence": "x", "moments": 0}, "moments: Input should be greater than or equal to 1"),
     ("search", {"sentence": "x", "within": ["smell"]}, "within.0: Input should be 'picture', 'said', 'written' or"),
     ("search", {"sentence": "x", "min_length": -1}, "min_length: "),
-    ("search", {"sentence": "x", "K": 3}, "'K' is no parameter of search; known: k, "),
+    ("search", {"sentence": "x", "K": 3}, "'K' is no parameter of search; known: also, k, "),
     ("film", {"film": 0}, NO_FILM),
     ("film", {"film": -1}, NO_FILM),
     ("film", {"film": 2**70}, NO_FILM),

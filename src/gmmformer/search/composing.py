@@ -65,18 +65,8 @@ def search_composed(
             many; a number is out of range; or the library has no model that reads sentences.
     """
     then = [then] if isinstance(then, str) else list(then)
-    sentences = [*then, *also, *without]
-    if not then or len(sentences) > MOST_PARTS:
-        raise InputError(
-            f"{len(sentences)} sentences to be seen together: give 1 to {MOST_PARTS}, the first to be seen"
-        )
     check_counts(k, 1, skip)
-    for sentence in checked_sentences(sentences):
-        if quotes_words(sentence):
-            raise InputError(
-                f"{shown(sentence)}: words in quotes are looked for in what is said, and here only what is to be seen "
-                "counts; leave the quotes out"
-            )
+    sentences = checked_parts(then, also, without)
     snapshot, store = library.store.snapshot(), library.store
     if not len(snapshot.windows):
         return []
@@ -84,6 +74,22 @@ def search_composed(
     asked = _Question(store, snapshot, library.embed(sentences), len(then), len(also), allowed)
     (found,) = hits_of(store, snapshot, asked.queries[:1], asked.find, k, skip, 1, fold, [Asked()])
     return list(_composed(found, asked, [*then, *also]))
+
+
+def checked_parts(then: Sequence[str], also: Sequence[str], without: Sequence[str]) -> list[str]:
+    """All the sentences; errors as for `search_composed`."""
+    sentences = [*then, *also, *without]
+    if not then or len(sentences) > MOST_PARTS:
+        raise InputError(
+            f"{len(sentences)} sentences to be seen together: give 1 to {MOST_PARTS}, the first to be seen"
+        )
+    for sentence in checked_sentences(sentences):
+        if quotes_words(sentence):
+            raise InputError(
+                f"{shown(sentence)}: words in quotes are looked for in what is said, and here only what is to be seen "
+                "counts; leave the quotes out"
+            )
+    return sentences
 
 
 class _Ordered(NamedTuple):

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ TOGETHER, THREADS = MOST_QUERIES, 1
 """Sentences of a batch, and batches at work at a time: with 1 and several each query is answered by itself."""
 WAITING = 1_024
 """Sentences that may wait; more are answered 503."""
+T = TypeVar("T")
 
 
 class SearchOptions(NamedTuple):
@@ -86,6 +87,17 @@ class Batcher:
         finally:
             for one in waiting:
                 one.answer.cancel()
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Something else that searches, between two batches.
+
+        Raises:
+            ProblemError: The library cannot be searched (503).
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except Exception as error:
+            raise _told(error) from None
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

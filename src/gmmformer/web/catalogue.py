@@ -102,7 +102,7 @@ class Catalogue:
 
     def removed(self, films: Sequence[Film]) -> list[RemovedFilmOut]:
         """Films that were taken out."""
-        return [RemovedFilmOut(**_names(film.id, path_text(film.path), film.length)) for film in films]
+        return [RemovedFilmOut(**names(film.id, path_text(film.path), film.length)) for film in films]
 
     async def films(self) -> list[Film]:
         """All of them, by id."""
@@ -170,7 +170,7 @@ class Catalogue:
         """Films with what can be done with them."""
         seen = await self._seen(films)
         lines = {film.id: look.lines if (look := self._work.known(film)) else None for film in films}
-        named = [(film.id, _names(film.id, path_text(film.path), film.timing.length)) for film in films]
+        named = [(film.id, names(film.id, path_text(film.path), film.timing.length)) for film in films]
         return [FilmOut(**names, **seen[film], lines=lines[film]) for film, names in named]
 
     async def hits(self, hits: Sequence[Sequence[Hit]], strips: bool) -> list[list[HitOut]]:
@@ -324,9 +324,9 @@ def rounded(values: np.ndarray, digits: int) -> list[float]:
 
 def _hit(hit: Hit, seen: dict[str, Any], strips: bool) -> HitOut:
     told: dict[str, Any] = hit.to_dict()
-    names = _names(hit.film.id, told["film"], hit.film.length)
+    called = names(hit.film.id, told["film"], hit.film.length)
     return HitOut(
-        **names,
+        **called,
         **seen,
         **{name: told[name] for name in ("start", "end", "score", "strength", "word")},
         named=hit.named,
@@ -336,7 +336,8 @@ def _hit(hit: Hit, seen: dict[str, Any], strips: bool) -> HitOut:
     )
 
 
-def _names(identity: int, film: str, length: float) -> dict[str, Any]:
+def names(identity: int, film: str, length: float) -> dict[str, Any]:
+    """A film as `Names` has it."""
     return {
         "id": identity,
         "film": film,
