@@ -64,6 +64,13 @@ def collection_of(root: Path) -> dict[str, Any]:
     return found
 
 
+def test_nothing_is_made_where_there_is_no_film(extract: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    code, _, complaint = extract(tmp_path / "films")
+    assert (code, (tmp_path / "out").exists()) == (2, False)
+    assert "there is no film in it" in complaint
+
+
 def test_from_films_to_a_collection(extract, films_folder, captions, tmp_path):
     code, said, complaints = extract(films_folder, "--captions", captions)
     assert code == 0

@@ -87,12 +87,12 @@ def extract(
     folder = Path(out) / _checked("--collection", collection)
     target = folder / "FeatureData" / _checked("--feature", feature)
     settings = {"encoder": frames.identity, "name": frames.name, "fps": decode.fps, "dim": frames.dim}
+    work = _survey(films)
+    check_annotations(annotations, [film for film, _ in work.films.values()])
     with locked(folder, "extracting"):
         recover(folder)
         recover(target.parent)
         before = _records_of(target, settings)
-        work = _survey(films)
-        check_annotations(annotations, [film for film, _ in work.films.values()])
         kept = _Kept(folder / "FeatureData" / f".{feature}.films", settings)
         status = _decode_missing(work, before, kept, frames, decode, source, progress)
         records = _assemble(target, work, before, kept, settings)

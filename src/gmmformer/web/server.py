@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import h11
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gmmformer.errors import InputError
 from gmmformer.media.films import printable
@@ -185,6 +185,21 @@ class Counters:
         self.failures = Gauge("library_failures", "Films that could not be taken in.", **ours)
 
 
+class _Protocol(H11Protocol):
+    """HTTP by the one of uvicorn's two that bounds heads; who goes on to no HTTP hears that at most once."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no HTTP, unless an answer is under way, and hang up; the rest of an answer goes nowhere."""
+        cycle = self.cycle if self.cycle is not None and not self.cycle.response_complete else None
+        if cycle is not None and cycle.response_started:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+        if cycle is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+
 class Server(uvicorn.Server):
     """Ends event streams when it is told to end, so that only answers that come to an end are waited for."""
 
@@ -195,7 +210,7 @@ class Server(uvicorn.Server):
                 app,
                 host=config.host.strip("[]"),
                 port=config.port,
-                http="h11",  # the one of uvicorn's two that bounds heads
+                http=_Protocol,
                 limit_concurrency=_room(CONNECTIONS),
                 h11_max_incomplete_event_size=HEAD_BYTES,
                 timeout_keep_alive=IDLE_SECONDS,
@@ -213,7 +228,6 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
-        asyncio.get_running_loop().set_exception_handler(_tell_error)
         await super().startup(sockets)
         self._ready()
 
@@ -273,9 +287,3 @@ def bound_socket(config: ServeConfig) -> socket.socket:
             f"--host {config.host} --port {config.port}: cannot be used ({error.strerror or error}); choose another"
         ) from error
     return bound
-
-
-def _tell_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what goes wrong beside the requests, but for clients that go on to no HTTP while they are answered."""
-    if not isinstance(context.get("exception"), h11.LocalProtocolError):
-        loop.default_exception_handler(context)
