@@ -9,6 +9,7 @@ import pytest
 import gmmformer.demo.run as demo
 from gmmformer.cli import main
 from gmmformer.data import Collection, check_collection
+from gmmformer.demo.world import dialogue, plan_films
 from gmmformer.evaluation import evaluate
 from gmmformer.media.report import read_film_records
 from gmmformer.model import load_model
@@ -106,6 +107,16 @@ def test_the_library_holds_the_test_films_and_ranks_them_as_evaluate_does(ran: R
             assert hits == library.search(sentence, k=3)
             assert seconds > 0
     assert len(ran.end.searches) == min(3, -(-len(captions.sentences) // 11))
+
+
+def test_the_films_speak(ran: Ran) -> None:
+    plans = {plan.name: plan for plan in plan_films(FILMS, 9527)}
+    with Library.open(ran.end.library) as library:
+        film = library.store.films()[0]
+        start, end, line = dialogue(plans[Path(film.path).stem])[1]
+        (hit,) = library.search(f'"{line}"')
+        assert (hit.film.path, hit.start, hit.end) == (film.path, pytest.approx(start), pytest.approx(end))
+        assert hit.quotes[0].text == line
 
 
 def test_the_command_shows_the_table_and_where_to_look(

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from gmmformer.demo import drawing
-from gmmformer.demo.world import FilmPlan
+from gmmformer.demo.world import FilmPlan, dialogue
 from gmmformer.errors import InputError, of_extra
 from gmmformer.files import unwritable, write_text, written_whole
 
@@ -109,6 +109,27 @@ def write_captions(plans: Iterable[FilmPlan], path: Path) -> None:
         for sentence in scene.sentences
     ]
     write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def write_subtitles(plans: Iterable[FilmPlan], folder: Path) -> None:
+    """Write what is said in each film beside it, as `film_0042.en.srt`, where that is not there as it is.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    for plan in plans:
+        lines = [
+            f"{number}\n{_clock(start)} --> {_clock(end)}\n{line}\n"
+            for number, (start, end, line) in enumerate(dialogue(plan), start=1)
+        ]
+        path, text = folder / f"{plan.name}.en.srt", "\n".join(lines)
+        if not (path.is_file() and path.read_bytes() == text.encode()):
+            write_text(path, text)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds of a film of less than an hour as SubRip writes them."""
+    return f"00:{int(seconds) // 60:02d}:{seconds % 60:06.3f}".replace(".", ",")
 
 
 def _rendered(missing: list[tuple[FilmPlan, Path]], workers: int) -> Iterator[None]:

@@ -11,7 +11,7 @@ from gmmformer.config import DecodeConfig
 from gmmformer.cores import Progress, usable_cores
 from gmmformer.data import Collection
 from gmmformer.demo.encoders import ShapeFrames, ShapeWords
-from gmmformer.demo.render import render_films, write_captions
+from gmmformer.demo.render import render_films, write_captions, write_subtitles
 from gmmformer.demo.world import DEFAULT_FILMS, plan_films
 from gmmformer.evaluation import Metrics, chance, evaluate
 from gmmformer.media.annotations import read_annotations
@@ -83,6 +83,7 @@ def run_demo(
         progress=lambda done, total: progress("films rendered", done, total),
     )
     write_captions(plans, out / "captions.jsonl")
+    write_subtitles(plans, out / "films")
 
     say("2/5  extracting features: frames at 1 per second, sentences word by word")
     extracted = extract(

@@ -78,6 +78,25 @@ class FilmPlan:
         return self.scenes[-1].end
 
 
+_SAID = (
+    ("Did you hear that", "Nobody believes that", "My sister swears that", "They wrote to me that", "I only know that",
+     "The neighbours say that", "It was on the radio that", "You promised that"),
+    ("the last ferry", "the old baker", "our piano", "the letter from Lisbon", "the lighthouse keeper", "that suitcase",
+     "the orchestra", "the wedding cake", "the night train", "your umbrella"),
+    ("leaves before midnight", "came back on Tuesday", "was never paid for", "is behind the church",
+     "sank in the harbour", "waits for nobody", "costs more than the house", "has been here all along"),
+)  # fmt: skip
+_LEAST_SAID = 2.5
+"""Seconds of a scene in which something is said."""
+
+
+def dialogue(plan: FilmPlan) -> list[tuple[float, float, str]]:
+    """What is said in a film, nothing about what it shows: from when to when, and a line; one in each scene."""
+    rng = random.Random(plan.name)
+    said = [(scene.start, scene.end, " ".join(rng.choice(part) for part in _SAID) + ".") for scene in plan.scenes]
+    return [(start + 0.5, min(end, start + 4.0), line) for start, end, line in said if end - start >= _LEAST_SAID]
+
+
 def plan_films(count: int = DEFAULT_FILMS, seed: int = 0) -> list[FilmPlan]:
     """Draw the films of a small world; the same count and seed give the same films.
 
