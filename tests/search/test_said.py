@@ -21,6 +21,7 @@ from gmmformer.media.speech import Speech
 from gmmformer.media.subtitles import Line, Track
 from gmmformer.media.written import Written
 from gmmformer.search import Hit, Library, bring_back, unchanged, verify
+from gmmformer.search.changes import IndexReport
 from gmmformer.search.database import DATABASE, has_lines
 from gmmformer.search.fusing import Asked, fused
 from gmmformer.search.lines import OWN, terms_in
@@ -480,3 +481,12 @@ def test_what_is_surely_said_comes_first_and_the_rest_by_places(
     assert (order.index(film) if film in order else None) == place
     assert [index for index in order if index != film] == found.films.tolist()[: len(order) - (place is not None)]
     assert (film in led) == (place is not None)
+
+
+def test_what_is_odd_about_many_films_is_told_once() -> None:
+    mute = "it has no sound, so nothing is said in it"
+    few = IndexReport(warnings={f"{name}.mp4": mute for name in "abc"})
+    assert few.table().splitlines()[2:] == [f"  {name}.mp4: {mute}" for name in "abc"]
+    many = IndexReport(warnings={f"{name}.mp4": mute for name in "abcd"} | {"e.mp4": "it is short"})
+    assert many.table().splitlines()[2:] == [f"  4 films, such as a.mp4: {mute}", "  e.mp4: it is short"]
+    assert many.as_dict()["warnings"]["d.mp4"] == mute

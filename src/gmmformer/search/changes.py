@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from gmmformer.files import composed, read_json
 from gmmformer.media.films import DecodeError, find_films, path_text, printable, regular_file, stamp_of
 from gmmformer.media.subtitles import beside, stamp_of_files
 from gmmformer.search.database import explained, has_lines, open_database, rows_of, writable
+from gmmformer.search.lines import Stamp
 
 EXTEND = 2_000
 """Windows that may be new since the index of the "ann" engine was made; more are put into it when indexing is done."""
@@ -35,6 +37,8 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _ACTIVITY = ".activity.json"
 _EVERY = 0.5
 """Seconds between two signs of a writer."""
+_MANY = 4
+"""Films of which the same is odd are counted from so many on, not named."""
 _STALE = 600.0
 """Seconds after which a writer on another machine, of which nothing was heard, counts as gone."""
 
@@ -82,25 +86,18 @@ class IndexReport:
         lines = [f"{counts}, {len(self.failed):,} failed"]
         if self.said:
             lines.append(f"what is said or written in {len(self.said):,} of them: {sum(self.said.values()):,} lines")
-        for title, told in (("failed", self.failed), ("taken in, but odd", self.warnings)):
-            lines += [f"{title}:"] * bool(told) + [f"  {printable(film)}: {why}" for film, why in told.items()]
+        lines += ["failed:"] * bool(self.failed) + [f"  {printable(film)}: {why}" for film, why in self.failed.items()]
+        lines += ["taken in, but odd:"] * bool(self.warnings)
+        of_reason = defaultdict[str, list[str]](list)
+        for film, why in self.warnings.items():
+            of_reason[why].append(printable(film))
+        for why, films in of_reason.items():
+            named = films if len(films) < _MANY else [f"{len(films):,} films, such as {films[0]}"]
+            lines += [f"  {name}: {why}" for name in named]
         if self.vanished:
             lines.append("removed, as they are gone:" if self.pruned else "gone, but still in the library (--prune):")
             lines += [f"  {printable(path)}" for path in self.vanished]
         return "\n".join(lines)
-
-
-class Stamp(NamedTuple):
-    """Of what was looked at for what is said and written in a film, kind by kind; none of them holds a slash."""
-
-    subtitles: str = ""
-    """Names, sizes and dates of the files beside it."""
-    speech: str = ""
-    text: str = ""
-    """What listened to it, and what read it; empty where nothing did."""
-
-    def __str__(self) -> str:
-        return "/".join(self).rstrip("/")
 
 
 class Failure(NamedTuple):

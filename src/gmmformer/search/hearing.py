@@ -14,9 +14,9 @@ from gmmformer.cores import Progress, silent
 from gmmformer.media.speech import Speech
 from gmmformer.media.subtitles import Subtitles, Track, beside, stamp_of_files
 from gmmformer.media.written import Written
-from gmmformer.search.changes import IndexReport, Stamp, heard_in
+from gmmformer.search.changes import IndexReport, heard_in
 from gmmformer.search.database import add_lines, has_lines, rows_of
-from gmmformer.search.lines import Said, keep
+from gmmformer.search.lines import Said, Stamp, keep
 from gmmformer.search.writer import Writer
 
 _COMMIT_SECONDS, _COMMIT_LINES = 2.0, 20_000

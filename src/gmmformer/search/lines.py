@@ -71,6 +71,19 @@ class Unit(NamedTuple):
     quoted: bool
 
 
+class Stamp(NamedTuple):
+    """Of what was looked at for what is said and written in a film, kind by kind; none of them holds a slash."""
+
+    subtitles: str = ""
+    """Names, sizes and dates of the files beside it."""
+    speech: str = ""
+    text: str = ""
+    """What listened to it, and what read it; empty where nothing did."""
+
+    def __str__(self) -> str:
+        return "/".join(self).rstrip("/")
+
+
 class Said(NamedTuple):
     """What is said in a film, as a library takes it."""
 

@@ -197,7 +197,7 @@ export class LibraryView {
       fact("Footage", held ? duration(held.seconds) : "–"),
       fact("Not readable", held ? grouped(failed) : "–"),
       fact("On disk", held ? bytes(held.bytes) : "–"),
-      fact("Model", held ? shortened(held.model) : "–", held?.model),
+      fact("Model", held ? shortened(held.model.replace(/^zero-shot:/, "")) : "–", held?.model),
     );
   }
 
