@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from page_helpers import close, search
 from playwright.sync_api import BrowserContext, Page, expect
 from tests_web_helpers import served
@@ -55,6 +56,7 @@ def test_what_is_said_is_looked_in_alone_and_shown_where_it_was_found(spoken_pag
     expect(card.locator(".quote mark")).to_have_text("marmalade")
     expect(cards.filter(has_text="mute.mp4").locator(".quote")).to_have_count(0)
 
+    assert Axe().run(page).response["violations"] == []
     chips = page.get_by_role("group", name="Look in").get_by_role("button")
     expect(chips).to_have_text(["Picture", "Said", "Name"])
     page.get_by_role("button", name="Said", exact=True).press("Enter")
@@ -83,6 +85,7 @@ def test_the_transcript_follows_what_plays_and_leads_there(spoken_page: Page) ->
     tracks.select_option("en · talk.en.srt")
     said = transcript.get_by_role("listitem").get_by_role("button")
     expect(said).to_have_count(3)
+    assert Axe().run(page).response["violations"] == []
     said.nth(1).press("Enter")
     expect(said.nth(1)).to_have_attribute("aria-current", "true")
     assert page.locator("dialog video").evaluate("video => video.currentTime") >= 2.4
