@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -189,15 +190,14 @@ class _Protocol(H11Protocol):
     """HTTP by the one of uvicorn's two that bounds heads; who goes on to no HTTP hears that at most once."""
 
     def send_400_response(self, msg: str) -> None:
-        """Say that this is no HTTP, unless an answer is under way, and hang up; the rest of an answer goes nowhere."""
-        cycle = self.cycle if self.cycle is not None and not self.cycle.response_complete else None
-        if cycle is not None and cycle.response_started:
-            self.transport.close()
-        else:
+        """Say that this is no HTTP, unless an answer has begun, and hang up; the rest of an answer goes nowhere."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
-        if cycle is not None:
-            cycle.disconnected = True
-            cycle.message_event.set()
+        else:
+            self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
 
 class Server(uvicorn.Server):

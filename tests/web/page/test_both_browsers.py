@@ -57,6 +57,7 @@ def test_from_sentences_to_the_timeline_in_one_sitting(page: Page, downloads: Pa
     retype(dialog.get_by_label("Start", exact=True), "1")
     retype(dialog.get_by_label("End", exact=True), "2.5")
     page.keyboard.press("Escape")
+    expect(tray.locator(".thumb").first).to_be_focused()  # given back when the dialog has closed, a little later
     tray.locator(".grip").first.focus()
     page.keyboard.press("End")
     tray.get_by_role("button", name=re.compile("^Take ")).first.click()
