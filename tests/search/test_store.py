@@ -293,8 +293,10 @@ def test_reading_needs_no_write_permission(library: Library, tmp_path: Path) -> 
         path.chmod(0o444)
     library.folder.chmod(0o555)
     command = [sys.executable, str(script), str(Path(__file__).parent), str(library.folder)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     library.folder.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
     assert said[0] == "40"
     assert "cannot be written" in said[1]
 
