@@ -101,6 +101,24 @@ def test_what_is_said_is_found_too_and_each_hit_says_why(
             assert client.get("/api/films/999/lines").status_code == 404
 
 
+def test_lines_that_begin_together_come_together_up_to_a_bound(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = library.store.features_of(next(iter(library)).path)
+    assert kept is not None
+    lines = [Line(second, second + 1, f"line {number}") for number, second in enumerate((0.0, 1.0, 1.0, 1.0, 1.0, 3.0))]
+    said = Said([Track(kind="subtitles", name="a.srt", lines=lines)])
+    monkeypatch.setattr(transcripts, "MOST_LINES", 2)
+    with Library.create(tmp_path / "library", library.models.encoders) as spoken:
+        with spoken.writing() as into:
+            film = embedded_film(into, "a.mp4", kept[0].astype(np.float32), length=kept[1].length)
+            into.add([replace(film, said=said)])
+        with served(spoken, ServeConfig(port=0)) as url, patient.Client(base_url=url) as client:
+            told = client.get("/api/films/1/lines").json()
+            assert [line["text"] for line in told["lines"]] == [f"line {number}" for number in range(4)]
+            assert told["more_from"] == 3.0
+
+
 def test_copies_of_a_film_are_one_hit_unless_all_are_wanted(library: Library, tmp_path: Path) -> None:
     first, second = (library.store.features_of(film.path) for film in list(library)[:2])
     assert first is not None

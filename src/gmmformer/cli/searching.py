@@ -4,6 +4,7 @@ import json as json_format
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,7 +77,7 @@ def search(
             library or its model names it.
     """
     from gmmformer.media.films import printable
-    from gmmformer.search.words import checked_sources, in_words_alone, lacks_lines, no_lines
+    from gmmformer.search.words import checked_sources, in_words_alone, lacks_lines, no_lines, reading
 
     examples: list[Path | Spot] = [*image, *map(_spot, like)]
     composed: dict[str, Any] = {"also": also, "without": without} if then or also or without else {}
@@ -95,7 +96,7 @@ def search(
     if (
         sentence is not None
         and not (examples or composed or contact_sheet or cut)
-        and in_words_alone(library, sentence, sources)
+        and in_words_alone(partial(reading, library), sentence, sources)
     ):
         return _search_words(library, sentence, k, options | {"within": sources}, json)
     from gmmformer.search import Library, search_composed, search_like  # loads torch, which takes its time
@@ -117,7 +118,7 @@ def search(
             assert sentence is not None
             hits = opened.search(sentence, k, **options)
         seconds = time.perf_counter() - began
-        films = opened.info().films
+        films, bare = opened.info().films, lacks_lines(opened.store.reading)
         told = _answer(opened, sentence, hits) | ({"like": [*map(str, image), *like]} if examples else {})
     if json:
         print(json_format.dumps(told))
@@ -125,7 +126,7 @@ def search(
         if "unknown" in told:
             print(f"the model does not know: {printable(', '.join(told['unknown']))}", file=sys.stderr)
         print_hits(hits, films, seconds)
-        if lacks_lines(library):
+        if bare:
             print(no_lines(library), file=sys.stderr)
     if contact_sheet is not None:
         from gmmformer.search.pictures import draw_hits

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 
 from gmmformer.search.database import has_lines
 from gmmformer.search.engines.exact import FEW, Found, best_films
-from gmmformer.search.lines import quotes_words
 from gmmformer.search.naming import Names
 from gmmformer.search.quotes import WORDS, Lines, Quote
 from gmmformer.search.snapshot import Snapshot
@@ -49,13 +48,6 @@ class Texts:
         """Nothing is read yet."""
         self._store, self._lock = store, threading.Lock()
         self._names, self._lines = Names(store.folder), Lines(store.folder)
-
-    def alone(self, sentence: str, within: frozenset[str] | None) -> bool:
-        """Whether words alone are looked in for a sentence: see `words.in_words_alone`."""
-        if within is not None or not quotes_words(sentence):
-            return within is not None and "picture" not in within
-        with self._store.reading() as connection:
-            return holds_lines(connection)
 
     def hits(self, sentence: str, k: int, within: frozenset[str] | None, **wanted: Any) -> list[TextHit]:
         """What is found by words alone; see `words.look`."""

@@ -3,7 +3,6 @@ speech, and text on the screen.
 """
 
 import math
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -96,31 +95,26 @@ class Hearing:
         disk before the next one is begun. `progress` counts seconds of film.
         """
         with self._into.store.reading() as connection:
-            stamps, folder = heard_in(connection, self._into.folder), self._into.folder
-            there = "WHERE removed IS NULL"
-            known = {
-                os.fsdecode(path): row for path, *row in rows_of(connection, folder, "films", "path, id, length", there)
-            }
-            written = {
-                film for film, _ in rows_of(connection, folder, "tracks", "film, kind", "WHERE kind = 'subtitles'")
-            }
+            folder, known = self._into.folder, {film.path: film for film in self._into.store.films()}
+            stamps = heard_in(connection, folder)
+            subtitled = dict(rows_of(connection, folder, "tracks", "film, kind", "WHERE kind = 'subtitles'"))
         todo = [
-            (path, *known[path])
+            known[path]
             for path in films
             if path in known
             and getattr(stamps.get(path, Stamp()), source.kind) != source.identity
-            and (source.everywhere or known[path][0] not in written)
+            and (source.everywhere or known[path].id not in subtitled)
         ]
-        done, total = 0.0, math.ceil(sum(length for *_, length in todo))
+        done, total = 0.0, math.ceil(sum(film.length for film in todo))
 
         def shown(seconds: float) -> None:
             progress(source.kind, min(int(done + seconds), total - 1), total)
 
-        for path, film, length in todo:
-            tracks, problems = source.of(path, length, shown)
-            stamp = stamps.get(path, Stamp())._replace(**{source.kind: source.identity})
-            self._note({film: self._told(path, tracks, problems, stamp)._replace(kinds=(source.kind,))})
-            done += length
+        for film in todo:
+            tracks, problems = source.of(film.path, film.length, shown)
+            stamp = stamps.get(film.path, Stamp())._replace(**{source.kind: source.identity})
+            self._note({film.id: self._told(film.path, tracks, problems, stamp)._replace(kinds=(source.kind,))})
+            done += film.length
         if todo:
             progress(source.kind, total, total)
 

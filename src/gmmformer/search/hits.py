@@ -20,7 +20,7 @@ from gmmformer.search.quotes import Quote
 from gmmformer.search.snapshot import Snapshot
 from gmmformer.search.spans import clip_spans
 from gmmformer.search.store import Film, Store
-from gmmformer.search.words import Source, TextHit, why
+from gmmformer.search.words import Source, TextHit, in_words_alone, why
 
 _SEEN: frozenset[Source] = frozenset({"picture"})
 
@@ -215,7 +215,7 @@ def hits_for(
 
     Where words alone are looked in its vector is not.
     """
-    seen = [not texts.alone(one, within) for one in sentences]
+    seen = [not in_words_alone(store.reading, one, within) for one in sentences]
     words = [texts.among(snapshot, allowed, one, within, skip + k, moments) for one in compress(sentences, seen)]
     looked = iter(hits_of(store, snapshot, queries[seen], find, k, skip, moments, fold, words))
     return [

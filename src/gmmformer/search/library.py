@@ -25,7 +25,7 @@ from gmmformer.search.indexing import embedded_film, film_source, index_films
 from gmmformer.search.recipe import Encoders, Models, choose_encoders
 from gmmformer.search.store import Film, LibraryInfo, Store
 from gmmformer.search.vectors import Dtype
-from gmmformer.search.words import check_counts, checked_sources
+from gmmformer.search.words import check_counts, checked_sources, in_words_alone
 from gmmformer.search.writer import Writer, create_library, writing
 
 
@@ -169,7 +169,7 @@ class Library:
             return []
         wanted.setdefault("fold", True)
         within = checked_sources(wanted.get("within"))
-        seen = [not self._texts.alone(one, within) for one in checked_sentences(asked)]
+        seen = [not in_words_alone(self.store.reading, one, within) for one in checked_sentences(asked)]
         queries = np.eye(1, self.settings.dim, dtype=np.float32).repeat(len(asked), axis=0)
         if any(seen):
             queries[seen] = self.embed(list(compress(asked, seen)))

@@ -22,7 +22,7 @@ from gmmformer.files import plain, words_in
 from gmmformer.media.films import printable
 from gmmformer.media.subtitles import Line, Track
 from gmmformer.search import naming
-from gmmformer.search.database import damaged, rows_of
+from gmmformer.search.database import damaged, has_lines, rows_of
 from gmmformer.search.parts import checksum
 from gmmformer.search.tables import KINDS, LONGEST
 
@@ -234,8 +234,10 @@ class KeptTrack(NamedTuple):
 
 
 def tracks_of(connection: sqlite3.Connection, folder: Path, film: int) -> list[KeptTrack]:
-    """The tracks of a film, by its id, in the order in which they came."""
+    """The tracks of a film, by its id, in the order in which they came; none where a library was made before."""
     columns = "name, kind, language, lines, first, passages"
+    if not has_lines(connection):
+        return []
     return [
         KeptTrack(*row) for row in rows_of(connection, folder, "tracks", columns, "WHERE film = ? ORDER BY id", (film,))
     ]

@@ -270,6 +270,7 @@ def _quote(
     lines: Sequence[Line], film: int, track: tuple[str, str, str], looked: _Looked, follows: Set[tuple[str, str]]
 ) -> Quote | None:
     """The fewest lines of a passage in which most of what is looked for stands; None where nothing does."""
+    language, name, kind = track
     terms = [(place, term) for place, line in enumerate(lines) for term in terms_in(line.text)]
     places = defaultdict[str, list[int]](list)
     for at, (_, term) in enumerate(terms):
@@ -312,9 +313,9 @@ def _quote(
         whole=len(there) == len(weights) and len(follows) > 1 and follows <= theirs,
         text="\n".join(line.text for line in some),
         marks=_joined(marks),
-        language=track[0],
-        track=track[1],
-        kind=track[2],
+        language=language,
+        track=name,
+        kind=kind,
     )
 
 

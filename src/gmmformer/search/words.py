@@ -2,8 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Sequence, Set
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,6 +19,8 @@ from gmmformer.search.tables import KINDS
 
 Source = Literal["picture", "said", "written", "name"]
 """What a search looks in: how films look, what is said and written in them, the words of their paths."""
+Reading = Callable[[], AbstractContextManager[sqlite3.Connection]]
+"""Gives the database of a library for as long as a block lasts."""
 MOST_HITS = 10_000
 SOURCES: tuple[Source, ...] = get_args(Source)
 
@@ -126,19 +128,30 @@ def check_counts(k: int, moments: int, skip: int) -> None:
             raise InputError(f"--{name} {value} must be at least {least} and at most {MOST_HITS:,}")
 
 
-def in_words_alone(folder: Path, sentence: str, within: Set[str] | None) -> bool:
+@contextmanager
+def reading(folder: Path) -> Iterator[sqlite3.Connection]:
+    """The database of a library that is not open; `Store.reading` gives that of one that is.
+
+    Raises:
+        InputError: There is no library.
+    """
+    with closing(open_database(folder, write=writable(folder))) as connection, explained(folder):
+        yield connection
+
+
+def in_words_alone(read: Reading, sentence: str, within: Set[str] | None) -> bool:
     """Whether a search looks in words alone, so that no model is wanted: as it says, or as its quotes do."""
     if within is not None:
         return "picture" not in within
     if not quotes_words(sentence):
         return False
-    with closing(open_database(folder, write=writable(folder))) as connection, explained(folder):
+    with read() as connection:
         return holds_lines(connection)
 
 
-def lacks_lines(folder: Path) -> bool:
+def lacks_lines(read: Reading) -> bool:
     """Whether a library was made before what is said in films was kept; see `no_lines`."""
-    with closing(open_database(folder, write=writable(folder))) as connection, explained(folder):
+    with read() as connection:
         return not has_lines(connection)
 
 
@@ -154,7 +167,7 @@ def search_words(folder: Path, sentence: str, k: int = 10, **wanted: Any) -> lis
     Raises:
         InputError: There is no library, or one that was made before what is said was kept.
     """
-    with closing(open_database(folder, write=writable(folder))) as connection, explained(folder):
+    with reading(folder) as connection:
         connection.execute("BEGIN")
         return look(connection, folder, 0, Names(folder), Lines(folder), sentence, k, **wanted)
 

@@ -24,7 +24,6 @@ from gmmformer.media.cutting import moment_filename
 from gmmformer.media.films import path_text, printable
 from gmmformer.search import Film, Hit, Library
 from gmmformer.search.composing import MOST_PARTS, search_composed
-from gmmformer.search.database import has_lines
 from gmmformer.search.embedding import checked_sentences, unknown_words
 from gmmformer.search.lines import tracks_of, transcript
 from gmmformer.search.pictures import STILL_HEIGHT, sheet_of
@@ -37,7 +36,7 @@ from gmmformer.web.problems import DETAILS, ProblemError, told_invalid
 from gmmformer.web.routes import checked_span
 from gmmformer.web.schemas import MOST_ID, Model, WhyOut
 from gmmformer.web.server import Counters
-from gmmformer.web.transcripts import LineOut, TrackOut
+from gmmformer.web.transcripts import LineOut, TrackOut, track_out
 
 MOST_SAID, MOST_CHARACTERS = 300, 30_000
 """Lines, and characters of them, that one answer tells of what is said."""
@@ -237,10 +236,10 @@ class _Desk:
         hits = library.search(sentence, k, within=within or None, **wanted)
         if any(hit.word for hit in hits) and all(hit.word in ("weak", None) for hit in hits if not hit.quotes):
             remarks.append("Nothing in the library stands out for this sentence by how it looks; these come nearest.")
-        if not in_words_alone(library.folder, sentence, frozenset(within) if within else None):
+        if not in_words_alone(library.store.reading, sentence, frozenset(within) if within else None):
             unknown = unknown_words(library.models.embedder, sentence)
             remarks += [f"The model does not know: {', '.join(unknown)}."] if unknown else []
-        if lacks_lines(library.folder):
+        if lacks_lines(library.store.reading):
             remarks.append(f"{no_lines(library.folder)}.")
         return FoundOut(moments=_moments(hits), films=len(library), remarks=remarks)
 
@@ -262,7 +261,7 @@ class _Desk:
             raise InputError(f"end {end:g}: must be after start {start:g}")
         said, more, room = list[LineOut](), None, MOST_CHARACTERS
         with store.reading() as connection:
-            tracks = tracks_of(connection, store.folder, film.id) if has_lines(connection) else []
+            tracks = tracks_of(connection, store.folder, film.id)
             names = [track.name for track in tracks]
             if wanted is not None and wanted not in names:
                 known = suggest(wanted, names) if names else "it has none"
@@ -281,7 +280,7 @@ class _Desk:
             film=path_text(film.path),
             length=round(film.length, 3),
             trouble=None if trouble is None else DETAILS[trouble],
-            tracks=[TrackOut(name=one.name, kind=one.kind, language=one.language, lines=one.lines) for one in tracks],
+            tracks=[track_out(one) for one in tracks],
             track=None if chosen is None else chosen.name,
             said=said,
             more_from=more,

@@ -42,7 +42,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 STALL_SECONDS = 120.0
 """After which a client that takes nothing of a film is given up."""
 ROOM = 1 << 30
-"""Bytes of the disk that clips leave free."""
+"""Bytes of the disk that clips and films leave free."""
 _CHUNK = 1 << 18
 _MOST_DIGITS = 18
 
@@ -141,6 +141,16 @@ def clips_folder(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
+def name_new(part: Path, path: Path) -> None:
+    """Give a file a name in its folder.
+
+    Raises:
+        FileExistsError: Another file has it.
+    """
+    path.touch(exist_ok=False)  # it is ours from now on
+    part.replace(path)
+
+
 def keep_clip(opened: OpenFile, folder: Path, name: str) -> Path:
     """A cut under its name in the folder, or under that with a number where there is such a file.
 
@@ -156,8 +166,8 @@ def keep_clip(opened: OpenFile, folder: Path, name: str) -> Path:
         for number in count(1):
             path = folder / (name if number == 1 else f"{name.removesuffix('.mp4')}_{number}.mp4")
             with suppress(FileExistsError):
-                path.touch(exist_ok=False)  # it is ours from now on
-                return part.replace(path)
+                name_new(part, path)
+                return path
     except OSError as error:
         raise unwritable(folder / name, error) from error
     finally:

@@ -240,7 +240,11 @@ async def _search(services: Services, sentences: Sequence[str], asked: wire.Aske
     began = time.perf_counter()
     _check(sentences)
     within = tuple(asked.within) if asked.within else None
-    if within and not {"picture", "name"} & {*within} and await asyncio.to_thread(lacks_lines, services.library.folder):
+    if (
+        within
+        and not {"picture", "name"} & {*within}
+        and await asyncio.to_thread(lacks_lines, services.library.store.reading)
+    ):
         raise ProblemError(422, "within: the library was made before what is said in films was kept.")
     options = SearchOptions(
         asked.k, asked.skip, asked.moments, asked.where or None, asked.min_length, asked.fold, within

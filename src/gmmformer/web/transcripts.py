@@ -8,14 +8,13 @@ from pydantic import Field
 
 from gmmformer.media.films import path_text
 from gmmformer.search import Library
-from gmmformer.search.database import has_lines
-from gmmformer.search.lines import tracks_of, transcript
+from gmmformer.search.lines import KeptTrack, tracks_of, transcript
 from gmmformer.web.problems import ProblemError, documented
 from gmmformer.web.routes import Given, Id
 from gmmformer.web.schemas import LONGEST, Model
 
 MOST_LINES = 2_000
-"""Of one answer."""
+"""Of one answer; if more begin at its last second, they come too, up to as many again."""
 
 router = APIRouter(tags=["films"])
 
@@ -27,6 +26,11 @@ class TrackOut(Model):
     kind: str = Field(description="subtitles, speech that was listened to, or text on the screen.")
     language: str = Field(description="Such as en; empty where it is not told.")
     lines: int = Field(description="How many there are.")
+
+
+def track_out(track: KeptTrack) -> TrackOut:
+    """A track as it is told."""
+    return TrackOut(name=path_text(track.name), kind=track.kind, language=track.language, lines=track.lines)
 
 
 class LineOut(Model):
@@ -61,13 +65,13 @@ async def lines(
 def _told(library: Library, film: int, chosen: int, start: float) -> TranscriptOut:
     store, said, more = library.store, list[LineOut](), None
     with store.reading() as connection:
-        tracks = tracks_of(connection, store.folder, film) if has_lines(connection) else []
+        tracks = tracks_of(connection, store.folder, film)
         if chosen >= max(1, len(tracks)):
             raise ProblemError(422, f"track: the film has {len(tracks)}, so none in place {chosen}.")
         for line in transcript(connection, store.folder, tracks[chosen], start) if tracks else ():
             if len(said) >= MOST_LINES and line.start > said[-1].start:
                 more = line.start
                 break
-            said.append(LineOut(start=line.start, end=line.end, text=line.text))
-    told = [TrackOut(name=path_text(one.name), kind=one.kind, language=one.language, lines=one.lines) for one in tracks]
-    return TranscriptOut(tracks=told, track=chosen, lines=said, more_from=more)
+            if len(said) < 2 * MOST_LINES:
+                said.append(LineOut(start=line.start, end=line.end, text=line.text))
+    return TranscriptOut(tracks=[track_out(one) for one in tracks], track=chosen, lines=said, more_from=more)

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from gmmformer.files import synced
 from gmmformer.media.films import named_as_film
+from gmmformer.web.files import ROOM, name_new
 from gmmformer.web.guard import UPLOAD
 from gmmformer.web.intake import IntakeOut
 from gmmformer.web.problems import ProblemError, busy, documented
@@ -25,8 +26,6 @@ AT_ONCE = 2
 """Films that come in at a time; more are answered 429."""
 IDLE_SECONDS = 60.0
 """In which something of a film must come, else it is given up."""
-ROOM = 1 << 30
-"""Bytes that a film leaves free on its disk."""
 _PART = ".gmmformer-part"
 _OLD = 24 * 3600.0
 _LONGEST_NAME = 200
@@ -146,7 +145,6 @@ def _put(part: Path, place: Path) -> None:
     """Give a film its name, which nobody else has."""
     synced(part)
     try:
-        place.touch(exist_ok=False)  # it is ours from now on
+        name_new(part, place)
     except FileExistsError:
         raise ProblemError(409, f"{place.name}: a file of this name came into the folder meanwhile.") from None
-    part.replace(place)
