@@ -46,8 +46,8 @@ from gmmformer.model import VectorGroup, best_of, load_model, products
 from gmmformer.search import Library, ModelEmbedder, NewFilm
 from gmmformer.search.embedding import condensed
 from gmmformer.search.engines import is_address
-from gmmformer.search.spans import Window, timing
 from gmmformer.search.vectors import DTYPES
+from gmmformer.search.windows import Window, timing
 
 K = 10
 CHUNK = 2_000

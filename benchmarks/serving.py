@@ -36,7 +36,7 @@ from gmmformer.demo.encoders import ShapeFrames, ShapeWords
 from gmmformer.demo.world import plan_films
 from gmmformer.model import GMMFormer
 from gmmformer.search import Library, NewFilm, choose_encoders
-from gmmformer.search.spans import Window, timing
+from gmmformer.search.windows import Window, timing
 from gmmformer.web import ServeConfig, batching, serve
 
 ROWS = 64

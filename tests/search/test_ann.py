@@ -13,7 +13,7 @@ from gmmformer.errors import InputError, MissingExtraError
 from gmmformer.search import Library, NewFilm, verify
 from gmmformer.search.engines import ann
 from gmmformer.search.engines import exact as finding
-from gmmformer.search.spans import Window, timing
+from gmmformer.search.windows import Window, timing
 
 pytest.importorskip("faiss")
 

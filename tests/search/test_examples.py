@@ -21,7 +21,7 @@ from gmmformer.media.frames import frame_at
 from gmmformer.search import Library, Spot, search_like
 from gmmformer.search.examples import _picture
 from gmmformer.search.hits import clip_at
-from gmmformer.search.spans import cut
+from gmmformer.search.windows import cut
 
 tiny_encoders = pytest.importorskip("tiny_encoders")
 

@@ -11,7 +11,7 @@ from tests_search_helpers import Plain, clustered, drawn_film, put, ranked, rebu
 from gmmformer.cli.searching import print_hits
 from gmmformer.search import Library, NewFilm
 from gmmformer.search.engines import exact as finding
-from gmmformer.search.spans import timing
+from gmmformer.search.windows import timing
 
 
 def encoded_again(film: NewFilm, path: str, *, noise: float = 0.02, rows: int = 0) -> NewFilm:

@@ -20,7 +20,7 @@ from gmmformer.errors import InputError
 from gmmformer.search import Library, ModelEmbedder, NewFilm, verify
 from gmmformer.search.engines import exact as finding
 from gmmformer.search.engines import milvus
-from gmmformer.search.spans import Window, timing
+from gmmformer.search.windows import Window, timing
 from milvus_servers import Server
 
 pytest.importorskip("pymilvus")

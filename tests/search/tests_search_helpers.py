@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from gmmformer.data import Collection
 from gmmformer.search import Compacted, Library, NewFilm, compact, index_collection
-from gmmformer.search.spans import Window, cut, timing
+from gmmformer.search.windows import Window, cut, timing
 
 
 class Words:

@@ -14,7 +14,7 @@ import pytest
 
 from gmmformer.media.frames import FilmInfo, Sound
 from gmmformer.search import Film
-from gmmformer.search.spans import Timing
+from gmmformer.search.windows import Timing
 from gmmformer.web.exports import exported
 from gmmformer.web.placing import Elsewhere, Picked, Wanted
 

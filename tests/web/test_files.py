@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmformer.search import Film
-from gmmformer.search.spans import Timing
+from gmmformer.search.windows import Timing
 from gmmformer.web import files
 from gmmformer.web.files import UnsatisfiableError, byte_range, media_type_of, open_film, open_regular, state_of
 from gmmformer.web.problems import ProblemError

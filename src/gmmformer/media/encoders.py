@@ -25,13 +25,12 @@ SMALL = "small"
 Made = TypeVar("Made")
 
 
-@runtime_checkable
-class FrameEncoder(Protocol):
-    """Frames in, one vector each out."""
+class Encoder(Protocol):
+    """What encoders of frames and of sentences tell of themselves."""
 
     @property
     def name(self) -> str:
-        """What `frame_encoder` takes to make it again: a hub id, a folder's absolute path, package.module:factory."""
+        """By which it can be made again: a hub id, a folder's absolute path, package.module:factory."""
         ...
 
     @property
@@ -43,6 +42,11 @@ class FrameEncoder(Protocol):
     def dim(self) -> int:
         """Width of a vector."""
         ...
+
+
+@runtime_checkable
+class FrameEncoder(Encoder, Protocol):
+    """Frames in, one vector each out."""
 
     @property
     def size(self) -> int:
@@ -70,23 +74,8 @@ class FrameEncoder(Protocol):
 
 
 @runtime_checkable
-class TextEncoder(Protocol):
+class TextEncoder(Encoder, Protocol):
     """Sentences in, one vector per token out."""
-
-    @property
-    def name(self) -> str:
-        """What `text_encoder` takes to make it again: a hub id, a folder's absolute path, package.module:factory."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """Name and version: two encoders of one identity give the same vectors."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Width of a vector."""
-        ...
 
     def encode(self, sentences: Sequence[str]) -> list[Float[np.ndarray, "_tokens dim"]]:
         """One float32 array per sentence, at least one row each; it does not depend on the other sentences.

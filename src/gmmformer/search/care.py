@@ -18,10 +18,10 @@ from gmmformer.search.lines import damaged_lines, forget, hand_over
 from gmmformer.search.parts import PATTERN, MappedPart, append, checksum, file_checksum, part_path
 from gmmformer.search.removals import long_gone
 from gmmformer.search.snapshot import check_places, live_windows
-from gmmformer.search.spans import Window
 from gmmformer.search.store import Store
 from gmmformer.search.tables import FEATURES, WINDOWS
 from gmmformer.search.vectors import Records
+from gmmformer.search.windows import Window
 from gmmformer.search.writer import PART_BYTES, Writer, window_checksum
 
 _CHUNK_BYTES = 2**25

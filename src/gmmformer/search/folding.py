@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from gmmformer.search.engines.exact import Found
 from gmmformer.search.snapshot import Snapshot
-from gmmformer.search.spans import clips_at
 from gmmformer.search.store import Film
+from gmmformer.search.windows import clips_at
 
 ALIKE = 0.85
 """From which likeness on two films show the same thing; docs/search.md has what was measured."""

@@ -18,8 +18,8 @@ from gmmformer.search.folding import Folded, Spans, search_folded
 from gmmformer.search.fusing import Asked, Texts, fused
 from gmmformer.search.quotes import Quote
 from gmmformer.search.snapshot import Snapshot
-from gmmformer.search.spans import clip_spans
 from gmmformer.search.store import Film, Store
+from gmmformer.search.windows import clip_spans
 from gmmformer.search.words import Source, TextHit, in_words_alone, why
 
 _SEEN: frozenset[Source] = frozenset({"picture"})

@@ -30,8 +30,8 @@ from gmmformer.search.embedding import ModelEmbedder
 from gmmformer.search.hearing import hearing
 from gmmformer.search.lines import Said
 from gmmformer.search.recipe import Models
-from gmmformer.search.spans import Window, cut, timing
 from gmmformer.search.store import Store
+from gmmformer.search.windows import Window, cut, timing
 from gmmformer.search.writer import NewFilm, Writer
 
 COMMIT_SECONDS = 2.0

@@ -25,9 +25,9 @@ from gmmformer.search.database import damaged, explained, open_database, rows_of
 from gmmformer.search.parts import MappedPart, part_path
 from gmmformer.search.settings import Recipe, Settings
 from gmmformer.search.snapshot import Snapshot, read_snapshot
-from gmmformer.search.spans import Timing, Window, are_seconds
 from gmmformer.search.tables import FEATURES
 from gmmformer.search.vectors import Dtype
+from gmmformer.search.windows import Timing, Window, are_seconds
 
 _LISTED = "(SELECT value FROM json_each(?))"
 _AT_PATH = "WHERE removed IS NULL AND path = ?"

@@ -32,10 +32,10 @@ from gmmformer.search.parts import PATTERN, append, checksum, part_path, truncat
 from gmmformer.search.recipe import MODEL, Encoders, Models
 from gmmformer.search.removals import note_removal
 from gmmformer.search.settings import Settings
-from gmmformer.search.spans import Timing, Window
 from gmmformer.search.store import Derived, Store
 from gmmformer.search.tables import FEATURES, WINDOWS
 from gmmformer.search.vectors import Dtype, Records
+from gmmformer.search.windows import Timing, Window
 
 Update = Callable[["Writer", Progress, bool], None]
 """Brings an engine up to date; the last argument says whether from nothing."""

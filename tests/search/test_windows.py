@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gmmformer.errors import InputError
 from gmmformer.model import segment_edges
-from gmmformer.search.spans import Window, clip_spans, cut, timing
+from gmmformer.search.windows import Window, clip_spans, cut, timing
 
 
 def test_a_film_that_fits_is_one_window() -> None:
