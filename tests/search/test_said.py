@@ -15,6 +15,7 @@ import pytest
 from test_indexing import Source, take_in
 from tests_search_helpers import Plain, compacted, drawn_film, put, unit_queries
 
+from gmmformer.cli import main
 from gmmformer.cli.searching import print_hits
 from gmmformer.errors import InputError
 from gmmformer.media.speech import Speech
@@ -272,6 +273,11 @@ def test_speech_is_heard_once_where_there_are_no_subtitles(heard: Library, films
     assert unchanged(heard.folder, [films]) is not None
     again = take_in(heard, [films], Source(), said=ears)
     assert (len(ears.heard), again.said, again.warnings) == (2, {}, {})
+    ears.heard, ears.said["silent"] = [], "Not so silent."
+    take_in(heard, [films], Source(), said=ears, retry=True)
+    assert ears.heard == ["silent"]
+    take_in(heard, [films], Source(), said=ears, retry=True)
+    assert (ears.heard, len(said(heard, "silent"))) == (["silent"], 1)
     better = Ears("better-any", talk="We ran out of pistachio nuts.")
     take_in(heard, [films], Source(), said=better)
     assert sorted(better.heard) == ["silent", "talk"]
@@ -400,6 +406,19 @@ def test_damage_is_found(heard: Library) -> None:
         connection.commit()
     (problem,) = verify(heard.store)
     assert "a.mp4: what is kept of what is said in it is damaged; index it again" in problem
+
+
+def test_words_alone_are_found_without_a_model(
+    heard: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tmp_path / "asked.txt"
+    asked.write_text("terrible dream\nmarmalade\n")
+    capsys.readouterr()
+    assert main(["search", str(heard.folder), "--sentences", str(asked), "--in", "said"]) == 0
+    assert [json.loads(line)["query"] for line in capsys.readouterr().out.splitlines()] == [
+        "terrible dream",
+        "marmalade",
+    ]
 
 
 def test_words_alone_are_found_without_torch(heard: Library) -> None:

@@ -107,6 +107,7 @@ def test_lines_that_begin_together_come_together_up_to_a_bound(
     kept = library.store.features_of(next(iter(library)).path)
     assert kept is not None
     lines = [Line(second, second + 1, f"line {number}") for number, second in enumerate((0.0, 1.0, 1.0, 1.0, 1.0, 3.0))]
+    lines[4] = lines[4]._replace(end=4.0)
     said = Said([Track(kind="subtitles", name="a.srt", lines=lines)])
     monkeypatch.setattr(transcripts, "MOST_LINES", 2)
     with Library.create(tmp_path / "library", library.models.encoders) as spoken:
@@ -117,6 +118,10 @@ def test_lines_that_begin_together_come_together_up_to_a_bound(
             told = client.get("/api/films/1/lines").json()
             assert [line["text"] for line in told["lines"]] == [f"line {number}" for number in range(4)]
             assert told["more_from"] == 3.0
+            last = client.get("/api/films/1/lines", params={"start": 3.0}).json()
+            assert [line["text"] for line in last["lines"]] == ["line 5"], (
+                "a line that lasts over the border came twice"
+            )
 
 
 def test_copies_of_a_film_are_one_hit_unless_all_are_wanted(library: Library, tmp_path: Path) -> None:

@@ -179,7 +179,8 @@ def index(
         keep_features: Keep frame features in 16 bits, so that another model needs no decoding, fixed likewise.
             Default: yes.
         prune: Remove films of the library that are gone from the disk.
-        retry: Try again films that failed before and have not changed since; with --watch once, at its start.
+        retry: Try again films that failed before and have not changed since; with --speech and --add written those too
+            that could not be heard or read; with --watch once, at its start.
         watch: Do not stop: take in films as they appear in the folders.
         add: What the library is to hold too: said, which is what subtitles beside films and in them say, where it was
             made before that was kept; written, which is text on the screen.

@@ -3,7 +3,7 @@
 import json as json_format
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,7 +16,7 @@ from gmmformer.errors import InputError
 
 if TYPE_CHECKING:
     from gmmformer.search import Hit, Library, Spot
-    from gmmformer.search.words import TextHit
+    from gmmformer.search.words import Source, TextHit
 
 
 def search(
@@ -101,12 +101,13 @@ def search(
         return _search_words(library, sentence, k, options | {"within": sources}, json)
     from gmmformer.search import Library, search_composed, search_like  # loads torch, which takes its time
 
-    options |= {"fold": not all} | ({} if examples else {"within": sources})
+    options |= {"fold": not all} | ({} if examples else {"within": within or None})
     running = Running(device=device, allow_download=allow_download, trust_encoder=trust_encoder)
     with Library.open(library, engine=engine, running=running) as opened:
         if sentences is not None:
-            return _search_all(opened, sentences, k, options, contact_sheet, cut)
-        _ = opened.models.embedder  # loaded before the clock starts
+            return _search_all(opened, sentences, k, options, sources, contact_sheet, cut)
+        if examples or composed or not in_words_alone(opened.store.reading, str(sentence), sources):
+            _ = opened.models.embedder  # loaded before the clock starts
         began = time.perf_counter()
         if examples:
             options |= {} if words is None else {"words": words}
@@ -119,7 +120,7 @@ def search(
             hits = opened.search(sentence, k, **options)
         seconds = time.perf_counter() - began
         films, bare = opened.info().films, lacks_lines(opened.store.reading)
-        told = _answer(opened, sentence, hits) | ({"like": [*map(str, image), *like]} if examples else {})
+        told = _answer(opened, sentence, hits, sources) | ({"like": [*map(str, image), *like]} if examples else {})
     if json:
         print(json_format.dumps(told))
     else:
@@ -207,11 +208,15 @@ def _spot(told: str) -> "Spot":
         raise InputError(f"--like {told}: write FILM@SECOND, such as films/trip.mp4@12.5") from None
 
 
-def _answer(library: "Library", sentence: str | None, hits: Sequence["Hit"]) -> dict[str, Any]:
-    """What was found as JSON has it; `unknown` is there only where there are such words."""
+def _answer(
+    library: "Library", sentence: str | None, hits: Sequence["Hit"], within: "Set[Source] | None"
+) -> dict[str, Any]:
+    """What was found as JSON has it; `unknown` is there only where there are such words, for a model that was asked."""
     from gmmformer.search import unknown_words
+    from gmmformer.search.words import in_words_alone
 
-    unknown = [] if sentence is None else unknown_words(library.models.embedder, sentence)
+    asked = sentence is not None and not in_words_alone(library.store.reading, sentence, within)
+    unknown = unknown_words(library.models.embedder, str(sentence)) if asked else []
     told = {"unknown": unknown} if unknown else {}
     return {"query": sentence, **told, "hits": [hit.to_dict() for hit in hits]}
 
@@ -221,14 +226,20 @@ def _copies(count: int) -> str:
 
 
 def _search_all(
-    library: "Library", source: str, k: int, options: dict[str, Any], contact_sheet: Path | None, cut: Path | None
+    library: "Library",
+    source: str,
+    k: int,
+    options: dict[str, Any],
+    sources: "Set[Source] | None",
+    contact_sheet: Path | None,
+    cut: Path | None,
 ) -> int:
     if contact_sheet is not None or cut is not None:
         flag = "--contact-sheet" if contact_sheet is not None else "--cut"
         raise InputError(f"{flag}: goes with a single sentence; search for them one by one")
     for some in _lines(source):
         for sentence, hits in zip(some, library.search(some, k, **options), strict=True):
-            print(json_format.dumps(_answer(library, sentence, hits)), flush=True)
+            print(json_format.dumps(_answer(library, sentence, hits, sources)), flush=True)
     return 0
 
 

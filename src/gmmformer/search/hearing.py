@@ -19,6 +19,8 @@ from gmmformer.search.lines import Said, Stamp, keep
 from gmmformer.search.writer import Writer
 
 _COMMIT_SECONDS, _COMMIT_LINES = 2.0, 20_000
+_FAILED = "!"
+"""Stands after what listened or read where it got nothing, and said why."""
 
 
 class Taking(TypedDict, total=False):
@@ -88,12 +90,16 @@ class Hearing:
         if todo:
             progress("subtitles", len(todo), len(todo))
 
-    def take(self, source: Speech | Written, films: Iterable[str], progress: Progress = silent) -> None:
+    def take(
+        self, source: Speech | Written, films: Iterable[str], progress: Progress = silent, *, retry: bool = False
+    ) -> None:
         """Take in what is heard or read in films that are there, unless that was done with the same means before.
 
-        Films with subtitles are left out unless the source is for films everywhere. What was found in a film is on the
-        disk before the next one is begun. `progress` counts seconds of film.
+        Films with subtitles are left out unless the source is for films everywhere; with `retry` films that nothing
+        could be taken of are tried again. What was found in a film is on the disk before the next one is begun.
+        `progress` counts seconds of film.
         """
+        done_with = {source.identity} if retry else {source.identity, source.identity + _FAILED}
         with self._into.store.reading() as connection:
             folder, known = self._into.folder, {film.path: film for film in self._into.store.films()}
             stamps = heard_in(connection, folder)
@@ -102,7 +108,7 @@ class Hearing:
             known[path]
             for path in films
             if path in known
-            and getattr(stamps.get(path, Stamp()), source.kind) != source.identity
+            and getattr(stamps.get(path, Stamp()), source.kind) not in done_with
             and (source.everywhere or known[path].id not in subtitled)
         ]
         done, total = 0.0, math.ceil(sum(film.length for film in todo))
@@ -112,7 +118,8 @@ class Hearing:
 
         for film in todo:
             tracks, problems = source.of(film.path, film.length, shown)
-            stamp = stamps.get(film.path, Stamp())._replace(**{source.kind: source.identity})
+            identity = source.identity + (_FAILED if problems and not tracks else "")
+            stamp = stamps.get(film.path, Stamp())._replace(**{source.kind: identity})
             self._note({film.id: self._told(film.path, tracks, problems, stamp)._replace(kinds=(source.kind,))})
             done += film.length
         if todo:

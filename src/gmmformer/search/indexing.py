@@ -84,7 +84,7 @@ def index_films(
         source: What decodes and encodes films.
         prune: Remove the films of the library that are gone: those that were at or below one of `paths` and are not
             there any more, or that were somewhere else where no file is now.
-        retry: Try again films that failed before and have not changed since.
+        retry: Try again films that failed before and have not changed since, in what is said and written too.
         said: Let a library from before hold what is said in films too; hear it, where they have no subtitles.
         written: Reads text on the screen.
         progress: Called as films are done.
@@ -121,7 +121,7 @@ def index_films(
         heard.again(report.unchanged, progress)
         for reader in (said, written):
             if isinstance(reader, Speech | Written):
-                heard.take(reader, films, progress)
+                heard.take(reader, films, progress, retry=retry)
         report.vanished.extend(vanished_from(known, films, paths))
         if prune:
             into.remove(report.vanished)

@@ -57,7 +57,7 @@ async def lines(
     track: Annotated[int, Query(ge=0, le=10_000, description="Place of the track, the first one is 0.")] = 0,
     start: Annotated[float, Query(ge=0, le=LONGEST, allow_inf_nan=False, description="Second to tell from.")] = 0.0,
 ) -> TranscriptOut:
-    """What is said in a film from a second on, as one of its tracks has it."""
+    """The lines that begin at a second of a film or later, as one of its tracks has them."""
     film = await services.catalogue.film(id)
     return await asyncio.to_thread(_told, services.library, film.id, track, start)
 
@@ -69,6 +69,8 @@ def _told(library: Library, film: int, chosen: int, start: float) -> TranscriptO
         if chosen >= max(1, len(tracks)):
             raise ProblemError(422, f"track: the film has {len(tracks)}, so none in place {chosen}.")
         for line in transcript(connection, store.folder, tracks[chosen], start) if tracks else ():
+            if line.start < start:  # it has been told by whoever goes on from there
+                continue
             if len(said) >= MOST_LINES and line.start > said[-1].start:
                 more = line.start
                 break
