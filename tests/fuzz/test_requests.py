@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -217,6 +218,12 @@ def library_folder(library: Tree, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder / "library"
 
 
+def _at_work() -> str:
+    """Where every thread of this process is, so that what does not answer tells what it waits for."""
+    stacks = sys._current_frames().items()
+    return "\n".join(f"thread {thread}:\n{''.join(traceback.format_stack(frame))}" for thread, frame in stacks)
+
+
 class Direct:
     """The application in this process, without a server before it."""
 
@@ -257,7 +264,7 @@ class Direct:
         try:
             status, told, body = self._runner.run(asyncio.wait_for(self._answer(scope, request.body), LATEST))
         except TimeoutError:
-            return Finding("does not answer", request.path)
+            return Finding("does not answer", f"{request.path}\n{_at_work()}")
         except Exception as error:
             return Finding(f"raises {type(error).__name__}", repr(error))
         return wrong_with(status, told, body, request.method == "HEAD")
