@@ -228,7 +228,8 @@ class Direct:
     """The application in this process, without a server before it."""
 
     def __init__(self, library: Library) -> None:
-        """Begin its life."""
+        """Begin its life, as `serve` does with a search, which compiles what searches."""
+        library.search("warm up", k=1)
         self._app = create_app(library)
         self._runner = asyncio.Runner()
         self._life = self._app.router.lifespan_context(self._app)
@@ -295,6 +296,8 @@ def direct(library_folder: Path) -> Iterator[Direct]:
         running.close()
 
 
+# What checks types in tests draws from the module random, in threads of the application too, while a case is drawn.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning")
 def test_requests_to_the_application(hunt: Hunt, direct: Direct, caplog: pytest.LogCaptureFixture) -> None:
     def ask(case: Asked, folder: Path):
         (folder / "request").write_bytes(case.bytes())
