@@ -19,7 +19,7 @@ from gmmformer.demo.world import plan_films
 from gmmformer.errors import InputError
 from gmmformer.media.frames import frame_at
 from gmmformer.search import Library, Spot, search_like
-from gmmformer.search.examples import _picture
+from gmmformer.search.examples import NoFrameEncoderError, _picture
 from gmmformer.search.hits import clip_at
 from gmmformer.search.windows import cut
 
@@ -54,6 +54,9 @@ def test_what_looks_like_a_moment_is_found_and_not_its_own_film(library: Library
     assert set(paths(library, Spot("both.mp4", 5.0), Spot("both.mp4", 22.0))[:2]) == {"a.mp4", "b.mp4"}
     for hit in search_like(library, [Spot("both.mp4", 5.0)], moments=2):
         assert (hit.strength, hit.word) == (None, None)
+    all_of = [hit.film.path for hit in search_like(library, [Spot("both.mp4", 5.0)], 100)]
+    assert len(all_of) == len(library) - 1
+    assert paths(library, Spot("both.mp4", 5.0), skip=3) == all_of[3:6]
 
 
 def test_the_clip_taken_is_the_one_over_the_second(library: Library) -> None:
@@ -92,7 +95,7 @@ def test_bad_examples_are_told(library: Library, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=told):
             search_like(library, examples, sentence="other", **wanted)
-    with pytest.raises(InputError, match="does not keep the model"):
+    with pytest.raises(NoFrameEncoderError, match=r"cannot be searched by a picture here.*does not keep the model"):
         search_like(library, [text])
 
 

@@ -18,6 +18,9 @@ def test_what_the_library_finds_is_told_with_its_parts(client: httpx.Client, lib
             name: hit[name] for name in ("id", "film", "start", "end", "parts")
         }
         assert [part["sentence"] for part in told["parts"]] == [DOG, BOAT, RAIN]
+        assert (told["available"], told["word"], told["strip"]) == (True, None, None)
+    assert answer.json()["films"] == len(library)
+    assert client.post("/api/compose", json=asked | {"strips": True}).json()["hits"][0]["strip"]["scores"]
 
 
 @pytest.mark.parametrize(

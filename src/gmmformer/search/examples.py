@@ -1,5 +1,6 @@
 """Searching by example: pictures, and moments that the library has, alone or with words."""
 
+import io
 import math
 import os
 import warnings
@@ -15,6 +16,7 @@ from gmmformer.media.films import printable
 from gmmformer.model.pooling import l2_normalise
 from gmmformer.search.hits import Hit, Wanted, clip_at
 from gmmformer.search.library import Library
+from gmmformer.search.words import MOST_HITS, check_counts
 
 
 class Spot(NamedTuple):
@@ -25,8 +27,20 @@ class Spot(NamedTuple):
     second: float
 
 
-Example = str | os.PathLike[str] | Spot
-"""The path of a picture, or a moment of the library."""
+Example = str | os.PathLike[str] | bytes | Spot
+"""The path of a picture or what such a file holds, or a moment of the library."""
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Of pictures; whoever sends one is not to choose among all that Pillow reads."""
+MOST_PIXELS = 60_000_000
+"""Of a picture, which is decoded whole."""
+
+
+class NotAPictureError(InputError):
+    """What was given cannot be read as a picture."""
+
+
+class NoFrameEncoderError(InputError):
+    """A library's model cannot look at pictures here."""
 
 
 def search_like(
@@ -54,8 +68,9 @@ def search_like(
         wanted: As for `Library.search_vectors`; films that show the same thing are folded unless `fold` is False.
 
     Raises:
-        InputError: There is no example, a picture cannot be read, a moment is not in the library, its model has no
-            frame encoder, or `words` is out of range.
+        InputError: There is no example, a moment is not in the library, or a number is out of range.
+        NotAPictureError: A picture cannot be read.
+        NoFrameEncoderError: There is a picture, and the library's model has nothing to look at it with.
     """
     if not examples:
         raise InputError("nothing to look alike: give a picture, or a moment of the library")
@@ -71,36 +86,49 @@ def search_like(
         query = l2_normalise((shares[None] @ both).astype(np.float32))
     shown = {film for film, _ in moments}
     wanted.setdefault("fold", True)
-    (hits,) = library.search_vectors(query, k + len(shown), **wanted)
+    check_counts(k, wanted.get("moments", 1), skip := wanted.pop("skip", 0))
+    (hits,) = library.search_vectors(query, min(skip + k + len(shown), MOST_HITS), **wanted)
     others = [hit for hit in hits if not shown & {film.id for film in (hit.film, *hit.copies)}]
-    kept = list(dict.fromkeys(hit.film.id for hit in others))[:k]
+    kept = list(dict.fromkeys(hit.film.id for hit in others))[skip : skip + k]
     return [replace(hit, strength=None, word=None) for hit in others if hit.film.id in kept]
 
 
-def _of_pictures(library: Library, paths: Sequence[str | os.PathLike[str]]) -> Float[np.ndarray, "pictures dim"]:
+def _of_pictures(
+    library: Library, given: Sequence[str | os.PathLike[str] | bytes]
+) -> Float[np.ndarray, "pictures dim"]:
     """The unit vector of each picture."""
-    if not paths:
+    if not given:
         return np.empty((0, library.settings.dim), dtype=np.float32)
-    frames = library.models.encoders.frames
-    pictures = [_picture(path, frames.size) for path in paths]
+    try:
+        frames = library.models.encoders.frames
+    except InputError as error:
+        raise NoFrameEncoderError(
+            f"{printable(library.folder)}: cannot be searched by a picture here, only by words and by its own "
+            f"moments: {error}"
+        ) from error
+    pictures = [_picture(one, frames.size) for one in given]
     embedder = library.models.embedder
     windows = embedder.embed_windows([row[None] for row in frames.encode(pictures)]).numpy()
     return l2_normalise(windows[:, : embedder.clips].mean(1))
 
 
-def _picture(path: str | os.PathLike[str], size: int) -> UInt8[np.ndarray, "height width 3"]:
+def _picture(given: str | os.PathLike[str] | bytes, size: int) -> UInt8[np.ndarray, "height width 3"]:
     """A picture upright, in RGB, its shorter side not above `size`, as frames of films are."""
+    name = "what was sent" if isinstance(given, bytes) else printable(os.fspath(given))
     pil, ops = (of_extra(f"PIL.{name}", "to read a picture", "films") for name in ("Image", "ImageOps"))
     try:
-        with warnings.catch_warnings(), pil.open(path) as image:
+        file = io.BytesIO(given) if isinstance(given, bytes) else given
+        with warnings.catch_warnings(), pil.open(file, formats=FORMATS) as image:
             warnings.simplefilter("error", pil.DecompressionBombWarning)
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} by {image.height} are more than {MOST_PIXELS:,} pixels")
             image.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded no larger than it need be
             upright = ops.exif_transpose(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
         unknown = isinstance(error, pil.UnidentifiedImageError)
         reason = getattr(error, "strerror", None) or ("of no known kind" if unknown else str(error))
-        raise InputError(
-            f"{printable(os.fspath(path))}: is no picture that can be read ({reason}); give a JPEG, PNG or WebP"
+        raise NotAPictureError(
+            f"{name}: is no picture that can be read ({reason}); give a JPEG, PNG or WebP"
         ) from error
     scale = min(1.0, size / min(upright.size))
     width, height = (max(1, round(side * scale)) for side in upright.size)

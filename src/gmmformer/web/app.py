@@ -21,7 +21,7 @@ import gmmformer
 from gmmformer.errors import InputError, of_extra
 from gmmformer.search import Library
 from gmmformer.search.database import writable
-from gmmformer.web import changing, composing, problems, routes, saving, taking, transcripts, trays, uploading
+from gmmformer.web import changing, composing, examples, problems, routes, saving, taking, transcripts, trays, uploading
 from gmmformer.web import page as pages
 from gmmformer.web.batching import Batcher
 from gmmformer.web.catalogue import Catalogue, Events
@@ -104,6 +104,7 @@ def create_app(library: Library, config: ServeConfig | None = None) -> FastAPI:
     for some in (
         routes.searching,
         composing.router,
+        examples.router,
         routes.showing,
         transcripts.router,
         taking.router,

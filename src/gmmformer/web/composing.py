@@ -9,14 +9,12 @@ from pydantic import Field
 from gmmformer.errors import InputError
 from gmmformer.search.composing import MOST_PARTS, checked_parts, search_composed
 from gmmformer.web import schemas as wire
-from gmmformer.web.catalogue import names
 from gmmformer.web.problems import ProblemError, documented
 from gmmformer.web.routes import Given
-from gmmformer.web.schemas import Model, Names, Second, Sentence
+from gmmformer.web.schemas import HitOut, Model, Second, Sentence
 
 router = APIRouter(tags=["search"])
 _MORE = MOST_PARTS - 1
-_TOLD = ("start", "end", "score", "copies", "parts")
 
 
 class PartOut(Model):
@@ -28,13 +26,12 @@ class PartOut(Model):
     score: float = Field(description="Retrieval score of the clip that it was found for, in [-1, 1].")
 
 
-class ComposedHitOut(Names):
-    """A film that shows what was asked for."""
+class ComposedHitOut(HitOut):
+    """A film that shows what was asked for; its strip is that of the first sentence."""
 
     start: float = Field(description="Second at which the first of the sentences in order begins.")
     end: float = Field(description="Second at which the last of them ends.")
     score: float = Field(description="The sum of what each sentence scores above the library's median.")
-    copies: list[str] = Field(description="Paths of other films that were found and show the same thing, best first.")
     parts: list[PartOut] = Field(description="The moments: of q, of each of then, of each of also.")
 
 
@@ -43,6 +40,7 @@ class ComposedOut(Model):
 
     hits: list[ComposedHitOut] = Field(description="Best film first.")
     seconds: float = Field(description="Seconds that the server took.")
+    films: int = Field(description="Films in the library.")
 
 
 class ComposedIn(Model):
@@ -57,6 +55,7 @@ class ComposedIn(Model):
     where: str | None = Field(None, max_length=wire.MOST_GLOB, description="Only films whose path fits this glob.")
     min_length: Second | None = Field(None, description="Only films of at least so many seconds.")
     fold: bool = Field(True, description="Whether films that show the same thing are one hit, that of the best.")
+    strips: bool = Field(False, description="Whether to send the scores along each film.")
 
 
 @router.post("/api/compose", responses=documented(415, 422))
@@ -71,9 +70,10 @@ async def compose(services: Given, asked: ComposedIn) -> ComposedOut:
     found = await services.batcher.do(
         partial(search_composed, services.library, then, where=asked.where or None, **among)
     )
-    told = [{"copies": [], **hit.to_dict()} for hit in found]
+    (told,) = await services.catalogue.hits([found], asked.strips)
     hits = [
-        ComposedHitOut(**names(one["id"], one["film"], one["length"]), **{name: one[name] for name in _TOLD})
-        for one in told
+        ComposedHitOut(**one.model_dump(), parts=[PartOut(**part) for part in hit.to_dict()["parts"]])
+        for one, hit in zip(told, found, strict=True)
     ]
-    return ComposedOut(hits=hits, seconds=round(time.perf_counter() - began, 6))
+    films = (await services.catalogue.counts()).films
+    return ComposedOut(hits=hits, seconds=round(time.perf_counter() - began, 6), films=films)

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from gmmformer.errors import InputError
 from gmmformer.media.cutting import MOST_SECONDS
-from gmmformer.search import Library
+from gmmformer.search import Hit, Library
 from gmmformer.search.embedding import checked_sentences, unknown_words
 from gmmformer.search.words import lacks_lines
 from gmmformer.web import schemas as wire
@@ -79,7 +79,7 @@ _CACHED = {"cache-control": "private, max-age=86400"}
 @searching.get("/api/search", response_model=SearchOut, responses=documented(422))
 async def search(services: Given, asked: Annotated[wire.SearchQuery, Query()]) -> Response:
     """The moments that match a sentence best."""
-    return await _sent((await _search(services, [asked.q], asked))[0])
+    return await sent((await _search(services, [asked.q], asked))[0])
 
 
 @searching.post("/api/search", response_model=SearchesOut, responses=documented(415, 422))
@@ -90,7 +90,7 @@ async def search_several(services: Given, asked: SearchIn) -> Response:
     """
     if len(asked.queries) * asked.k * asked.moments > wire.MOST_ANSWERED:
         raise ProblemError(422, f"queries times k times moments must be at most {wire.MOST_ANSWERED:,}.")
-    return await _sent(SearchesOut(results=await _search(services, asked.queries, asked)))
+    return await sent(SearchesOut(results=await _search(services, asked.queries, asked)))
 
 
 @searching.get("/api/films/{id}/clips", response_model=ClipsOut, responses=documented(404, 422))
@@ -107,9 +107,9 @@ async def clips(
     hits = await asyncio.to_thread(services.library.search_film, answer.vector, id, moments)
     if not hits:
         raise ProblemError(404)
-    told = [MomentOut.model_validate({name: hit.to_dict()[name] for name in MomentOut.model_fields}) for hit in hits]
+    best = [MomentOut.model_validate({name: hit.to_dict()[name] for name in MomentOut.model_fields}) for hit in hits]
     edges, scores = hits[0].curve
-    return await _sent(ClipsOut(id=id, query=q, edges=rounded(edges, 3), scores=rounded(scores, 6), moments=told))
+    return await sent(ClipsOut(id=id, query=q, edges=rounded(edges, 3), scores=rounded(scores, 6), moments=best))
 
 
 @showing.get("/api/library", responses=documented())
@@ -250,10 +250,17 @@ async def _search(services: Services, sentences: Sequence[str], asked: wire.Aske
         asked.k, asked.skip, asked.moments, asked.where or None, asked.min_length, asked.fold, within
     )
     answers = await services.batcher.ask(sentences, options)
-    hits = await services.catalogue.hits([answer.hits or [] for answer in answers], asked.strips)
+    return await told(services, sentences, [answer.hits or [] for answer in answers], asked.strips, began)
+
+
+async def told(
+    services: Services, sentences: Sequence[str], found: Sequence[Sequence[Hit]], strips: bool, began: float
+) -> list[SearchOut]:
+    """What was found for some sentences, each perhaps empty, in a search that began then (`time.perf_counter`)."""
+    hits = await services.catalogue.hits(found, strips)
     counts = await services.catalogue.counts()
     embedder = services.catalogue.library.models.embedder
-    unknown = await asyncio.to_thread(lambda: [unknown_words(embedder, sentence) for sentence in sentences])
+    unknown = await asyncio.to_thread(lambda: [unknown_words(embedder, one) if one else [] for one in sentences])
     taken = time.perf_counter() - began
     services.counters.queries.inc(len(sentences))
     services.counters.search_seconds.observe(taken)
@@ -270,7 +277,7 @@ async def _search(services: Services, sentences: Sequence[str], asked: wire.Aske
     ]
 
 
-async def _sent(answer: BaseModel) -> Response:
+async def sent(answer: BaseModel) -> Response:
     """An answer as JSON, made on a thread, since it may be large."""
     return Response(await asyncio.to_thread(answer.model_dump_json, exclude_unset=True), media_type="application/json")
 

@@ -135,7 +135,7 @@ class HitOut(Named):
 class SearchOut(Model):
     """What was found for a sentence."""
 
-    query: str = Field(description="The sentence.")
+    query: str = Field(description="The sentence; empty without one.")
     hits: list[HitOut] = Field(description="Moments, best film first; those of a film follow each other.")
     seconds: float = Field(description="Seconds that the server took, waiting for other sentences included.")
     word: Word | None = Field(description="The best of the hits' words; null without any.")
@@ -146,8 +146,8 @@ class SearchOut(Model):
     )
 
 
-class Asked(BaseModel):
-    """What is asked beside a sentence."""
+class Listed(BaseModel):
+    """What is asked of a list of hits, whatever they are found for."""
 
     k: int = Field(12, ge=1, le=MOST_HITS, description="Films to find for each sentence.")
     skip: int = Field(
@@ -162,6 +162,11 @@ class Asked(BaseModel):
     min_length: Second | None = Field(None, description="Only films of at least so many seconds.")
     fold: bool = Field(True, description="Whether films that show the same thing are one hit, that of the best.")
     strips: bool = Field(True, description="Whether to send the scores along each film.")
+
+
+class Asked(Listed):
+    """What is asked beside a sentence."""
+
     within: list[Source] | None = Field(
         None,
         max_length=4,
@@ -297,19 +302,6 @@ class LibraryOut(Model):
     changeable: bool = Field(description="Whether films can be added and taken out here: the server has --roots.")
     keeps_trays: bool = Field(description="Whether people's trays are kept here: there is a token, and room for them.")
     uploads: int = Field(description="Bytes that a film sent to /api/upload may have; 0: none is taken.")
-
-
-class CutIn(Model):
-    """A moment to cut out of its film."""
-
-    id: FilmId
-    start: Second = Field(description="Second at which it begins.")
-    end: Second = Field(description="Second at which it ends, at most 600 after the start.")
-    exact: bool | None = Field(
-        None,
-        description="true encodes anew, to begin at the very frame; false copies from the key frame before; null "
-        "copies where a key frame is at the start.",
-    )
 
 
 class MomentIn(Model):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 from starlette.responses import Response
 
 from gmmformer.media.cutting import moment_filename
@@ -15,7 +16,17 @@ from gmmformer.web.files import FileAnswer, tag_of
 from gmmformer.web.placing import Elsewhere, Picked, Wanted
 from gmmformer.web.problems import ProblemError, documented
 from gmmformer.web.routes import BINARY, RANGES, Given, Services, checked_span
-from gmmformer.web.schemas import LONGEST, MOST_ID, MOST_PICKED, CutIn, ExportFormat, ExportIn, MomentIn
+from gmmformer.web.schemas import (
+    LONGEST,
+    MOST_ID,
+    MOST_PICKED,
+    ExportFormat,
+    ExportIn,
+    FilmId,
+    Model,
+    MomentIn,
+    Second,
+)
 
 MEDIA_TYPES: dict[ExportFormat, str] = {
     "edl": "text/plain; charset=utf-8",
@@ -42,6 +53,19 @@ Format = Annotated[
         "(OpenTimelineIO), with sound and time code; csv or json, in seconds."
     ),
 ]
+
+
+class CutIn(Model):
+    """A moment to cut out of its film."""
+
+    id: FilmId
+    start: Second = Field(description="Second at which it begins.")
+    end: Second = Field(description="Second at which it ends, at most 600 after the start.")
+    exact: bool | None = Field(
+        None,
+        description="true encodes anew, to begin at the very frame; false copies from the key frame before; null "
+        "copies where a key frame is at the start.",
+    )
 
 
 @router.post(
