@@ -1,7 +1,7 @@
 // What can be done with a moment: into the tray, or saved as a film of its own.
 
 import { cut } from "./api.js";
-import { element, icon } from "./dom.js";
+import { element, icon, iconButton } from "./dom.js";
 import { span } from "./format.js";
 import { save, tell, working } from "./messages.js";
 
@@ -24,6 +24,13 @@ export function trimButton(name, onClick, disabled) {
   button.addEventListener("click", () => working(button, onClick));
   button.setAttribute("aria-label", `Trim: ${name}, in the viewer`);
   button.title = "Larger, to move in it frame by frame and to trim (e)";
+  return button;
+}
+
+/** A button that looks for other films like a moment of this one. */
+export function alikeButton(film, onClick) {
+  const button = iconButton("alike", `More like this moment of ${film.name}`, onClick);
+  button.title = "More like this: other films that look like what is shown here";
   return button;
 }
 

@@ -1,7 +1,8 @@
-// What the address bar holds: view, query, filters, how many results, what plays. Whoever opens the address sees the same.
+// What the address bar holds: view, query, what is asked for beside it, filters, how many results, what plays. Whoever opens the address sees the same.
 
 const FIELDS = {
   query: "q",
+  like: "like",
   folder: "folder",
   minLength: "min_length",
   within: "in",
@@ -17,8 +18,10 @@ const FIELDS = {
 };
 /** What can be looked in, as people read it. */
 export const SOURCES = { picture: "Picture", said: "Said", written: "On screen", name: "Name" };
+/** How more sentences go with the first one; each is a list in the address. */
+export const WAYS = ["then", "also", "without"];
 const OF_VIEWS = {
-  search: ["query", "folder", "minLength", "within", "results", "play"],
+  search: ["query", "like", "folder", "minLength", "within", "results", "play"],
   library: ["view", "filter", "folder", "size", "sort", "from", "play"],
 };
 const SPOT = /^([1-9]\d{0,15}):(\d{1,8}(?:\.\d{1,9})?):(\d{1,8}(?:\.\d{1,9})?)$/;
@@ -32,6 +35,8 @@ export function readAddress(search = location.search) {
   return {
     view: given.get("view") === "library" ? "library" : "search",
     query: given.get("q") ?? "",
+    like: /^[1-9]\d{0,15}@\d{1,8}(\.\d{1,9})?$/.test(given.get("like")) ? given.get("like") : "",
+    ...Object.fromEntries(WAYS.map((way) => [way, given.getAll(way).filter((text) => text.trim())])),
     folder: given.get("folder") ?? "",
     minLength: positive("min_length"),
     within: (given.get("in") ?? "").split(",").filter((source) => source in SOURCES).join(),
@@ -51,6 +56,7 @@ export function addressOf(state) {
   const search = new URLSearchParams();
   const names = [...OF_VIEWS[state.view], ...(state.film ? ["film", "second"] : [])];
   for (const name of names) if (state[name]) search.set(FIELDS[name], state[name]);
+  if (state.view === "search") for (const way of WAYS) for (const text of state[way]) search.append(way, text);
   return search.size ? `?${search}` : "./";
 }
 

@@ -41,17 +41,17 @@ export async function arrived(module) {
 /**
  * What `read` makes of an answer. One that breaks off is none.
  * @param {string} path
- * @param {{signal?: AbortSignal, method?: string, body?: Object}} options
+ * @param {{signal?: AbortSignal, method?: string, body?: Object, sent?: Blob}} options `body` goes as JSON, `sent` as it is
  * @param {function(Response): Promise<any>} read
  */
-export async function ask(path, { signal, method = "GET", body } = {}, read = (response) => response.text()) {
+export async function ask(path, { signal, method = "GET", body, sent } = {}, read = (response) => response.text()) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   try {
     const response = await fetch(path, {
       signal,
       method,
       headers,
-      body: body && JSON.stringify(body),
+      body: sent ?? (body && JSON.stringify(body)),
       credentials: "same-origin",
     });
     if ([502, 503, 504].includes(response.status)) connection.failed();

@@ -168,6 +168,17 @@ function back() {
   refresh();
 }
 
+/** Searches by a picture that is dropped on the page, or pasted; what is pasted as text stays text. */
+function takePicture(event) {
+  const given = event.dataTransfer ?? event.clipboardData;
+  delete document.body.dataset.drop;
+  if (shown !== "search" || !given?.types.includes("Files") || given.types.includes("text/plain")) return;
+  if (document.querySelector("dialog[open]")) return;
+  event.preventDefault();
+  if (event.type === "dragover") document.body.dataset.drop = "";
+  else views.search.take(given.files, at("picture"));
+}
+
 connection.addEventListener("login", () => {
   unfollow?.();
   unfollow = null;
@@ -183,6 +194,13 @@ addEventListener("popstate", () => {
   openFilm();
 });
 document.addEventListener("click", go);
+for (const what of ["dragover", "drop", "paste"]) addEventListener(what, takePicture);
+addEventListener("dragleave", () => delete document.body.dataset.drop);
+at("picture").addEventListener("click", () => {
+  const files = element("input", { type: "file", accept: "image/*" });
+  files.addEventListener("change", () => views.search.take(files.files, at("picture")));
+  files.click();
+});
 at("log-out").addEventListener("click", leave);
 at("ask").addEventListener("submit", (event) => {
   event.preventDefault();

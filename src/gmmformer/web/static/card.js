@@ -1,11 +1,11 @@
 // One result: a film, with the frame of a moment, the strip of all of it, name, times, how well it matches, and its other
 // moments.
 
-import { cutButton, keepButton, trimButton } from "./actions.js";
+import { alikeButton, cutButton, keepButton, trimButton } from "./actions.js";
 import { playerKey } from "./controls.js";
 import { element } from "./dom.js";
 import { shortFolder } from "./folders.js";
-import { plural, span, spoken } from "./format.js";
+import { clock, plural, span, spoken } from "./format.js";
 import { MomentList, bars } from "./moment_list.js";
 import { quoteOf } from "./quote.js";
 import { Roving } from "./roving.js";
@@ -26,10 +26,10 @@ export class Card {
 
   /**
    * @param {Object} hit the film's best moment
-   * @param {{tray: Tray, viewer: Viewers, onOpen: function(Card): void, onClose: function(Card): void}} surroundings
+   * @param {{tray: Tray, viewer: Viewers, onOpen: function(Card): void, onClose: function(Card): void, onAlike: function(Card): void}} surroundings
    * @param {string} query
    */
-  constructor(hit, { tray, viewer, onOpen, onClose }, query) {
+  constructor(hit, { tray, viewer, onOpen, onClose, onAlike }, query) {
     this.hit = hit;
     this.tray = tray;
     this.viewer = viewer;
@@ -48,6 +48,7 @@ export class Card {
     this.times = element("p", { class: "times" });
     this.word = element("span", { class: "match" });
     this.quote = element("div", { class: "quotes" });
+    this.alike = alikeButton(hit, () => onAlike(this));
     this.trim = trimButton(hit.name, () => this.openViewer(), !hit.available);
     this.keep = keepButton(hit.name, () => this.togglePicked());
     this.list = new MomentList(tray, (moment) => this.#use(moment, true));
@@ -69,7 +70,7 @@ export class Card {
       this.more,
       this.list.element,
     );
-    new Roving(this.element, ".controls :is(button, select, input), .actions button, .others, .moments button", ".actions button");
+    new Roving(this.element, ".controls :is(button, select, input), .quotes button, .actions button, .others, .moments button", ".actions button");
     this.#showMoment();
     this.showFolder();
   }
@@ -188,14 +189,20 @@ export class Card {
       element("div", { class: "line" }, this.times, this.word),
       name,
       this.quote,
-      element("div", { class: "line actions", ...TOOLBAR }, this.folder, this.trim, this.keep, cut),
+      element("div", { class: "line actions", ...TOOLBAR }, this.folder, this.trim, this.keep, cut, this.alike),
     ];
   }
 
   #showWord() {
     const quote = quoteOf(this.#why.get(this.moment));
     this.word.replaceChildren(...bars(this.moment.word));
-    this.quote.replaceChildren(...(quote ? [quote] : []));
+    this.quote.replaceChildren(...(this.hit.parts ?? []).map((part) => this.#part(part)), ...(quote ? [quote] : []));
+  }
+
+  // Where one of several sentences is true.
+  #part({ start, sentence }) {
+    const on = { click: () => this.screen.playFrom(start) };
+    return element("button", { type: "button", class: "part", title: sentence, on }, element("b", {}, clock(start)), sentence);
   }
 
   #showMoment() {

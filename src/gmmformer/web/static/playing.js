@@ -34,6 +34,16 @@ export class Playing {
     else this.openFilm(spot);
   }
 
+  /** Puts elements into a list. What plays would stop if it were taken out and put back: it stays, the others go around it. */
+  order(list, elements) {
+    const still = elements.indexOf(this.view.cards.find((card) => card.screen.open)?.element);
+    if (still < 0) return list.replaceChildren(...elements);
+    const wanted = new Set(elements);
+    for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+    elements[still].before(...elements.slice(0, still));
+    return elements[still].after(...elements.slice(still + 1));
+  }
+
   opened(card) {
     this.view.cards.forEach((other) => other !== card && other.close());
     this.#say(spotFor(card.film, card.moment));

@@ -1,7 +1,7 @@
 // The search view: filters, results as they are typed, and what is shown where there are none.
 
-import { Problem, Unreachable, isAborted, isPassing, search } from "./api.js";
-import { globOf, readAddress, writeAddress } from "./address.js";
+import { Problem, Unreachable, arrived, isAborted, isPassing, search } from "./api.js";
+import { WAYS, globOf, readAddress, writeAddress } from "./address.js";
 import { Card, MOMENTS } from "./card.js";
 import { Again } from "./connection.js";
 import { element } from "./dom.js";
@@ -10,9 +10,11 @@ import { learnFolders } from "./folders.js";
 import { grouped, isWeak, plural } from "./format.js";
 import { announce, working } from "./messages.js";
 import { momentKey } from "./moment.js";
+import { Notice } from "./notice.js";
 import { Playing } from "./playing.js";
 import { Start, skeleton } from "./start.js";
 import { scaleOf } from "./strip.js";
+import { styled } from "./viewers.js";
 
 /** @import { Tray } from "./tray.js" */
 /** @import { Viewers } from "./viewers.js" */
@@ -28,6 +30,9 @@ const [PAGE, MOST] = [12, 9900];
 /** Pages that an address brings back at most: all are asked for at once. */
 const MOST_BACK = 25;
 
+/** Nothing beside words. */
+const NOTHING = { like: "", then: [], also: [], without: [] };
+
 /** What the page is for. */
 export class SearchView {
   #request = null;
@@ -39,6 +44,7 @@ export class SearchView {
   #pages = 1;
   #word = null;
   #again = new Again(() => this.run());
+  #asking = null; // what is asked for beside words; fetched when there is any
 
   /** @param {HTMLElement} root  @param {HTMLInputElement} box  @param {{tray: Tray, viewer: Viewers, openFilm: function(string): void}} page */
   constructor(root, box, { tray, viewer, openFilm }) {
@@ -47,12 +53,16 @@ export class SearchView {
     this.tray = tray;
     this.playing = new Playing(this, openFilm);
     this.surroundings = { tray, viewer, onOpen: (card) => this.#opened(card), onClose: (card) => this.playing.closed(card) };
+    this.ofCards = { ...this.surroundings, onAlike: (card) => this.#like(card) };
     this.state = readAddress();
     /** What brings this view back when something is typed while another one is shown. */
     this.onReturn = () => {};
-    this.filters = new Filters((change) => this.#filter(change));
+    this.filters = new Filters((change) => this.change(change));
+    this.compose = element("button", { type: "button", class: "quiet" }, "Then, also, without");
+    this.compose.title = "Films that show this and then, also, or without something else";
+    this.compose.addEventListener("click", () => working(this.compose, async () => (await this.#beside()).add()));
     this.status = element("p", { class: "status" });
-    this.notice = element("div", { class: "notice", hidden: true });
+    this.notice = new Notice(() => this.#cards.size > 0);
     this.list = element("ol", { class: "cards", "aria-label": "Results" });
     this.more = element(
       "button",
@@ -60,8 +70,8 @@ export class SearchView {
       "More results",
     );
     this.start = new Start(this.surroundings, () => this.playing.resume());
-    this.filters.element.append(this.status);
-    root.append(this.filters.element, this.notice, this.list, this.more, this.start.element);
+    this.filters.element.append(this.compose, this.status);
+    root.append(this.filters.element, this.notice.element, this.list, this.more, this.start.element);
     this.tray.addEventListener("change", () => this.#cards.forEach((card) => card.showPicked()));
     this.#listenToBox();
   }
@@ -71,8 +81,9 @@ export class SearchView {
     return this.start.shown ? this.start.cards : [...this.#cards.values()];
   }
 
-  /** Shows what the address says. */
+  /** Shows what the address says; a picture is none of it. */
   show(state) {
+    this.#asking?.forget();
     const typed = document.activeElement === this.box && this.box.value.trim() === state.query;
     this.state = state;
     this.#unwritten = false;
@@ -93,6 +104,11 @@ export class SearchView {
   /** Closes the film that plays; whether there was one. */
   closePlayer() {
     return this.playing.close();
+  }
+
+  /** Searches by the first of some files that is a picture; `button` shows that it works. */
+  take(files, button) {
+    return working(button, async () => (await this.#beside()).take(files));
   }
 
   /** Takes what the library holds now. */
@@ -116,7 +132,9 @@ export class SearchView {
     this.#unwritten = false;
     const { query } = this.state;
     document.title = query ? `${query} – gmmformer` : "gmmformer";
-    if (!query) return this.#showStart();
+    this.#asking?.show(this.state);
+    this.root.classList.toggle("beside", this.#more);
+    if (!query && !this.#alike) return this.#showStart();
     const request = new AbortController();
     this.#request = request;
     this.#timers.slow = setTimeout(() => this.#request === request && this.#showWaiting(), SLOW);
@@ -182,9 +200,10 @@ export class SearchView {
     this.filters.show(this.state);
   }
 
-  #filter(change) {
+  /** Searches for what is different now; `push`: "back" leads to what it was. */
+  change(change, push = true) {
     this.state = { ...this.state, ...change, results: 0, play: "" };
-    writeAddress(this.state, true);
+    writeAddress(this.state, push);
     this.#unwritten = false;
     this.settle();
     this.#pages = 1;
@@ -192,10 +211,38 @@ export class SearchView {
     this.run();
   }
 
-  #page(page, signal) {
+  /** Whether films are to look like something. */
+  get #alike() {
+    return Boolean(this.state.like || this.#asking?.picture);
+  }
+
+  get #more() {
+    return this.#alike || WAYS.some((way) => this.state[way].length);
+  }
+
+  async #beside() {
+    const [{ Asking }] = await Promise.all([arrived(import("./asking.js")), arrived(styled())]);
+    if (!this.#asking) {
+      this.#asking = new Asking(this);
+      this.filters.element.after(this.#asking.element);
+      this.#asking.show(this.state);
+    }
+    return this.#asking;
+  }
+
+  // Others like what is on a card now.
+  #like({ film, moment, screen }) {
+    const second = screen.open ? screen.time : moment.poster;
+    this.#asking?.forget();
+    this.box.value = "";
+    this.change({ query: "", ...NOTHING, like: `${film.id}@${Number(second.toFixed(2))}` });
+    scrollTo(0, 0);
+  }
+
+  async #page(page, signal) {
     const { query, folder, minLength, within } = this.state;
     const asked = { query, k: PAGE, skip: page * PAGE, moments: MOMENTS, where: globOf(folder), minLength, within };
-    return search(asked, signal);
+    return this.#more ? (await this.#beside()).found(asked, signal) : search(asked, signal);
   }
 
   #showMore() {
@@ -221,27 +268,17 @@ export class SearchView {
     const kept = new Map();
     for (const hits of films.values()) {
       const key = momentKey(hits[0]);
-      const card = this.#cards.get(key) ?? new Card(hits[0], this.surroundings, this.state.query);
+      const card = this.#cards.get(key) ?? new Card(hits[0], this.ofCards, this.state.query);
       card.update(hits, scale, this.state.query);
       kept.set(key, card);
     }
     for (const [key, card] of this.#cards) if (!kept.has(key)) card.drop();
     this.#cards = kept;
     this.#leaveStart();
-    this.#order([...kept.values()].map((card) => card.element));
+    this.playing.order(this.list, [...kept.values()].map((card) => card.element));
     this.more.hidden = new Set(last.hits.map((hit) => hit.id)).size < PAGE || this.#pages * PAGE >= MOST;
     this.#describe(last, word);
     this.playing.resume();
-  }
-
-  // A film that plays would stop if it were taken out and put back: it stays, and the others go around it.
-  #order(elements) {
-    const still = elements.indexOf(this.cards.find((card) => card.screen.open)?.element);
-    if (still < 0) return this.list.replaceChildren(...elements);
-    const wanted = new Set(elements);
-    for (const child of [...this.list.children]) if (!wanted.has(child)) child.remove();
-    elements[still].before(...elements.slice(0, still));
-    return elements[still].after(...elements.slice(still + 1));
   }
 
   #describe({ films: count, seconds, unknown = [] }, word) {
@@ -253,34 +290,11 @@ export class SearchView {
       : `The ${plural(shown, "best film")} of ${grouped(count)}`;
     const strange = unknown.length ? ` · not known: ${unknown.join(", ")}` : "";
     this.status.textContent = shown ? `${found} · ${time}${strange}` : `No film${strange}`;
-    if (!shown) this.#noHits(count);
-    else if (isWeak(word)) this.#note("Nothing in this library stands out for this sentence.", "These come closest.");
-    else this.#note();
+    const { folder, minLength, within } = this.state;
+    if (!shown) this.notice.showNone(count, folder || minLength || (within && !this.#more) ? () => this.filters.remove() : null);
+    else if (isWeak(word)) this.notice.show("Nothing in this library stands out for this sentence.", "These come closest.");
+    else this.notice.show();
     announce(shown ? `${found}.${isWeak(word) ? " Nothing stands out." : ""}` : "No results.");
-  }
-
-  #noHits(count) {
-    const filtered = this.state.folder || this.state.minLength || this.state.within;
-    if (!count)
-      this.#note("This library has no films yet.", "They show up here as soon as “gmmformer index” has taken them in.");
-    else if (filtered)
-      this.#note(
-        "No film fits these filters.",
-        "There may be something without them.",
-        element(
-          "button",
-          { type: "button", class: "strong", on: { click: () => this.filters.remove() } },
-          "Remove filters",
-        ),
-      );
-    else this.#note("Nothing found.", "Try other words.");
-  }
-
-  #note(title = "", text = "", ...actions) {
-    this.notice.replaceChildren(...(title ? [element("h2", {}, title), element("p", {}, text), ...actions] : []));
-    this.notice.hidden = !title;
-    this.notice.classList.toggle("alone", Boolean(title) && !this.#cards.size);
-    this.notice.removeAttribute("role");
   }
 
   #showWaiting() {
@@ -288,9 +302,9 @@ export class SearchView {
     this.root.setAttribute("aria-busy", "true");
     if (this.#cards.size) return;
     this.#leaveStart();
-    this.#note();
+    this.notice.show();
     this.status.textContent = "Searching…";
-    this.#order(Array.from({ length: 8 }, skeleton));
+    this.playing.order(this.list, Array.from({ length: 8 }, skeleton));
   }
 
   #showError(error) {
@@ -303,13 +317,13 @@ export class SearchView {
     this.#cards.forEach((card) => card.close());
     this.#cards.clear();
     this.#hits = [];
-    this.#order([]);
+    this.playing.order(this.list, []);
     this.more.hidden = true;
     const [title, text] = silent
       ? ["No answer from the server.", "The search goes on by itself as soon as there is one."]
       : ["This search failed.", error.message];
-    this.#note(title, text, element("button", { type: "button", on: { click: () => this.run() } }, "Try again"));
-    this.notice.setAttribute("role", "alert");
+    this.notice.show(title, text, element("button", { type: "button", on: { click: () => this.run() } }, "Try again"));
+    this.notice.element.setAttribute("role", "alert");
   }
 
   #opened(opened) {
@@ -327,7 +341,7 @@ export class SearchView {
     this.#cards.clear();
     this.#hits = [];
     this.#request = null;
-    this.#note();
+    this.notice.show();
     this.status.textContent = "";
     this.list.hidden = this.more.hidden = true;
     this.root.classList.remove("waiting");
