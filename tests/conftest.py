@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import type_checks  # noqa: F401  before whatever it checks
+
+# isort: split
 from gmmformer.cli import main
 from gmmformer.data import Collection, simulate
 
-sys.dont_write_bytecode = True
-"""What jaxtyping's hook has changed stays in this process: it says where a module's bytecode goes by a patch that two
-threads that import at once undo for each other, and then `python -c "import gmmformer.data"` read it and fell."""
+collect_ignore = ["type_checks.py"]
+"""It has no examples, and is loaded but once."""
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gmmformer.config import ModelConfig
 from gmmformer.errors import InputError
 from gmmformer.model import l2_normalise, pool_segments, query_batch, video_batch
+from type_checks import unchecked
 
 CONFIG = ModelConfig(feature_dim=3, query_dim=2, hidden=8, heads=2, map_size=4, max_ctx_l=6, max_desc_l=5)
 
@@ -83,7 +84,7 @@ def test_another_width_is_refused():
 
 @pytest.mark.parametrize("wrong", [np.ones(3), np.ones((1, 2, 3))])
 def test_another_number_of_axes_is_refused(wrong):
-    with pytest.raises((InputError, TypeError), match=r"video 'b': its features have shape|Type-check error"):
+    with unchecked(), pytest.raises(InputError, match="video 'b': its features have shape"):
         video_batch([np.ones((2, 3)), wrong], CONFIG, names=["a", "b"])
 
 
