@@ -121,6 +121,7 @@ def test_an_assistant_is_told_what_there_is(server: MCPServer[Any], mode: str) -
         "cut": False,
     }
     assert all(tool.description and not tool.input_schema["additionalProperties"] for tool in tools)
+    assert not any("  " in tool.description for tool in tools), "indented as in our code"
     assert "moments" in next(tool.output_schema for tool in tools if tool.name == "search")["properties"]
     (template,) = within(server, lambda client: client.list_resource_templates(), mode).resource_templates
     assert template.uri_template == "film://{id}"

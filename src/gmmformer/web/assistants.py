@@ -4,8 +4,9 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,9 +152,11 @@ def assistant(library: Library, work: FilmWork, clips: Path | None = None) -> MC
     """
     desk = _Desk(library, work, clips)
     reads, writes = ToolAnnotations(read_only_hint=True), ToolAnnotations(read_only_hint=False, destructive_hint=False)
-    tools = [Tool.from_function(tool, annotations=reads) for tool in (desk.search, desk.film, desk.contact_sheet)]
-    if clips is not None:
-        tools.append(Tool.from_function(desk.cut, annotations=writes))
+    given: list[tuple[Callable[..., Any], ToolAnnotations]] = [
+        *((tool, reads) for tool in (desk.search, desk.film, desk.contact_sheet)),
+        *([] if clips is None else [(desk.cut, writes)]),
+    ]
+    tools = [Tool.from_function(tool, description=getdoc(tool), annotations=hints) for tool, hints in given]
     server = _Assistant(tools, name="gmmformer", version=gmmformer.__version__, instructions=_INSTRUCTIONS)
 
     @server.resource("film://{id}", mime_type="application/json")
