@@ -9,7 +9,8 @@ import pytest
 import gmmformer.demo.run as demo
 from gmmformer.cli import main
 from gmmformer.data import Collection, check_collection
-from gmmformer.demo.world import dialogue, plan_films
+from gmmformer.demo.world import dialogue, plan_films, sign
+from gmmformer.errors import MissingExtraError
 from gmmformer.evaluation import evaluate
 from gmmformer.media.report import read_film_records
 from gmmformer.model import load_model
@@ -140,3 +141,29 @@ def test_the_command_shows_the_table_and_where_to_look(
         assert words in said
     assert said.count("\nepoch ") == EPOCHS
     assert {path: path.stat().st_mtime_ns for path in (ran.out / "films").iterdir()} == films
+
+
+def test_what_is_written_in_the_films_is_found(ran: Ran) -> None:
+    pytest.importorskip("rapidocr_onnxruntime")
+    plans = {plan.name: plan for plan in plan_films(FILMS, 9527)}
+    with Library.open(ran.end.library) as library:
+        films = {film.path: sign(plans[Path(film.path).stem]) for film in library.store.films()}
+        found = {path: library.search(text, within=["written"]) for path, (_, _, text) in films.items()}
+        right = [path for path, hits in found.items() if hits and hits[0].film.path == path]
+        assert len(right) >= len(films) - 1, "letters this small may be misread, not in most films"
+        for path in right:
+            start, end, _ = films[path]
+            assert found[path][0].start <= end
+            assert found[path][0].end >= start
+    assert any("was read in" in line for line in ran.said)
+
+
+def test_a_demo_without_what_reads_says_what_to_install(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingExtraError("reading text on the screen", "text")
+
+    said = list[str]()
+    monkeypatch.setattr(demo, "Written", missing)
+    with Library.open(ran.end.library) as library:
+        demo._read(library, [], lambda *told: None, said.append)
+    assert said == ["     reading text on the screen needs the extra 'text': pip install 'gmmformer[text]'"]

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from gmmformer.config import DecodeConfig
 from gmmformer.cores import Progress, usable_cores
 from gmmformer.data import Collection
 from gmmformer.demo.encoders import ShapeFrames, ShapeWords
-from gmmformer.demo.render import render_films, write_captions, write_subtitles
+from gmmformer.demo.render import render_films, write_captions
 from gmmformer.demo.world import DEFAULT_FILMS, plan_films
+from gmmformer.errors import MissingExtraError
 from gmmformer.evaluation import Metrics, chance, evaluate
 from gmmformer.media.annotations import read_annotations
 from gmmformer.media.extract import extract
 from gmmformer.media.report import read_film_records
+from gmmformer.media.written import Written
 from gmmformer.model import load_model
 from gmmformer.search import Hit, Library, choose_encoders
 from gmmformer.search.calibration import LEAST_WINDOWS
@@ -36,6 +38,10 @@ TRAINING: dict[str, Any] = {
 }
 
 
+_READ = 8
+"""Films in which text on the screen is read: each takes some seconds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoEnd:
     """What the demo found, and where to look."""
@@ -50,6 +56,17 @@ class DemoEnd:
     """Of the test films."""
     searches: tuple[tuple[str, list[Hit], float], ...]
     """Sentences about the test films, what was found for each, and the seconds that it took."""
+
+
+def _read(library: Library, films: Sequence[str], progress: Progress, say: Callable[[str], None]) -> None:
+    """Take in what is written in some films, where that can be read here; say what to do for it, or for the others."""
+    try:
+        reader = Written()
+    except MissingExtraError as error:
+        say(f"     {error}")
+        return
+    library.add(films, written=reader, progress=progress)
+    say(f"     text on the screen was read in {len(films)} of them; `gmmformer index --add written` reads the others")
 
 
 def run_demo(
@@ -79,11 +96,11 @@ def run_demo(
     render_films(
         plans,
         out / "films",
+        words=True,
         workers=usable_cores(),
         progress=lambda done, total: progress("films rendered", done, total),
     )
     write_captions(plans, out / "captions.jsonl")
-    write_subtitles(plans, out / "films")
 
     say("2/5  extracting features: frames at 1 per second, sentences word by word")
     extracted = extract(
@@ -113,6 +130,7 @@ def run_demo(
     searches = []
     with Library.create(out / "library", choose_encoders(out / "run")) as library:
         library.add(paths, progress=progress)
+        _read(library, paths[:_READ], progress, say)
         if library.info().windows >= LEAST_WINDOWS:
             shown = [paths[video] for video in found.captions.video_of_query]
             library.calibrate(known=list(zip(shown, sentences, strict=True)))

@@ -86,6 +86,10 @@ _SAID = (
     ("leaves before midnight", "came back on Tuesday", "was never paid for", "is behind the church",
      "sank in the harbour", "waits for nobody", "costs more than the house", "has been here all along"),
 )  # fmt: skip
+_WRITTEN = (
+    ("HARBOUR", "MUSEUM", "CINEMA", "BAKERY", "LIBRARY", "THEATRE", "AIRPORT", "MARKET", "GARDEN", "STATION"),
+    ("CLOSED", "OPEN", "UPSTAIRS", "NORTH GATE", "PLATFORM", "NO ENTRY", "EXIT", "ROOM"),
+)
 _LEAST_SAID = 2.5
 """Seconds of a scene in which something is said."""
 
@@ -95,6 +99,13 @@ def dialogue(plan: FilmPlan) -> list[tuple[float, float, str]]:
     rng = random.Random(plan.name)
     said = [(scene.start, scene.end, " ".join(rng.choice(part) for part in _SAID) + ".") for scene in plan.scenes]
     return [(start + 0.5, min(end, start + 4.0), line) for start, end, line in said if end - start >= _LEAST_SAID]
+
+
+def sign(plan: FilmPlan) -> tuple[float, float, str]:
+    """What is written in a film for some seconds of its last scene, nothing about what it shows: from when to when."""
+    rng, scene = random.Random(f"{plan.name} written"), plan.scenes[-1]
+    start = scene.start + min(1.0, (scene.end - scene.start) / 4)
+    return start, min(scene.end, start + 3.0), " ".join([*map(rng.choice, _WRITTEN), str(rng.randint(10, 99))])
 
 
 def plan_films(count: int = DEFAULT_FILMS, seed: int = 0) -> list[FilmPlan]:
