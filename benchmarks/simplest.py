@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gmmformer.config import ModelConfig
 from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, VideoEmbeddings
-from gmmformer.model.layers import WINDOW_WIDTHS, gaussian_windows
+from gmmformer.model.attention import gaussian_windows
+from gmmformer.model.layers import WINDOW_WIDTHS
 
 
 def padded(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,8 @@ def keep_memory() -> None:
     """Let freed memory stay with the process, for whoever frees and takes the same large blocks again and again.
 
     By itself glibc hands blocks of many megabytes back to the system, which then fills each new page with noughts: an
-    encoder of frames spends up to half of its time on that. Where the C library has no such setting nothing happens.
+    encoder of frames spends up to half of its time on that, a training step a tenth. Where the C library has no such
+    setting nothing happens.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)

@@ -16,9 +16,9 @@ from gmmformer.data import Collection
 from gmmformer.errors import InputError
 from gmmformer.evaluation import evaluate
 from gmmformer.model import GMMFormerV2, QueryBatch, VideoBatch, load_model, read_published, similarity
+from gmmformer.model.attention import gaussian_windows, layout, pad
 from gmmformer.model.checkpoints import published_name
 from gmmformer.model.gmmformer_v2 import WIDTHS
-from gmmformer.model.layers import gaussian_windows, layout, pad
 from gmmformer.model.losses import matching, pairs_diverse, triplet
 from gmmformer.model.scoring import branch_scores
 from gmmformer.presets import PRESETS

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gmmformer.config import ModelConfig
 from gmmformer.model import GMMFormer, QueryBatch, VideoBatch, VideoEmbeddings, similarity
-from gmmformer.model.layers import Dropout, by_length, gaussian_windows, layout, pad, unpad
+from gmmformer.model.attention import Dropout, by_length, gaussian_windows, layout, pad
+from gmmformer.model.layers import MixtureBlock
 from gmmformer.model.scoring import branch_scores, video_scores
 
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=7)
@@ -238,22 +239,39 @@ def test_laid_out_rows_come_back(lengths, groups):
     parts = torch.split(values, [group.rows for group in place.groups])
     for group, packed in ((place.whole, values), *zip(place.groups, parts, strict=True)):
         laid_out = pad(packed, group)
-        assert torch.equal(unpad(laid_out, group), packed)
-        empty = laid_out.squeeze(-1) == 0
-        assert torch.equal(empty, torch.zeros_like(empty) if group.padding is None else group.padding.squeeze(1))
+        assert torch.equal(laid_out.flatten(0, 1)[group.cells], packed)
+        first = torch.arange(group.longest)
+        if group.padding is not None:
+            first = first.minimum((~group.padding).sum(-1) - 1)  # the last row of a sequence again and again
+            assert torch.equal(laid_out.squeeze(-1), laid_out[..., 0].gather(1, first))
     assert sum(group.rows for group in place.groups) == sum(lengths)
     sequences = torch.arange(len(lengths)).repeat_interleave(sizes)
     assert sequences[rows].tolist() == order.repeat_interleave(sizes[order]).tolist()
     assert place.position.tolist() == [k for length in sorted(lengths) for k in range(length)]
 
 
-def test_the_gradient_of_unpad_is_the_padded_gradient():
+def test_no_gradient_comes_from_a_cell_that_is_no_row():
     group = layout(torch.tensor([2, 3, 1]), torch.device("cpu")).whole
-    laid_out = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: unpad(x, group), laid_out)
-    assert torch.autograd.gradcheck(
-        lambda x: pad(x, group), torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
-    )
+    rows = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
+    pad(rows, group).square().sum().backward()
+    assert torch.equal(rows.grad, 2 * rows.detach())
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.4])
+@pytest.mark.parametrize(("lengths", "groups"), [([1, 2, 2, 4], 2), ([3, 3], 1)])
+def test_the_gradients_that_are_written_out(drop, lengths, groups):
+    torch.manual_seed(3)
+    block = MixtureBlock(hidden=4, heads=2, drop=drop, windows=2).double().train()
+    place = layout(torch.tensor(lengths), torch.device("cpu"), groups)
+    windows = gaussian_windows([None, 5.0], max(lengths)).double()
+    names, values = zip(*block.named_parameters(), strict=True)
+
+    def mixed(rows, *parameters):
+        torch.manual_seed(4)  # each time the same are dropped
+        return torch.func.functional_call(block, dict(zip(names, parameters, strict=True)), (rows, place, windows))
+
+    rows = torch.randn(sum(lengths), 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(mixed, (rows, *(torch.randn_like(value).requires_grad_() for value in values)))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5])

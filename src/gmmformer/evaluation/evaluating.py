@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
+from gmmformer.cores import keep_memory
 from gmmformer.data import Captions, Collection
 from gmmformer.errors import InputError
 from gmmformer.evaluation.ranking import (
@@ -175,6 +176,7 @@ def embed_queries(
     model: Network, collection: Collection, split: str, *, workers: int = 0, progress: bool = False
 ) -> Float[Tensor, "queries hidden"]:
     """The unit vectors of all sentences of a split, in the order of its caption file, on the model's device."""
+    keep_memory()
     batches = collection.query_batches(split, model.config, batch_size=QUERY_BATCH, workers=workers)
     total = len(collection.captions(split).caption_ids)
     parts = []
@@ -195,6 +197,7 @@ def embed_videos(
     progress: bool = False,
 ) -> None:
     """Fill `into` with the vectors of all videos of a split, in the order of their first appearance."""
+    keep_memory()
     done = 0
     with tqdm(total=len(into), desc="videos", unit="video", disable=not progress, leave=False) as bar:
         for batch in collection.video_batches(split, model.config, batch_size=VIDEO_BATCH, workers=workers):

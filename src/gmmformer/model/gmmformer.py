@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gmmformer.config import ModelConfig, TrainConfig
+from gmmformer.model.attention import by_length, gaussian_windows, layout
 from gmmformer.model.batches import QueryBatch, VideoBatch
 from gmmformer.model.layers import (
     LENGTH_GROUPS,
@@ -13,9 +14,6 @@ from gmmformer.model.layers import (
     InputStage,
     MixtureBlock,
     WindowWeights,
-    by_length,
-    gaussian_windows,
-    layout,
 )
 from gmmformer.model.losses import Losses, objective
 from gmmformer.model.network import Network

@@ -6,13 +6,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gmmformer.config import ModelConfig, TrainConfig
-from gmmformer.model.batches import QueryBatch, VideoBatch
-from gmmformer.model.layers import (
-    LENGTH_GROUPS,
-    AttentionPooling,
+from gmmformer.model.attention import (
     AttentionWeights,
     Dropout,
-    InputStage,
     Layout,
     attention,
     by_length,
@@ -20,6 +16,8 @@ from gmmformer.model.layers import (
     layout,
     pad,
 )
+from gmmformer.model.batches import QueryBatch, VideoBatch
+from gmmformer.model.layers import LENGTH_GROUPS, AttentionPooling, InputStage
 from gmmformer.model.losses import LossesV2, objective_v2
 from gmmformer.model.network import Network
 from gmmformer.model.scoring import ClipsAndFrames, VectorGroup

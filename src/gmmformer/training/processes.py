@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from gmmformer.config import Precision, RunConfig
+from gmmformer.cores import keep_memory
 from gmmformer.model import find_device, find_precision
 
 _FABRIC: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bf16": "bf16-mixed"}
@@ -34,6 +35,7 @@ def launch(config: RunConfig) -> tuple[Fabric, RunConfig]:
     Raises:
         InputError: There is no such device here.
     """
+    keep_memory()
     device = find_device(config.device)
     fabric = _fabric(device, "float32")
     precision = fabric.broadcast(find_precision(config.precision, device) if fabric.is_global_zero else None)
