@@ -57,7 +57,10 @@ def browser(request: pytest.FixtureRequest, downloads: Path) -> Iterator[Browser
 
 @pytest.fixture
 def open_context(browser: Browser, server_url: str) -> Iterator[Callable[..., BrowserContext]]:
-    """Makes contexts; when the test is over, none of their pages may have thrown or been refused by the CSP."""
+    """Makes contexts; when the test is over, none of their pages may have thrown or been refused by the CSP.
+
+    They ask for little motion: what moves while a page waits is drawn anew all the time, a tenth of what pages cost.
+    """
     contexts, wrong = [], []
 
     def note(text: str) -> None:
@@ -65,7 +68,8 @@ def open_context(browser: Browser, server_url: str) -> Iterator[Callable[..., Br
             wrong.append(text)
 
     def make(url: str = server_url, **options: object) -> BrowserContext:
-        options = {"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, **options}
+        usual = {"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, "reduced_motion": "reduce"}
+        options = {**usual, **options}
         context = browser.new_context(base_url=url, **options)
         context.set_default_timeout(PATIENCE)
         context.on("weberror", lambda error: note(str(error.error)))

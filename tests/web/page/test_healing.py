@@ -105,14 +105,14 @@ KINDS = {
         "/api/export",
         lambda page: pick(page, 2),
         button("Export"),
-        says("#messages", "Saved 2 moments"),
+        says("#messages .message:last-child", r"Saved 2 moments as moments\.(?!zip)"),
         press("#tray form .strong"),
     ),
     "zip": Kind(
         "/api/cuts",
         lambda page: pick(page, 2),
         button("Save all as mp4"),
-        says("#messages", "Saved 2 moments"),
+        says("#messages .message:last-child", r"Saved 2 moments as moments\.zip"),
         button("Try now"),
     ),
     "cut": Kind(
@@ -173,45 +173,69 @@ def cut(page: Page, pattern: str, once: bool = False) -> tuple[list[str], Callab
     return away, lambda: page.unroute(matching, refuse)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_one_hiccup_heals_by_itself(page: Page, name: str) -> None:
-    kind = KINDS[name]
-    kind.before(page)
-    away, _ = cut(page, kind.pattern, once=True)
-    kind.act(page)
-    kind.healed(page)
-    assert away
-    expect(page.locator("#gone")).to_be_hidden()
+IN_TURN = [["strip", "cut", "search", "inside"], ["export", "zip"]]
+"""Kinds that are tried one after the other on one page, as loading one is what is dear."""
+AT_ONCE = [["films", "facts"], ["events", "shelf"]]
+"""Kinds that one address asks for."""
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_a_server_that_comes_back_is_asked_again(page: Page, name: str) -> None:
-    kind = KINDS[name]
-    kind.before(page)
-    away, mend = cut(page, f"{kind.pattern}|/healthz")
-    kind.act(page)
-    until(lambda: page.wait_for_timeout(50) or any("healthz" in url for url in away))
-    mend()
-    kind.healed(page)
-    expect(page.locator("#gone")).to_be_hidden()
+def rows(*more: list[str]) -> list[list[str]]:
+    """All kinds: these, and each other by itself."""
+    shared = [*IN_TURN, *AT_ONCE, *more]
+    return shared + [[name] for name in KINDS if not any(name in row for row in shared)]
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.ask])
-def test_it_is_tried_again_when_it_is_asked_for(page: Page, name: str) -> None:
-    kind = KINDS[name]
+def steps(row: list[str]) -> list[list[Kind]]:
+    """The kinds of a row that are cut together, in turn."""
+    return [[KINDS[name]] for name in row] if row in IN_TURN else [[KINDS[name] for name in row]]
+
+
+@pytest.mark.parametrize("row", rows(["first search", "thumbnails"]), ids=" ".join)
+def test_one_hiccup_heals_by_itself(page: Page, row: list[str]) -> None:
+    KINDS[row[0]].before(page)
+    for kinds in steps(row):
+        away, mend = cut(page, "|".join(kind.pattern for kind in kinds), once=True)
+        kinds[0].act(page)
+        for kind in kinds:
+            kind.healed(page)
+            assert any(re.search(kind.pattern, url) for url in away)
+        expect(page.locator("#gone")).to_be_hidden()
+        mend()
+
+
+@pytest.mark.parametrize("row", rows(), ids=" ".join)
+def test_a_server_that_comes_back_is_asked_again(page: Page, row: list[str]) -> None:
+    KINDS[row[0]].before(page)
+    for kinds in steps(row):
+        away, mend = cut(page, "|".join(["/healthz", *(kind.pattern for kind in kinds)]))
+        kinds[0].act(page)
+        for pattern in ("/healthz", *(kind.pattern for kind in kinds)):
+            until(lambda: page.wait_for_timeout(50) or any(re.search(pattern, url) for url in away))  # noqa: B023
+        mend()
+        for kind in kinds:
+            kind.healed(page)
+        expect(page.locator("#gone")).to_be_hidden()
+
+
+ASKED = [asked for row in rows() if (asked := [name for name in row if KINDS[name].ask])]
+
+
+@pytest.mark.parametrize("row", ASKED, ids=" ".join)
+def test_it_is_tried_again_when_it_is_asked_for(page: Page, row: list[str]) -> None:
     page.add_init_script(
         """const patient = window.setTimeout;
            window.setTimeout = (job, wait, ...rest) => (wait >= 1000 ? 0 : patient(job, wait, ...rest));"""
     )
-    kind.before(page)
-    away, mend = cut(page, kind.pattern)
-    kind.act(page)
-    until(lambda: page.wait_for_timeout(50) or away)
-    page.wait_for_timeout(500)
-    mend()
-    assert kind.ask is not None
-    kind.ask(page)
-    kind.healed(page)
+    KINDS[row[0]].before(page)
+    for kind in (KINDS[name] for name in row):
+        away, mend = cut(page, kind.pattern)
+        kind.act(page)
+        until(lambda: page.wait_for_timeout(50) or away)  # noqa: B023
+        page.wait_for_timeout(500)
+        mend()
+        assert kind.ask is not None
+        kind.ask(page)
+        kind.healed(page)
 
 
 def test_a_film_that_stops_coming_goes_on_where_it_was(page: Page) -> None:
