@@ -230,18 +230,20 @@ def test_what_is_no_http_is_refused_in_words_of_the_servers_own(server_url: str)
     assert raw(server_url, b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n").split()[1] in (b"400", b"421")
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 def test_who_goes_on_to_no_http_is_told_so_once_and_without_an_error_of_ours(
-    server_url: str, caplog: pytest.LogCaptureFixture
+    server_url: str, caplog: pytest.LogCaptureFixture, method: bytes
 ) -> None:
     log = logging.getLogger("uvicorn.error")
     log.addHandler(caplog.handler)
     try:
-        sent = b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nand so on\r\n\r\n"
+        sent = method + b" / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nand so on\r\n\r\n"
         answer = raw(server_url, sent, timeout=20)
     finally:
         log.removeHandler(caplog.handler)
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.count(b"HTTP/1.1 ") == 1
+    assert (b"Invalid HTTP request received." in answer) == (method == b"GET")
     assert [record.getMessage() for record in caplog.records] == []
 
 

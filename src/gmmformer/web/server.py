@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -192,9 +193,9 @@ class _Protocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Say that this is no HTTP, unless an answer has begun, and hang up; the rest of an answer goes nowhere."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
-        else:
-            self.transport.close()
+            with suppress(h11.LocalProtocolError):  # an answer to HEAD has no room for the sentence
+                super().send_400_response(msg)
+        self.transport.close()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

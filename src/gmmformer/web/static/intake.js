@@ -15,6 +15,7 @@ import { Uploads } from "./upload.js";
 export class Intake {
   #last = null;
   #turn = 0;
+  #looked = 0;
   #again = new Again(() => this.#renew());
 
   /** @param {{changed: function(): Promise<void>, tray: Tray}} page `changed` shows the library anew */
@@ -173,8 +174,11 @@ export class Intake {
     return button;
   }
 
+  // The answer to the last question is shown, whichever comes last.
   async #showRemoved() {
+    const turn = ++this.#looked;
     const { total, films } = await api.removedFilms();
+    if (turn !== this.#looked) return;
     const inside = this.removed.contains(document.activeElement);
     const rows = films.map((film) => {
       const back = action("Bring back", "small", () => this.#back([film.id]));
