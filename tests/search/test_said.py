@@ -474,11 +474,24 @@ def test_copies_are_one_hit_whichever_of_them_says_it(tmp_path: Path, films: Pat
 
 
 @pytest.mark.parametrize(
-    ("score", "surprise", "strength", "place"),
-    [(0.9, 4.0, 0.99, 0), (1.0, -1.0, 0.99, 1), (1.0, -1.0, 0.2, 0), (0.9, -1.0, 0.99, 3), (0.3, 4.0, 0.2, None)],
+    ("score", "surprise", "strength", "kind", "place"),
+    [
+        (0.9, 4.0, 0.99, "subtitles", 0),
+        (1.0, -1.0, 0.99, "subtitles", 1),
+        (1.0, -1.0, 0.2, "subtitles", 0),
+        (0.9, -1.0, 0.99, "subtitles", 3),
+        (0.3, 4.0, 0.2, "subtitles", None),
+        (0.55, 4.0, 0.2, "speech", 0),  # misheard
+        (0.55, 4.0, 0.2, "text", 0),
+        (0.55, 4.0, 0.2, "subtitles", None),  # of which nothing is misheard
+        (0.55, 4.0, 0.99, "speech", None),  # and a film looks so
+        (0.55, 4.0, None, "speech", None),  # and nobody knows whether one does
+        (0.55, -1.0, 0.2, "speech", None),  # words that many say
+        (0.45, 4.0, 0.2, "speech", None),
+    ],
 )
 def test_what_is_surely_said_comes_first_and_the_rest_by_places(
-    library: Library, score: float, surprise: float, strength: float, place: int | None
+    library: Library, score: float, surprise: float, strength: float | None, kind: str, place: int | None
 ) -> None:
     snapshot, query = library.store.snapshot(), unit_queries(1)[0]
     (found,) = library.engine.search(snapshot, query[None], 6)
@@ -494,12 +507,13 @@ def test_what_is_surely_said_comes_first_and_the_rest_by_places(
         marks=(),
         language="",
         track="x.srt",
+        kind=kind,
     )
     both, led = fused(snapshot, query, found, Asked(quotes={film: [quote]}), 6, lambda score: strength)
     order = both.films.tolist()
     assert (order.index(film) if film in order else None) == place
     assert [index for index in order if index != film] == found.films.tolist()[: len(order) - (place is not None)]
-    assert (film in led) == (place is not None)
+    assert (film in led and film in order) == (place is not None)
 
 
 def test_what_is_odd_about_many_films_is_told_once() -> None:

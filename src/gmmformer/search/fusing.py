@@ -21,9 +21,11 @@ SURE, SURPRISING = 0.8, 1.0
 SELDOM = 3
 """So does one in which all of it is said as it stands, if it is in so many at most."""
 LIKELY = 0.5
-"""So much of a sentence must be said in a film for that to count beside how others look."""
+"""So much of a sentence must be said in a film for that to count beside how others look. Where it was heard or read by
+a machine, which errs, and no film's look stands out, so much is as good as what is surely said."""
 STANDS_OUT = 0.8
-"""A film whose look has this strength is shown before those in which so much is said as is said often."""
+"""A film whose look has this strength is shown before those in which so much is said as is said often, or in which only
+what is likely was heard."""
 RANKS, LATER = 10, 20
 """What is added to a place before its reciprocal is taken, and how many places later a film stands where nothing of the
 sentence is said, and accordingly where some of it is."""
@@ -109,7 +111,9 @@ def fused(
     count, names = len(found.films), list[int]()
     if not asked.quotes and not len(asked.named):
         return Fused(found, {})
-    stands_out = bool(asked.quotes) and count > 0 and (strength(float(found.scores[0])) or 0.0) >= STANDS_OUT
+    strongest = strength(float(found.scores[0])) if asked.quotes and count else None
+    stands_out = strongest is not None and strongest >= STANDS_OUT
+    heard = SURE if strongest is None or stands_out else LIKELY
     if len(asked.named) and snapshot.counts[asked.named].sum() <= FEW:
         named = best_films(snapshot, query[None], snapshot.slots_of(asked.named), (k + 1) // 2)[0]
         found, names = _with(found, named), named.films.tolist()
@@ -118,7 +122,8 @@ def fused(
     sure = [
         film
         for film, quote in best.items()
-        if (quote.score >= SURE and quote.surprise >= SURPRISING) or (quote.whole and seldom)
+        if (quote.whole and seldom)
+        or (quote.score >= (SURE if quote.exact else heard) and quote.surprise >= SURPRISING)
     ][: (k + 1) // 2]
     seen = {film: 1 / (RANKS + place) for place, film in enumerate(found.films.tolist()) if place < count}
     told = {

@@ -68,6 +68,11 @@ class Quote:
         """Whether it is said, or written on the screen."""
         return "written" if self.kind == WRITTEN else "said"
 
+    @property
+    def exact(self) -> bool:
+        """Whether somebody wrote it down; else a machine heard or read it, and may have erred."""
+        return self.kind == SAID[0]
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
