@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gmmformer.cores import usable_cores
+from gmmformer.cores import keep_memory, usable_cores
 from gmmformer.model import GMMFormer, GMMFormerV2, Network, QueryBatch, VideoBatch, find_precision
 from gmmformer.training import optimiser_for
 from simplest import SimplestGMMFormer
@@ -171,6 +171,7 @@ def main() -> None:
         "--imitated", action="store_true", help="measure bfloat16 where the machine has no units for it"
     )
     options = parser.parse_args()
+    keep_memory()  # as training does; the simplest form gains from it too
     shape = SHAPES[options.shape]
     shape = shape._replace(batch_size=options.batch_size or shape.batch_size)
     config = ModelConfig(feature_dim=shape.feature_dim, query_dim=shape.query_dim)
