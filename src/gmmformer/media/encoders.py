@@ -220,7 +220,8 @@ def _made(name: str, kind: type[Made], running: Running) -> Made:
         raise InputError(f"{name}: {module} has nothing to call of the name {factory!r}; mend the name")
     made = make(running)
     if not isinstance(made, kind):
-        missing = [each for each in dir(kind) if not each.startswith("_") and not hasattr(made, each)]
+        wanted = sorted({*dir(kind), *kind.__annotations__})
+        missing = [each for each in wanted if not each.startswith("_") and not hasattr(made, each)]
         raise InputError(f"{name}: what it returns is no {kind.__name__}; it lacks {', '.join(missing)}")
     if (own := getattr(made, "name", name)) != name:
         raise InputError(f"{name}: the encoder's own name is {own!r}; it must be what makes it again, {name!r}")
