@@ -63,9 +63,7 @@ def test_films_are_added_found_taken_out_and_brought_back(own_page: Page, root: 
     cards.filter(has_text="door.mp4").get_by_role("button", name="Keep this moment").click()
     page.get_by_role("link", name="Library").click()
     door = page.locator("#library-view .film").filter(has_text="door.mp4")
-    expect(
-        door.get_by_role("button", name="Take door.mp4 out of the library")
-    ).to_be_visible()  # from then on it can be
+    expect(door.get_by_role("button", name="Take door.mp4 out of the library")).to_be_visible()
     door.locator(".toggle").focus()
     page.keyboard.press("Delete")
     expect(page.locator("#library-view .film h2")).to_have_text(["lamp.mp4"])
