@@ -106,7 +106,8 @@ def search(
     with Library.open(library, engine=engine, running=running) as opened:
         if sentences is not None:
             return _search_all(opened, sentences, k, options, sources, contact_sheet, cut)
-        if examples or composed or not in_words_alone(opened.store.reading, str(sentence), sources):
+        alone = sentence is not None and in_words_alone(opened.store.reading, sentence, sources)
+        if examples or composed or not alone:
             _ = opened.models.embedder  # loaded before the clock starts
         began = time.perf_counter()
         if examples:
@@ -120,7 +121,7 @@ def search(
             hits = opened.search(sentence, k, **options)
         seconds = time.perf_counter() - began
         films, bare = opened.info().films, lacks_lines(opened.store.reading)
-        told = _answer(opened, sentence, hits, sources) | ({"like": [*map(str, image), *like]} if examples else {})
+        told = _answer(opened, sentence, hits, alone) | ({"like": [*map(str, image), *like]} if examples else {})
     if json:
         print(json_format.dumps(told))
     else:
@@ -208,15 +209,11 @@ def _spot(told: str) -> "Spot":
         raise InputError(f"--like {told}: write FILM@SECOND, such as films/trip.mp4@12.5") from None
 
 
-def _answer(
-    library: "Library", sentence: str | None, hits: Sequence["Hit"], within: "Set[Source] | None"
-) -> dict[str, Any]:
+def _answer(library: "Library", sentence: str | None, hits: Sequence["Hit"], alone: bool) -> dict[str, Any]:
     """What was found as JSON has it; `unknown` is there only where there are such words, for a model that was asked."""
     from gmmformer.search import unknown_words
-    from gmmformer.search.words import in_words_alone
 
-    asked = sentence is not None and not in_words_alone(library.store.reading, sentence, within)
-    unknown = unknown_words(library.models.embedder, str(sentence)) if asked else []
+    unknown = [] if sentence is None or alone else unknown_words(library.models.embedder, sentence)
     told = {"unknown": unknown} if unknown else {}
     return {"query": sentence, **told, "hits": [hit.to_dict() for hit in hits]}
 
@@ -234,12 +231,15 @@ def _search_all(
     contact_sheet: Path | None,
     cut: Path | None,
 ) -> int:
+    from gmmformer.search.words import in_words_alone
+
     if contact_sheet is not None or cut is not None:
         flag = "--contact-sheet" if contact_sheet is not None else "--cut"
         raise InputError(f"{flag}: goes with a single sentence; search for them one by one")
     for some in _lines(source):
         for sentence, hits in zip(some, library.search(some, k, **options), strict=True):
-            print(json_format.dumps(_answer(library, sentence, hits, sources)), flush=True)
+            alone = in_words_alone(library.store.reading, sentence, sources)
+            print(json_format.dumps(_answer(library, sentence, hits, alone)), flush=True)
     return 0
 
 

@@ -130,19 +130,23 @@ class Dropout(nn.Module):
         self.share = share
 
     @property
+    def _threshold(self) -> int:
+        """Of 65,536 draws those that drop an element."""
+        return round(self.share * 65536)
+
+    @property
     def scale(self) -> float:
         """What the elements that are kept are multiplied by."""
-        return 65536 / (65536 - round(self.share * 65536))
+        return 65536 / (65536 - self._threshold)
 
     def kept(self, like: Float[Tensor, "..."]) -> Bool[Tensor, "..."] | None:
         """Which elements of a tensor of that shape are kept, drawn anew at each call; None for all of them."""
-        threshold = round(self.share * 65536)
-        if not self.training or threshold == 0:
+        if not self.training or self._threshold == 0:
             return None
         if like.device.type != "cpu":
             return torch.empty_like(like, dtype=torch.bool).bernoulli_(1 / self.scale)
         draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        return draws.view(torch.int16)[: like.numel()].view(like.shape) >= threshold - 32768
+        return draws.view(torch.int16)[: like.numel()].view(like.shape) >= self._threshold - 32768
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """While training, `x` with a random `share` of its elements 0 and the others scaled up; `x` otherwise."""
@@ -234,7 +238,8 @@ class _Attend(torch.autograd.Function):
             used = (shares if kept is None else torch.where(kept, shares, 0)).view(-1, group.longest, group.longest)
             found = torch.baddbmm(unused, used, value, beta=0, alpha=1.0 if kept is None else dropout.scale)
             _scatter(found.view(windows, heads, -1, width), group, attended[:, its].transpose(1, 2))
-            saved += [laid_out, shares, kept]
+            if ctx.needs_input_grad[0]:  # else a group's are given back before the next one's are made
+                saved += [laid_out, shares, kept]
         ctx.save_for_backward(scale, *saved)
         ctx.groups, ctx.heads, ctx.dropped = groups, heads, dropout.scale
         return attended.flatten(2)

@@ -94,10 +94,8 @@ class _Average(torch.autograd.Function):
         kept, ctx.dropped = dropout.kept(outputs), dropout.scale
         added = rows + outputs if kept is None else rows.add(torch.where(kept, outputs, 0), alpha=dropout.scale)
         weights, biases, width = weights / len(weights), biases / len(biases), added.shape[-1:]
-        normed = [
-            torch.native_layer_norm(*each, eps)
-            for each in zip(added, [width] * len(added), weights, biases, strict=True)
-        ]
+        each = zip(added, weights, biases, strict=True)
+        normed = [torch.native_layer_norm(one, width, weight, bias, eps) for one, weight, bias in each]
         ctx.save_for_backward(added, kept, weights, biases, *(part for _, *parts in normed for part in parts))
         ctx.of_outputs = outputs.dtype
         averaged = normed[0][0]
